@@ -1,0 +1,28 @@
+# The two commands of a newcomer: `make demo` and `make test`. Each sets up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DISTRIBUTIONS := . plugins/rotation plugins/rpl
+PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
+
+.PHONY: demo test check install
+
+demo: install
+	$(BIN)/ssl-registry demo
+
+test: check
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements-dev.txt $(PROJECTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt $(DISTRIBUTIONS:%=--editable %)
+	touch $@

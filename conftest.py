@@ -1,0 +1,25 @@
+"""What all tests share: a thread each, equal examples, and a cache that is not the user's."""
+
+import os
+
+# Small volumes gain nothing from threads, and threads that wait for a busy core lose much.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run: what fails on one machine fails on all of them.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Point the cache to a temporary folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_REGISTRY_CACHE", str(folder))
+        yield folder

@@ -1,0 +1,181 @@
+"""What the rotation tasks promise: views, targets, chance, refusals, learning."""
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from ssl_registry_rotation import turns
+from ssl_registry_rotation.rotation import Rotation2d, Rotation3d
+from torch import Tensor
+
+from ssl_registry import PretextModel, PretextTask, registry
+from ssl_registry.errors import ImageShapeError, ImageTypeError
+from ssl_registry.testing import check_pretext_task
+
+TASKS = [Rotation2d(), Rotation3d()]
+DTYPES = [torch.float16, torch.bfloat16, torch.float32]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images_for(task: PretextTask, batch: int = 4, channels: int = 1, side: int = 8) -> Tensor:
+    return torch.rand((batch, channels, *[side] * task.spatial_dims), generator=seeded(99))
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_the_contract_of_pretext_tasks_is_kept(task: PretextTask) -> None:
+    check_pretext_task(task, channels=(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("name", ["rotation2d", "rotation3d"])
+def test_the_registry_finds_it_by_name(name: str) -> None:
+    assert registry.get(name) in {Rotation2d, Rotation3d}
+    assert registry.create(name).spatial_dims == int(name[-2])
+    assert registry.get(f"ssl-registry-rotation:{name}") is registry.get(name)
+
+
+def test_declaring_the_tasks_imports_nothing_heavy() -> None:
+    code = (
+        "import ssl_registry_rotation.hooks, sys\n"
+        "assert not {'torch', 'pydantic', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(TASKS),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 10),
+    st.sampled_from(DTYPES),
+    st.integers(0, 2**31),
+)
+def test_the_target_says_which_turn_gave_the_view(
+    task: PretextTask, batch: int, channels: int, side: int, dtype: torch.dtype, seed: int
+) -> None:
+    images = images_for(task, batch, channels, side).to(dtype)
+    views, target, drawn = task.make_batch(images, seeded(seed))
+    assert views.shape == (batch, 1, channels, *task.view_shape(tuple(images.shape[2:])))
+    assert views.dtype == dtype
+    assert target is not None
+    assert target.dtype == torch.int64
+    assert torch.equal(drawn["turn"], target)
+    assert torch.equal(turns.undo(views[:, 0], target.tolist()), images)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_each_image_gets_a_class_of_its_own_drawn_uniformly(task: PretextTask) -> None:
+    classes = turns.CLASSES[task.spatial_dims]
+    target = task.make_batch(images_for(task, 2000, side=1), seeded()).target
+    assert target is not None
+    counts = torch.bincount(target, minlength=classes)
+    assert len(counts) == classes
+    assert chisquare(counts.numpy()).pvalue > 0.01
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_equal_seeds_give_equal_bits_whatever_the_global_streams_do(task: PretextTask) -> None:
+    images = images_for(task, 16)
+    first = task.make_batch(images, seeded(5))
+    random.random()
+    np.random.rand()
+    torch.rand(1)
+    second = task.make_batch(images, seeded(5))
+    other = task.make_batch(images, seeded(6))
+    assert torch.equal(first.views, second.views)
+    assert torch.equal(first.drawn["turn"], second.drawn["turn"])
+    assert not torch.equal(first.drawn["turn"], other.drawn["turn"])
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_global_streams_are_left_alone(task: PretextTask) -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    task.make_batch(images_for(task), seeded())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()
+    assert random.getstate() == before[2]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_memory_layout_makes_no_difference(task: PretextTask) -> None:
+    images = images_for(task, 12, channels=3)
+    last = torch.channels_last if task.spatial_dims == 2 else torch.channels_last_3d
+    wanted = task.make_batch(images, seeded()).views
+    every_second = images.repeat_interleave(2, dim=-1)[..., ::2]
+    for same in (images.to(memory_format=last), images.mT.contiguous().mT, every_second):
+        assert not same.is_contiguous()
+        assert torch.equal(task.make_batch(same, seeded()).views, wanted)
+
+
+@pytest.mark.parametrize(("task", "shape"), [(TASKS[0], (8, 6)), (TASKS[1], (8, 8, 6))])
+def test_unequal_sides_are_refused_and_the_setting_is_named(
+    task: PretextTask, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ImageShapeError, match=r"equal sides; set `size`.*for instance 6"):
+        task.view_shape(shape)
+    with pytest.raises(ImageShapeError, match="size"):
+        task.make_batch(torch.rand((2, 1, *shape), generator=seeded()), seeded())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_integers_and_missing_axes_are_refused(task: PretextTask) -> None:
+    images = images_for(task)
+    with pytest.raises(ImageTypeError, match="float"):
+        task.make_batch(images.to(torch.int16), seeded())
+    with pytest.raises(ImageShapeError, match="needs"):
+        task.make_batch(images[0], seeded())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_json_gives_the_task_back(task: PretextTask) -> None:
+    assert type(task).model_validate_json(task.model_dump_json()) == task
+
+
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+def test_accuracy_and_loss_reward_the_right_answer(task: PretextTask) -> None:
+    target = torch.tensor([3, 1, 0])
+    right = 20 * torch.nn.functional.one_hot(target, turns.CLASSES[task.spatial_dims]).float()
+    assert task.metrics(right, target)["accuracy"] == 1
+    assert task.metrics(right, (target + 1) % 4)["accuracy"] == 0
+    assert task.loss(right, target) < 1e-3 < task.loss(right, (target + 1) % 4)
+
+
+def test_training_lowers_the_loss() -> None:
+    task = Rotation3d()
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(0)
+        encoder = registry.create("unet3d", base_filters=4, levels=3).build(1)
+        model = PretextModel(task, encoder, (12, 12, 12))
+    images = torch.linspace(0, 1, 12**3).reshape(1, 1, 12, 12, 12).repeat(10, 1, 1, 1, 1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generator, losses = seeded(), []
+    for _ in range(25):
+        loss, _metrics = model(images, generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-3:]) / 3 < 0.5 * losses[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("task", TASKS, ids=repr)
+@pytest.mark.parametrize("stream", ["cpu", "cuda"])
+def test_a_gpu_gives_the_same_views(task: PretextTask, stream: str) -> None:
+    images = images_for(task, 12, channels=2)
+    generator = torch.Generator(device=stream).manual_seed(0)
+    views, target, drawn = task.make_batch(images.cuda(), generator)
+    assert target is not None
+    assert views.is_cuda
+    assert target.is_cuda
+    assert drawn["turn"].is_cuda
+    assert torch.equal(turns.undo(views[:, 0], target.tolist()).cpu(), images)

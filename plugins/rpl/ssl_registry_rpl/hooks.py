@@ -1,0 +1,24 @@
+"""What this plugin offers; nothing heavy is imported here."""
+
+from ssl_registry import Entry, hookimpl
+
+API_VERSION = 1
+
+
+@hookimpl
+def ssl_registry_pretext_tasks() -> list[Entry]:
+    """Relative patch location, in the plane and in space."""
+    return [
+        Entry(
+            "rpl2d",
+            "ssl_registry_rpl.rpl:Rpl2d",
+            dims=2,
+            summary="At which of 8 places around the centre tile does a tile belong?",
+        ),
+        Entry(
+            "rpl3d",
+            "ssl_registry_rpl.rpl:Rpl3d",
+            dims=3,
+            summary="At which of 26 places around the centre tile does a tile belong?",
+        ),
+    ]

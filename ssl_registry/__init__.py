@@ -1,0 +1,69 @@
+"""Self-supervised pretext tasks for medical images, found by name.
+
+    from ssl_registry import registry
+
+    task = registry.create("rpl3d", jitter=3)
+
+Public names are loaded on first use (PEP 562), so that `import ssl_registry` costs
+neither torch nor pydantic. Only `registry` is there at once: it shares its name with its
+module, which Python would otherwise put in its place.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ssl_registry.registry import registry as registry
+
+if TYPE_CHECKING:
+    from ssl_registry.backbone import Backbone as Backbone
+    from ssl_registry.backbone import Encoder as Encoder
+    from ssl_registry.component import Component as Component
+    from ssl_registry.downstream import DownstreamTask as DownstreamTask
+    from ssl_registry.entry import API_VERSION as API_VERSION
+    from ssl_registry.entry import Entry as Entry
+    from ssl_registry.hookspecs import hookimpl as hookimpl
+    from ssl_registry.pretext import PretextBatch as PretextBatch
+    from ssl_registry.pretext import PretextModel as PretextModel
+    from ssl_registry.pretext import PretextTask as PretextTask
+    from ssl_registry.randomness import derive_generator as derive_generator
+    from ssl_registry.training.encoder_file import load_encoder as load_encoder
+    from ssl_registry.training.finetuning import finetune as finetune
+    from ssl_registry.training.pretraining import pretrain as pretrain
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "API_VERSION": "entry",
+    "Backbone": "backbone",
+    "Component": "component",
+    "DownstreamTask": "downstream",
+    "Encoder": "backbone",
+    "Entry": "entry",
+    "PretextBatch": "pretext",
+    "PretextModel": "pretext",
+    "PretextTask": "pretext",
+    "derive_generator": "randomness",
+    "finetune": "training.finetuning",
+    "hookimpl": "hookspecs",
+    "load_encoder": "training.encoder_file",
+    "pretrain": "training.pretraining",
+}
+
+_MODULES = ("errors", "heads", "patches", "testing")
+
+__all__ = [*sorted([*_HOMES, *_MODULES, "registry"]), "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module the first time somebody asks for it."""
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,117 @@
+"""Segmentation: a label for every voxel."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.errors import ImageShapeError
+from ssl_registry.heads import UNetDecoder
+
+
+class Segmentation3d(DownstreamTask):
+    """Label every voxel of a volume.
+
+    The loss is one minus the soft Dice of each class, background included, averaged
+    (Milletari et al. 2016, doi:10.1109/3DV.2016.79), mixed with cross-entropy in the share
+    `cross_entropy`. In the cross-entropy each class counts alike, however few voxels it
+    has: soft Dice alone may let a small class die out in a short run. The score is the hard
+    Dice of each foreground class per case.
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 3
+    headline: ClassVar[str] = "dice"
+
+    smoothing: float = Field(
+        1.0, gt=0, description="voxels added to numerator and denominator of the soft Dice"
+    )
+    cross_entropy: float = Field(
+        0.0, ge=0, le=1, description="share of class-balanced cross-entropy in the loss"
+    )
+
+    def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
+        """Return a U-Net decoder with `num_classes` output channels, background among them."""
+        return UNetDecoder(encoder, num_classes, dims=3)
+
+    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of scores `[B, K, D, H, W]` against labels `[B, D, H, W]` (int64).
+
+        Raises:
+            ImageShapeError: scores and labels differ in shape.
+        """
+        if outputs.shape[2:] != target.shape[1:]:
+            raise ImageShapeError(
+                f"the network returns {list(outputs.shape[2:])} voxels for labels of "
+                f"{list(target.shape[1:])}: make `size` a multiple of the backbone's finest stride"
+            )
+        dice = soft_dice_loss(outputs, target, self.smoothing)
+        if self.cross_entropy == 0:
+            return dice
+        return (1 - self.cross_entropy) * dice + self.cross_entropy * balanced_cross_entropy(
+            outputs, target
+        )
+
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return the most likely label of each voxel, `[B, D, H, W]` (int64)."""
+        return outputs.argmax(dim=1)
+
+    def score(
+        self, predictions: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tensor
+    ) -> dict[str, float]:
+        """Return `dice_k` for each foreground label k that occurs, and their mean, `dice`.
+
+        Dice is taken per case and averaged over the cases in which the label occurs in
+        the prediction or the reference; a case with neither says nothing about it.
+        """
+        top = max(int(labels.max()) for labels in [*predictions, *targets])
+        scores: dict[str, float] = {}
+        for label in range(1, top + 1):
+            cases = [
+                dice(p == label, t == label) for p, t in zip(predictions, targets, strict=True)
+            ]
+            defined = [value for value in cases if not math.isnan(value)]
+            if defined:
+                scores[f"dice_{label}"] = sum(defined) / len(defined)
+        mean = sum(scores.values()) / len(scores) if scores else math.nan
+        return {"dice": mean, **scores}
+
+
+def soft_dice_loss(outputs: Tensor, target: Tensor, smoothing: float) -> Tensor:
+    """Return one minus the soft Dice, averaged over cases and classes.
+
+    Args:
+        outputs: class scores `[B, K, *S]` before the softmax.
+        target: labels `[B, *S]`, int64.
+        smoothing: voxels added above and below the fraction, so that an absent class
+            costs little instead of everything.
+    """
+    probabilities = outputs.float().softmax(dim=1).flatten(2)
+    wanted = F.one_hot(target.flatten(1), outputs.shape[1]).movedim(-1, 1).to(probabilities.dtype)
+    overlap = (probabilities * wanted).sum(-1)
+    total = probabilities.sum(-1) + wanted.sum(-1)
+    return 1 - ((2 * overlap + smoothing) / (total + smoothing)).mean()
+
+
+def balanced_cross_entropy(outputs: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy averaged over each class's voxels, then over the classes.
+
+    Args:
+        outputs: class scores `[B, K, *S]` before the softmax.
+        target: labels `[B, *S]`, int64; classes that do not occur do not count.
+    """
+    voxels = torch.bincount(target.flatten(), minlength=outputs.shape[1]).clamp(min=1)
+    return F.cross_entropy(outputs.float(), target, weight=1 / voxels)
+
+
+def dice(predicted: Tensor, reference: Tensor) -> float:
+    """Return the Dice of two boolean masks; NaN where both are empty."""
+    size = int(predicted.sum()) + int(reference.sum())
+    if size == 0:
+        return math.nan
+    return 2 * int(torch.logical_and(predicted, reference).sum()) / size

@@ -1,0 +1,33 @@
+"""`ssl-registry finetune`: from an encoder and a few labels to a score."""
+
+from typing import Annotated
+
+import typer
+
+from ssl_registry.cli.console import console, mention_failures, resumable
+from ssl_registry.cli.overrides import read_words
+
+
+def run_finetune(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[FILE.yaml] KEY=VALUE...", help="see config.yaml of any run"),
+    ],
+) -> None:
+    """Fine-tune an encoder on labelled scans and score it on held-out ones.
+
+    For instance: ssl-registry finetune encoder=runs/rpl data=Task04_Hippocampus fraction=0.1
+    out=runs/rpl-10. Without an encoder it trains from scratch.
+    """
+    settings = read_words(words)
+    mention_failures()
+    from ssl_registry.training.finetuning import finetune
+
+    with resumable():
+        done = finetune(**settings)
+    headline = done.result["headline"]
+    score = done.result["score"][headline]
+    tests = done.result["counts"]["test"]
+    console().print(
+        f"{headline} {score:.3f} on {tests} test cases; the run is in {done.folder}", soft_wrap=True
+    )

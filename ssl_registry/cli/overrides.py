@@ -1,0 +1,72 @@
+"""Settings from a YAML file and `key=value` words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ssl_registry.errors import ConfigError
+
+_TEXT = {"data", "out", "encoder"}
+"""Keys whose values are taken as they stand, so that a folder may be called `1` or `no`."""
+
+
+def read_words(words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that the words of a command line say.
+
+    A word without `=` is a YAML file; `key=value` words win over it, whatever their
+    place. `task.jitter=3` sets a field of the component in `task`.
+
+    Raises:
+        ConfigError: a file cannot be read, or a word is neither of the two.
+    """
+    files = [word for word in words if "=" not in word]
+    if len(files) > 1:
+        raise ConfigError(f"one YAML file at most, but there are {len(files)}: {', '.join(files)}")
+    settings = _read_yaml(Path(files[0])) if files else {}
+    pairs = [word.partition("=") for word in words if "=" in word]
+    # Whole values first, so that `task.jitter=3 task=rpl3d` means what it says.
+    for key, _, text in sorted(pairs, key=lambda pair: pair[0].count(".")):
+        _set(settings, key, text)
+    return settings
+
+
+def _set(settings: dict[str, Any], key: str, text: str) -> None:
+    first, _, rest = key.partition(".")
+    if not first or key.endswith("."):
+        raise ConfigError(f"{key}={text}: there is no key before the '='")
+    if not rest:
+        settings[first] = text if first in _TEXT else _read_value(key, text)
+        return
+    inner = settings.get(first, {})
+    if isinstance(inner, str):
+        inner = {"name": inner}
+    if not isinstance(inner, dict):
+        raise ConfigError(f"{key}={text}: {first} is {inner!r}, which has no fields")
+    inner = dict(inner)
+    _set(inner, rest, text)
+    settings[first] = inner
+
+
+def _read_value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}={text}: the value is not valid YAML") from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(
+            f"{path}: there is no such YAML file; settings are written key=value, without spaces"
+        )
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if said is None:
+        return {}
+    if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
+        raise ConfigError(f"{path}: expected lines of the form `key: value`")
+    return said

@@ -1,0 +1,31 @@
+"""`ssl-registry pretrain`: an encoder from unlabelled scans."""
+
+from typing import Annotated
+
+import typer
+
+from ssl_registry.cli.console import console, mention_failures, resumable
+from ssl_registry.cli.overrides import read_words
+
+
+def run_pretrain(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[FILE.yaml] KEY=VALUE...", help="see config.yaml of any run"),
+    ],
+) -> None:
+    """Pretrain an encoder on unlabelled scans.
+
+    For instance: ssl-registry pretrain task=rpl3d backbone=unet3d data=../scans out=runs/rpl
+    """
+    settings = read_words(words)
+    mention_failures()
+    from ssl_registry.training.pretraining import pretrain
+
+    with resumable():
+        done = pretrain(**settings)
+    values = {name: value for name, value in done.result["metrics"].items() if "_" in name}
+    last = ", ".join(
+        f"{name} {value:.3f}" for name, value in values.items() if not name.endswith("rate")
+    )
+    console().print(f"the encoder is in {done.folder} ({last})", soft_wrap=True)

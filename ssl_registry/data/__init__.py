@@ -1,0 +1,1 @@
+"""Scans: where they come from, how they are checked, prepared, kept and divided."""

@@ -1,0 +1,60 @@
+"""What a plugin declares about a component before anything heavy is imported."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+API_VERSION = 1
+"""The version of the interfaces between this core and its plugins.
+
+A plugin's hook module may say `API_VERSION = 1`, as a literal, for the version it was
+written against. One that says nothing is taken to have been written for this one.
+"""
+
+Kind = Literal["pretext", "backbone", "downstream"]
+
+NAME = re.compile(r"[a-z][a-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One component on offer.
+
+    Args:
+        name: lower-case name in the one flat namespace, such as `"rpl3d"`.
+        target: `"package.module:Class"`, imported on first `registry.get`; or the class.
+        dims: 2 for images `[B, C, H, W]`, 3 for volumes `[B, C, D, H, W]`.
+        summary: one line for `ssl-registry list`.
+        kind: which interface it implements; set by the registry from the hook.
+        distribution: the distribution that offers it; set by the registry.
+        version: that distribution's version; set by the registry.
+    """
+
+    name: str
+    target: str | type
+    dims: int
+    summary: str = ""
+    kind: Kind = field(default="pretext", kw_only=True)
+    distribution: str = field(default="", kw_only=True)
+    version: str = field(default="", kw_only=True)
+
+    @property
+    def qualified_name(self) -> str:
+        """`distribution:name`, which is never ambiguous."""
+        return f"{self.distribution}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginReport:
+    """One installed plugin: what it offers, or why it could not be used.
+
+    `status` is `"ok"`, `"failed"` or `"disabled"`; `error` holds the cause of a failure.
+    """
+
+    distribution: str
+    version: str
+    entry_point: str
+    status: Literal["ok", "failed", "disabled"]
+    message: str = ""
+    names: tuple[str, ...] = ()
+    error: BaseException | None = None

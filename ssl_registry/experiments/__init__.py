@@ -1,0 +1,1 @@
+"""Comparisons: plan, run, results, figures, report."""

@@ -1,0 +1,111 @@
+"""Heads that plugins may reuse: a classifier of views and a U-Net decoder."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_registry.backbone import Encoder
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_UPSAMPLE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+
+
+class ClassifierHead(nn.Module):
+    """One hidden layer on the coarsest level of all views of an image, concatenated.
+
+    A level with more than `pool` voxels a side is first averaged down to that, so the
+    head keeps where things are but does not grow with the image.
+
+    Args:
+        encoder: whose pyramid will come.
+        view_shape: spatial shape of a view in voxels.
+        views: how many views an image has (V).
+        classes: how many answers there are (K).
+        hidden: units of the hidden layer.
+        pool: most voxels a side that the head sees.
+
+    Shape: a list of `[B, V, C_l, *S_l]` to `[B, K]`.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        view_shape: tuple[int, ...],
+        *,
+        views: int,
+        classes: int,
+        hidden: int = 256,
+        pool: int = 4,
+    ) -> None:
+        super().__init__()
+        dims = len(view_shape)
+        sides = [min(pool, max(1, side // encoder.strides[-1])) for side in view_shape]
+        self.pool = _POOL[dims](tuple(sides))
+        features = views * encoder.channels[-1] * int(torch.tensor(sides).prod())
+        self.classify = nn.Sequential(
+            nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, classes)
+        )
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Return class scores `[B, K]` of a pyramid with levels `[B, V, C_l, *S_l]`."""
+        coarsest = pyramid[-1]
+        pooled = self.pool(coarsest.flatten(0, 1)).unflatten(0, coarsest.shape[:2])
+        scores: Tensor = self.classify(pooled.flatten(1))
+        return scores
+
+
+class UNetDecoder(nn.Module):
+    """The expanding path of a U-Net, for any encoder with a feature pyramid.
+
+    From the coarsest level up: a transposed convolution as wide as the step between the
+    two levels, the finer level's features beside it, two convolutions. Odd sides are
+    handled by cutting what the up-sampling has too much. Where the encoder's finest
+    level is coarser than the image, the scores are interpolated up to it.
+
+    Shape: a list of `[B, C_l, *S_l]` to `[B, out_channels, *S]`.
+
+    Reference: Ronneberger et al. 2015 (doi:10.1007/978-3-319-24574-4_28); Cicek et al.
+    2016 (doi:10.1007/978-3-319-46723-8_49).
+    """
+
+    def __init__(self, encoder: Encoder, out_channels: int, dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+        self.finest_stride = encoder.strides[0]
+        self.upsample = nn.ModuleList()
+        self.fuse = nn.ModuleList()
+        levels = list(zip(encoder.channels, encoder.strides, strict=True))[::-1]
+        for (coarse, coarse_stride), (fine, fine_stride) in pairwise(levels):
+            step = coarse_stride // fine_stride
+            self.upsample.append(_UPSAMPLE[dims](coarse, fine, kernel_size=step, stride=step))
+            self.fuse.append(_double_convolution(2 * fine, fine, dims))
+        self.out = _CONV[dims](encoder.channels[0], out_channels, kernel_size=1)
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`."""
+        x = pyramid[-1]
+        for upsample, fuse, skip in zip(self.upsample, self.fuse, pyramid[-2::-1], strict=True):
+            x = upsample(x)
+            x = x[(..., *(slice(side) for side in skip.shape[2:]))]
+            x = fuse(torch.cat([x, skip], dim=1))
+        scores: Tensor = self.out(x)
+        if self.finest_stride > 1:
+            mode = "trilinear" if self.dims == 3 else "bilinear"
+            scores = F.interpolate(scores, scale_factor=self.finest_stride, mode=mode)
+        return scores
+
+
+def _double_convolution(in_channels: int, out_channels: int, dims: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers += [
+            _CONV[dims](channels, out_channels, kernel_size=3, padding=1, bias=False),
+            _BATCH_NORM[dims](out_channels),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)

@@ -1,0 +1,172 @@
+"""Finding plugins, one by one, so that a broken one costs only itself.
+
+pluggy's own entry-point loader stops at the first plugin that fails, skips a second
+plugin of the same entry-point name in silence, and accepts misspelt hooks. Here every
+entry point gets a plugin manager of its own.
+"""
+
+import importlib.metadata
+import os
+import re
+from dataclasses import replace
+from types import ModuleType
+from typing import Final
+
+import pluggy
+
+from ssl_registry import hookspecs
+from ssl_registry.entry import API_VERSION, NAME, Entry, Kind, PluginReport
+from ssl_registry.errors import PluginError
+
+GROUP: Final = "ssl_registry"
+
+HOOKS: Final[dict[str, Kind]] = {
+    "ssl_registry_pretext_tasks": "pretext",
+    "ssl_registry_backbones": "backbone",
+    "ssl_registry_downstream_tasks": "downstream",
+}
+
+
+def normalise_distribution(name: str) -> str:
+    """Return a distribution's name as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def find_plugins() -> tuple[list[Entry], list[PluginReport]]:
+    """Read every entry point of the group, in order of distribution name.
+
+    Returns what the usable plugins offer, and a report for every plugin found.
+    """
+    disabled = {
+        normalise_distribution(name.strip())
+        for name in os.environ.get("SSL_REGISTRY_DISABLE", "").split(",")
+        if name.strip()
+    }
+    entries: list[Entry] = []
+    reports: list[PluginReport] = []
+    for distribution, version, point in _entry_points():
+        report = PluginReport(distribution, version, point.name, "ok")
+        if distribution in disabled:
+            message = "left out by SSL_REGISTRY_DISABLE"
+            reports.append(replace(report, status="disabled", message=message))
+            continue
+        try:
+            offered = read_plugin(point, distribution, version)
+            _check_against(entries, offered)
+        except (Exception, SystemExit) as error:  # noqa: BLE001, a stranger's module may raise anything
+            message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            if isinstance(error, PluginError):
+                message = str(error)
+            reports.append(replace(report, status="failed", message=message, error=error))
+            continue
+        entries += offered
+        reports.append(replace(report, names=tuple(entry.name for entry in offered)))
+    return entries, reports
+
+
+def _entry_points() -> list[tuple[str, str, importlib.metadata.EntryPoint]]:
+    """All entry points of the group with their distribution, each distribution once."""
+    found: dict[tuple[str, str, str], tuple[str, str, importlib.metadata.EntryPoint]] = {}
+    for point in importlib.metadata.entry_points(group=GROUP):
+        name, version = _origin(point)
+        found.setdefault((name, point.name, point.value), (name, version, point))
+    return [found[key] for key in sorted(found)]
+
+
+def _origin(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    """Return the name and version of the distribution an entry point comes from.
+
+    What an interrupted uninstallation leaves behind has entry points and no metadata.
+    """
+    try:
+        distribution = getattr(point, "dist", None)
+        name, version = getattr(distribution, "name", None), getattr(distribution, "version", None)
+    except (KeyError, OSError):  # how newer versions of Python say that there is none
+        name, version = None, None
+    return normalise_distribution(name or "unknown"), version or ""
+
+
+def read_plugin(
+    point: importlib.metadata.EntryPoint, distribution: str, version: str
+) -> list[Entry]:
+    """Import one plugin's hook module and return the entries that it declares.
+
+    Raises:
+        PluginError: the module was written for another API version, implements no hook
+            or an unknown one, or returns something that is not a list of valid entries.
+        Exception: whatever the module raises while it is imported or asked.
+    """
+    module = point.load()
+    _check_api_version(module)
+    manager = pluggy.PluginManager("ssl_registry")
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, name=distribution)
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        known = ", ".join(HOOKS)
+        raise PluginError(
+            f"implements a hook that does not exist ({error}); the hooks: {known}"
+        ) from error
+    if not manager.get_hookcallers(module):
+        raise PluginError(
+            f"{point.value} implements none of the hooks {', '.join(HOOKS)}; "
+            "mark the function with @ssl_registry.hookimpl"
+        )
+    entries: list[Entry] = []
+    for hook, kind in HOOKS.items():
+        implementations = getattr(manager.hook, hook).get_hookimpls()
+        if hasattr(module, hook) and not implementations:
+            raise PluginError(f"{hook} lacks the mark @ssl_registry.hookimpl")
+        for implementation in implementations:  # asked directly: pluggy drops None in silence
+            answer = implementation.function()
+            if not isinstance(answer, list):
+                raise PluginError(f"{hook} returned {answer!r}; expected a list of Entry")
+            for item in answer:
+                taken = {entry.name for entry in entries}
+                _check_entry(item, hook, taken)
+                entries.append(replace(item, kind=kind, distribution=distribution, version=version))
+    return entries
+
+
+def _check_api_version(module: ModuleType | object) -> None:
+    version = getattr(module, "API_VERSION", API_VERSION)
+    if version != API_VERSION:
+        raise PluginError(
+            f"was built for API version {version}; this ssl-registry has API version "
+            f"{API_VERSION}. Install a release of the plugin made for it"
+        )
+
+
+def _check_against(entries: list[Entry], offered: list[Entry]) -> None:
+    """Raise a `PluginError` if another plugin of the same distribution has one of the names."""
+    taken = {entry.qualified_name for entry in entries}
+    for entry in offered:
+        if entry.qualified_name in taken:
+            raise PluginError(f"{entry.qualified_name} is declared by two of its entry points")
+
+
+def _check_entry(item: object, hook: str, taken: set[str]) -> None:
+    """Raise a `PluginError` that says what is wrong with one thing a hook returned."""
+    if not isinstance(item, Entry):
+        raise PluginError(f"{hook} returned a list with {item!r} in it; expected only Entry")
+    if not isinstance(item.name, str) or not NAME.fullmatch(item.name):
+        raise PluginError(
+            f"{hook}: the name {item.name!r} is not a lower-case letter followed by "
+            "lower-case letters, digits, '_', '-' or '.'"
+        )
+    if item.name in taken:
+        raise PluginError(f"{hook}: the name {item.name!r} is declared twice")
+    if item.dims not in (2, 3):
+        raise PluginError(f"{hook}: {item.name} has dims={item.dims!r}; expected 2 or 3")
+    if not isinstance(item.summary, str):
+        raise PluginError(f"{hook}: {item.name} has summary={item.summary!r}; expected a line")
+    if isinstance(item.target, str) and not re.fullmatch(r"[\w.]+:[\w.]+", item.target):
+        raise PluginError(
+            f"{hook}: {item.name} has the target {item.target!r}; expected 'package.module:Class'"
+        )
+    if not isinstance(item.target, (str, type)):
+        raise PluginError(
+            f"{hook}: {item.name} has the target {item.target!r}; expected a class "
+            "or 'package.module:Class'"
+        )

@@ -1,0 +1,320 @@
+"""The registry: components by name, from every installed plugin.
+
+Nothing heavy is imported here; a component's class is imported when it is first asked
+for by `get` or `create`.
+"""
+
+import difflib
+import sys
+import warnings
+from collections.abc import Mapping
+from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from ssl_registry.entry import NAME, Entry, Kind, PluginReport
+from ssl_registry.errors import (
+    ConfigError,
+    NameConflictError,
+    PluginError,
+    PluginWarning,
+    UnknownComponentError,
+)
+from ssl_registry.plugins import find_plugins, normalise_distribution
+
+if TYPE_CHECKING:
+    from ssl_registry.component import Component
+
+EXTRAS: Final[dict[str, tuple[str, ...]]] = {
+    "rotation": ("rotation2d", "rotation3d"),
+    "rpl": ("rpl2d", "rpl3d"),
+}
+"""First-party extras and the names they bring, for the answer to an unknown name."""
+
+INTERFACES: Final[dict[Kind, str]] = {
+    "pretext": "ssl_registry.pretext:PretextTask",
+    "backbone": "ssl_registry.backbone:Backbone",
+    "downstream": "ssl_registry.downstream:DownstreamTask",
+}
+
+IN_PROCESS: Final = "in-process"
+"""What stands for a distribution where a class was registered by hand."""
+
+
+class Registry:
+    """Names and what they stand for. Use the one instance, `ssl_registry.registry`."""
+
+    def __init__(self) -> None:
+        self._registered: dict[str, Entry] = {}
+        self._loaded: dict[str, type[Component]] = {}
+        self._load_failures: dict[str, PluginReport] = {}
+
+    @cached_property
+    def _found(self) -> tuple[list[Entry], list[PluginReport]]:
+        entries, reports = find_plugins()
+        for report in reports:
+            if report.status == "failed":
+                warnings.warn(
+                    f"ssl-registry plugin {report.distribution} {report.version} was left out: "
+                    f"{report.message}",
+                    PluginWarning,
+                    stacklevel=4,
+                )
+        return entries, reports
+
+    def entries(self, kind: Kind | None = None, dims: int | None = None) -> list[Entry]:
+        """Return what is on offer, sorted by kind and name; imports no component.
+
+        Args:
+            kind: only `"pretext"`, `"backbone"` or `"downstream"`.
+            dims: only components for 2D or for 3D.
+
+        Raises:
+            ConfigError: `kind` or `dims` is none of these.
+        """
+        if kind is not None and kind not in INTERFACES:
+            raise ConfigError(f"kind={kind!r} is none of {', '.join(INTERFACES)}")
+        if dims not in (None, 2, 3):
+            raise ConfigError(f"dims={dims!r} is neither 2 nor 3")
+        chosen = [
+            entry
+            for entry in [*self._found[0], *self._registered.values()]
+            if kind in (None, entry.kind) and dims in (None, entry.dims)
+        ]
+        order = list(INTERFACES)
+        return sorted(
+            chosen, key=lambda entry: (order.index(entry.kind), entry.name, entry.distribution)
+        )
+
+    def plugins(self) -> list[PluginReport]:
+        """Return a report on every installed plugin, usable or not."""
+        return list(self._found[1])
+
+    def failures(self) -> list[PluginReport]:
+        """Return the plugins and components that could not be used, and why."""
+        broken = [report for report in self._found[1] if report.status == "failed"]
+        return [*broken, *self._load_failures.values()]
+
+    def find(self, name: str) -> Entry:
+        """Return the entry that `name` or `distribution:name` stands for.
+
+        Raises:
+            UnknownComponentError: nobody offers it; the message names what is near.
+            NameConflictError: several distributions offer it.
+        """
+        distribution, colon, bare = name.rpartition(":")
+        wanted = f"{normalise_distribution(distribution)}:{bare}" if colon else name
+        offers = [entry for entry in self.entries() if wanted in (entry.name, entry.qualified_name)]
+        if len(offers) == 1:
+            return offers[0]
+        if not offers:
+            raise UnknownComponentError(self._unknown(name))
+        spelt = " or ".join(repr(entry.qualified_name) for entry in offers)
+        raise NameConflictError(
+            f"{name!r} is offered by {len(offers)} distributions; say which one you mean: {spelt}"
+        )
+
+    def get(self, name: str) -> "type[Component]":
+        """Return the class behind a name, importing it the first time.
+
+        Raises:
+            UnknownComponentError: nobody offers the name.
+            NameConflictError: several distributions offer it.
+            PluginError: the class cannot be imported, or is not what its entry says.
+        """
+        entry = self.find(name)
+        key = entry.qualified_name
+        if key not in self._loaded:
+            try:
+                self._loaded[key] = _load(entry)
+            except PluginError as error:
+                self._load_failures[key] = PluginReport(
+                    entry.distribution,
+                    entry.version,
+                    entry.name,
+                    "failed",
+                    str(error),
+                    (entry.name,),
+                    error,
+                )
+                raise
+            self._load_failures.pop(key, None)
+        return self._loaded[key]
+
+    def create(self, spec: "str | Mapping[str, Any]", /, **fields: Any) -> "Component":
+        """Return a validated instance from a name and fields, or from one mapping.
+
+        `create("rpl3d", jitter=3)` and `create({"name": "rpl3d", "jitter": 3})` are the
+        same.
+
+        Raises:
+            ConfigError: a field is unknown or out of bounds, or the name is missing.
+            UnknownComponentError, NameConflictError, PluginError: as for `get`.
+        """
+        from pydantic import ValidationError
+
+        from ssl_registry.component import explain
+
+        name = spec.get("name") if isinstance(spec, Mapping) else spec
+        if not isinstance(name, str):
+            raise ConfigError(f"{spec!r} has no 'name' that says which component it is")
+        if isinstance(spec, Mapping):
+            fields = {**{key: value for key, value in spec.items() if key != "name"}, **fields}
+        cls = self.get(name)
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise ConfigError(explain(error, name, tuple(cls.model_fields))) from error
+
+    def register(
+        self, cls: "type[Component]", *, name: str, summary: str | None = None
+    ) -> "type[Component]":
+        """Offer a class in this process only, for notebooks and tests; returns the class.
+
+        Running the same cell again replaces the class.
+
+        Raises:
+            NameConflictError: a plugin, or another class, has the name.
+            PluginError: the class implements none of the interfaces or not all of one, or
+                the name is not lower-case.
+        """
+        if not NAME.fullmatch(name):
+            raise PluginError(f"the name {name!r} is not lower-case letters and digits")
+        kind = _kind_of(cls)
+        _check_usable(cls, name)
+        rivals = [entry.qualified_name for entry in self._found[0] if entry.name == name]
+        present = self._registered.get(name)
+        if present is not None and _path(present.target) != _path(cls):
+            rivals.append(present.qualified_name)
+        if rivals:
+            raise NameConflictError(
+                f"the name {name!r} is taken by {', '.join(rivals)}: choose another"
+            )
+        doc = (cls.__doc__ or "").strip().splitlines()
+        entry = Entry(
+            name,
+            cls,
+            cls.spatial_dims,
+            summary or (doc[0] if doc else ""),
+            kind=kind,
+            distribution=IN_PROCESS,
+        )
+        self._registered[name] = entry
+        self._loaded.pop(entry.qualified_name, None)
+        return cls
+
+    def entry_of(self, component: "Component | type[Component]") -> Entry:
+        """Return the entry under which a component or its class is registered.
+
+        Raises:
+            UnknownComponentError: it is not registered.
+        """
+        cls = component if isinstance(component, type) else type(component)
+        for entry in self.entries():
+            if entry.target in (cls, _path(cls)) or _imported(entry.target) is cls:
+                return entry
+        raise UnknownComponentError(
+            f"{cls.__qualname__} is not registered: call "
+            f"registry.register({cls.__name__}, name=...) first"
+        )
+
+    def spec_of(self, component: "Component") -> dict[str, Any]:
+        """Return the JSON mapping from which `create` makes an equal component."""
+        entry = self.entry_of(component)
+        shared = sum(other.name == entry.name for other in self.entries()) > 1
+        name = entry.qualified_name if shared else entry.name
+        return {"name": name, **component.model_dump(mode="json")}
+
+    def _unknown(self, name: str) -> str:
+        offered = {entry.name for entry in self.entries()}
+        extra_of = {brought: extra for extra, names in EXTRAS.items() for brought in names}
+        message = f"there is no component named {name!r}."
+        bare = name.rpartition(":")[2].lower()
+        if bare in extra_of and bare not in offered:
+            owner = f"ssl-registry-{extra_of[bare]}"
+            for report in self._found[1]:
+                if report.distribution == owner and report.status != "ok":
+                    return f"{message} It belongs to {owner}, which is out: {report.message}"
+            return f"{message} It comes with: {_install(extra_of[bare])}"
+        near = difflib.get_close_matches(bare, sorted(offered | set(extra_of)), n=3, cutoff=0.6)
+        if near:
+            hints = [
+                f"{match} ({_install(extra_of[match])})" if match not in offered else match
+                for match in near
+            ]
+            message += f" Did you mean {' or '.join(hints)}?"
+        message += " `ssl-registry list` shows what is installed"
+        broken = [report.distribution for report in self.failures()]
+        if broken:
+            message += (
+                f"; left out as broken: {', '.join(broken)} (`ssl-registry plugins` says why)"
+            )
+        return f"{message}."
+
+
+def _install(extra: str) -> str:
+    return f'pip install "ssl-registry[{extra}]"'
+
+
+def _path(target: "str | type") -> str:
+    return target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
+
+
+def _import(target: str) -> Any:
+    module, _, attributes = target.partition(":")
+    value: Any = import_module(module)
+    for attribute in attributes.split("."):
+        value = getattr(value, attribute)
+    return value
+
+
+def _imported(target: "str | type") -> Any:
+    """Return what a target stands for if its module is imported already, else None."""
+    if isinstance(target, type):
+        return target
+    module, _, attributes = target.partition(":")
+    value: Any = sys.modules.get(module)
+    for attribute in attributes.split("."):
+        value = getattr(value, attribute, None)
+    return value
+
+
+def _load(entry: Entry) -> "type[Component]":
+    """Import an entry's class and check that it is what the entry says."""
+    who = f"{entry.name} of {entry.distribution} {entry.version}".rstrip()
+    try:
+        cls = _import(entry.target) if isinstance(entry.target, str) else entry.target
+    except (Exception, SystemExit) as error:  # whatever a stranger's module may do
+        raise PluginError(
+            f"{who} cannot be loaded from {entry.target}: {type(error).__name__}: {error}"
+        ) from error
+    interface = _import(INTERFACES[entry.kind])
+    if not isinstance(cls, type) or not issubclass(cls, interface):
+        raise PluginError(f"{who}: {entry.target} is not a subclass of {interface.__name__}")
+    dims = getattr(cls, "spatial_dims", None)
+    if dims != entry.dims:
+        raise PluginError(f"{who}: its entry says dims={entry.dims}, the class spatial_dims={dims}")
+    _check_usable(cls, who)
+    return cls
+
+
+def _check_usable(cls: "type[Component]", who: str) -> None:
+    """Raise a `PluginError` if no instance of the class could be made or written down."""
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        raise PluginError(f"{who}: {cls.__name__} does not implement {', '.join(missing)}")
+    if "name" in cls.model_fields:
+        raise PluginError(f"{who}: {cls.__name__} has a field 'name', which is the component's own")
+
+
+def _kind_of(cls: type) -> Kind:
+    for kind, path in INTERFACES.items():
+        if isinstance(cls, type) and issubclass(cls, _import(path)):
+            if getattr(cls, "spatial_dims", None) not in (2, 3):
+                raise PluginError(f"{cls.__name__}.spatial_dims must be 2 or 3")
+            return kind
+    names = ", ".join(path.partition(":")[2] for path in INTERFACES.values())
+    raise PluginError(f"{cls!r} is not a subclass of any of {names}")
+
+
+registry = Registry()

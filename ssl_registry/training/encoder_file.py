@@ -1,0 +1,135 @@
+"""Encoder files: weights in `encoder.safetensors`, everything else in `encoder.json`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.component import explain
+from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.errors import EncoderFileError
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.run_folder import write_whole
+
+WEIGHTS: Final = "encoder.safetensors"
+SUMMARY: Final = "encoder.json"
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class EncoderSummary:
+    """What `encoder.json` says.
+
+    Attributes:
+        backbone: the structure.
+        task: specification of the pretext task, or None for an encoder from fine-tuning.
+        in_channels: channels that the encoder takes.
+        preprocessing: how the images it learned from were prepared.
+        size: their side in voxels.
+        data: name, fingerprint, number of cases and split of what it learned from.
+        versions: of the libraries it was made with.
+    """
+
+    backbone: Backbone
+    task: Mapping[str, Any] | None
+    in_channels: int
+    preprocessing: Preprocessing
+    size: int
+    data: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+
+def write_encoder(
+    folder: Path,
+    encoder: Encoder,
+    *,
+    backbone: Backbone,
+    task: Mapping[str, Any] | None,
+    preprocessing: Preprocessing,
+    size: int,
+    data: Mapping[str, Any],
+) -> None:
+    """Write both files, the weights first."""
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
+    }
+    write_whole(folder / WEIGHTS, lambda beside: save_file(weights, beside))
+    summary = {
+        "format": FORMAT,
+        "backbone": registry.spec_of(backbone),
+        "task": task,
+        "in_channels": encoder.in_channels,
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "size": size,
+        "data": dict(data),
+        "versions": {name: version(name) for name in ("ssl-registry", "torch", "torchio")},
+    }
+    text = json.dumps(summary, indent=2) + "\n"
+    write_whole(folder / SUMMARY, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def read_encoder_summary(folder: str | Path) -> EncoderSummary:
+    """Return what `encoder.json` in a run's folder says.
+
+    Raises:
+        EncoderFileError: there is none, or it cannot be read.
+        UnknownComponentError: the backbone's plugin is not installed.
+    """
+    path = Path(folder).expanduser() / SUMMARY
+    if not path.is_file():
+        hint = "there is no such folder"
+        if path.parent.is_dir():
+            hint = f"it holds no {SUMMARY}; name the folder of a finished pretraining run"
+        raise EncoderFileError(f"encoder={folder}: {hint}")
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said["format"] != FORMAT:
+            raise EncoderFileError(
+                f"{path} has format {said['format']}; this release reads format {FORMAT}"
+            )
+        backbone = registry.create(said["backbone"])
+        if not isinstance(backbone, Backbone):
+            raise EncoderFileError(f"{path}: {said['backbone']['name']!r} is not a backbone")
+        return EncoderSummary(
+            backbone=backbone,
+            task=said["task"],
+            in_channels=int(said["in_channels"]),
+            preprocessing=Preprocessing(**said["preprocessing"]),
+            size=int(said["size"]),
+            data=said["data"],
+            versions=said["versions"],
+        )
+    except ValidationError as error:
+        raise EncoderFileError(explain(error, str(path), ())) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise EncoderFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """Return the pretrained encoder of a run's folder, in evaluation mode.
+
+    Nothing is unpickled; the global random state is left alone.
+
+    Raises:
+        EncoderFileError: there is no encoder, or its files do not fit each other.
+        UnknownComponentError: the backbone's plugin is not installed.
+    """
+    summary = read_encoder_summary(folder)
+    with lend_to_torch(derive_generator(0, "load")):
+        encoder = summary.backbone.build(summary.in_channels)
+    path = Path(folder).expanduser() / WEIGHTS
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+        encoder.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise EncoderFileError(f"{path} does not hold the weights of {SUMMARY}: {error}") from error
+    return encoder.eval()

@@ -1,0 +1,175 @@
+"""Pretraining: an encoder learns to answer a pretext task's question."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ssl_registry.data.cache import Images, Prepared
+from ssl_registry.data.sources import Source, open_source
+from ssl_registry.data.splits import Split, split_source
+from ssl_registry.errors import DataError
+from ssl_registry.pretext import PretextModel
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.encoder_file import write_encoder
+from ssl_registry.training.loop import (
+    Trained,
+    check_device,
+    evaluation_loader,
+    parameters_of,
+    train,
+    training_loader,
+)
+from ssl_registry.training.preparation import prepare, quiet_or_loud
+from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
+from ssl_registry.training.settings import PretrainSettings, read_settings
+
+
+class Pretraining(Trained):
+    """A pretext model in training."""
+
+    def __init__(self, model: PretextModel, settings: PretrainSettings) -> None:
+        super().__init__(settings, "pretrain")
+        self.model = model
+
+    def training_step(self, images: Tensor, batch: int) -> Tensor:
+        """Ask the question of `images` `[B, C, *S]`."""
+        with lend_to_torch(self.step_generator(batch)):
+            loss, metrics = self.model(images, self.step_generator(batch))
+        self.check_loss(loss)
+        self._log("train", loss, metrics, len(images))
+        return loss  # type: ignore[no-any-return]
+
+    def validation_step(self, images: Tensor, batch: int) -> None:
+        """Ask the same questions in every epoch, so the curve moves only with the model."""
+        generator = derive_generator(self.settings.seed, "validation", batch)
+        loss, metrics = self.model(images, generator)
+        self._log("val", loss, metrics, len(images))
+
+    def _log(self, stage: str, loss: Tensor, metrics: Mapping[str, Tensor], count: int) -> None:
+        values = {f"{stage}_{name}": value for name, value in {"loss": loss, **metrics}.items()}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=count)
+
+
+def pretrain(
+    settings: PretrainSettings | None = None, /, *, quiet: bool = False, **fields: Any
+) -> RunResult:
+    """Pretrain an encoder and write it to `out`.
+
+        pretrain(task="rpl3d", data="../scans", out="runs/rpl", epochs=100)
+
+    Args:
+        settings: all of them; or else
+        **fields: those that differ from the defaults of `PretrainSettings`.
+        quiet: print nothing.
+
+    Returns:
+        The run's folder and what its `result.json` says.
+
+    Raises:
+        SslRegistryError: the settings or the data cannot be used. Nothing was written.
+    """
+    if settings is None:
+        settings = read_settings(PretrainSettings, fields, "pretrain")
+    console = quiet_or_loud(quiet)
+    check_device(settings)
+    folder = RunFolder(settings.out)
+    folder.check(settings.model_dump(mode="json"), settings.resume)
+    source = open_source(settings.data)
+    split = split_source(
+        source,
+        seed=settings.split_seed,
+        test_fraction=settings.test_fraction,
+        validation_fraction=settings.validation_fraction,
+    )
+    if not split.train:
+        raise DataError(f"data={settings.data}: no scan is left to train on; lower test_fraction")
+    cases = prepare(
+        [*split.train, *split.validation], settings.preprocessing, settings.size, console
+    )
+    training, validation = cases[: len(split.train)], cases[len(split.train) :]
+    model = _build(settings, training[0].channels)
+    _say_plan(settings, model, split, console)
+    folder.write(CONFIG, settings.as_yaml())
+    return _run(settings, model, (training, validation), (source, split), folder, console)
+
+
+def _build(settings: PretrainSettings, channels: int) -> PretextModel:
+    """Return the model with weights drawn from the run's seed.
+
+    Raises:
+        ImageShapeError: the task cannot work on volumes of this size.
+    """
+    task = settings.task
+    shape = (settings.size,) * task.spatial_dims
+    task.view_shape(shape)
+    with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
+        encoder = settings.backbone.build(task.view_channels(channels))
+        return PretextModel(task, encoder, shape)
+
+
+def _say_plan(
+    settings: PretrainSettings, model: PretextModel, split: Split, console: Console
+) -> None:
+    backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
+    console.print(
+        f"pretraining {backbone.name} ({parameters_of(model.encoder):,} parameters) by "
+        f"{task.name}: {len(split.train)} scans, {settings.epochs} epochs in batches of "
+        f"{settings.batch_size}, seed {settings.seed}"
+    )
+    if split.test:
+        console.print(
+            f"{len(split.validation)} scans are kept for validation, and {len(split.test)} for "
+            "tests of fine-tuning"
+        )
+
+
+def _run(
+    settings: PretrainSettings,
+    model: PretextModel,
+    cases: tuple[list[Prepared], list[Prepared]],
+    origin: tuple[Source, Split],
+    folder: RunFolder,
+    console: Console,
+) -> RunResult:
+    training, validation = cases
+    source, split = origin
+    started = time.monotonic()
+    module = Pretraining(model, settings)
+    what = f"pretraining {registry.entry_of(settings.task).name}"
+    rows = train(
+        module,
+        training_loader(Images(training), settings),
+        evaluation_loader(Images(validation), settings) if validation else None,
+        folder,
+        what,
+        console,
+    )
+    write_encoder(
+        folder.path,
+        model.encoder,
+        backbone=settings.backbone,
+        task=registry.spec_of(settings.task),
+        preprocessing=settings.preprocessing,
+        size=settings.size,
+        data={
+            "name": source.name,
+            "fingerprint": source.fingerprint,
+            "cases": len(training),
+            "image_channels": training[0].channels,
+            "held_out": sorted(case.name for case in [*split.validation, *split.test]),
+        },
+    )
+    result = {
+        "kind": "pretrain",
+        "metrics": rows[-1],
+        "cases": {"train": len(training), "validation": len(validation)},
+        "seconds": round(time.monotonic() - started, 1),
+        "torch": torch.__version__,
+    }
+    folder.write_result(result)
+    return RunResult(folder.path, result)

@@ -1,0 +1,179 @@
+"""Settings of a run: what the YAML file, the command line and Python calls may say."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from ssl_registry.backbone import Backbone
+from ssl_registry.component import Component, explain
+from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.errors import ConfigError
+from ssl_registry.pretext import PretextTask
+from ssl_registry.registry import registry
+
+DEFAULT_SIZE = 64
+"""Side in voxels where neither the user nor an encoder file says one."""
+
+
+def _create(value: object) -> object:
+    """Make a component of a name or a mapping; leave an instance as it is."""
+    if isinstance(value, (str, Mapping)):
+        return registry.create(value)
+    return value
+
+
+_AS_SPEC = PlainSerializer(registry.spec_of, return_type=dict[str, Any])
+_Task = Annotated[InstanceOf[PretextTask], BeforeValidator(_create), _AS_SPEC]
+_Backbone = Annotated[InstanceOf[Backbone], BeforeValidator(_create), _AS_SPEC]
+_Downstream = Annotated[InstanceOf[DownstreamTask], BeforeValidator(_create), _AS_SPEC]
+
+
+class RunSettings(BaseModel):
+    """What pretraining and fine-tuning have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data: str = Field(
+        "phantoms", description="a Decathlon folder, a folder of NIfTI files, phantoms, phantoms:N"
+    )
+    out: Path = Field(description="folder of the run")
+    epochs: int = Field(100, ge=1, description="passes over the training cases")
+    batch_size: int = Field(4, ge=1, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
+    seed: int = Field(0, ge=0, description="where all chance of the run comes from")
+    resume: bool = Field(False, description="go on with the unfinished run in `out`")
+    test_fraction: float = Field(
+        0.2, ge=0, lt=1, description="share of the labelled cases kept for the test score"
+    )
+    validation_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of the labelled cases kept for the validation curve"
+    )
+    split_seed: int = Field(0, ge=0, description="which cases these are")
+    validate_every: int = Field(5, ge=1, description="epochs between two validations")
+    checkpoint_minutes: float = Field(
+        1.0, ge=0, description="least time between two checkpoints; 0 writes one every epoch"
+    )
+    workers: int = Field(0, ge=0, description="processes that read the cache")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
+        "32-true", description="of the arithmetic; the mixed ones on a GPU only"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_is_text(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("data"), Path):
+            values = {**values, "data": str(values["data"])}
+        return values
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> Self:
+        if self.test_fraction + self.validation_fraction >= 1:
+            raise ConfigError(
+                f"test_fraction={self.test_fraction} and validation_fraction="
+                f"{self.validation_fraction} leave nothing to train on: lower one of them"
+            )
+        return self
+
+    def as_yaml(self) -> str:
+        """Return all settings, defaults included, as the YAML of `config.yaml`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class PretrainSettings(RunSettings):
+    """Settings of `pretrain`."""
+
+    task: _Task = Field(description="the pretext task: a name, or a mapping with a name")
+    backbone: _Backbone = Field("unet3d", description="the network to pretrain")  # type: ignore[assignment]
+    size: int = Field(DEFAULT_SIZE, ge=8, description="side of the preprocessed volume in voxels")
+    preprocessing: Preprocessing = Field(Preprocessing(), description="how scans are prepared")
+
+    @model_validator(mode="after")
+    def _dimensions_agree(self) -> Self:
+        _check_dims(self.task, self.backbone)
+        return self
+
+
+class FinetuneSettings(RunSettings):
+    """Settings of `finetune`.
+
+    What is left out comes from the encoder's file: backbone, size and preprocessing.
+    """
+
+    downstream: _Downstream = Field(
+        "segmentation3d",
+        description="the downstream task: a name, or a mapping with a name",  # type: ignore[assignment]
+    )
+    encoder: Path | None = Field(
+        None, description="folder of a pretraining run; without it training starts from scratch"
+    )
+    backbone: _Backbone | None = Field(None, description="the network, where there is no encoder")
+    size: int | None = Field(None, ge=8, description="side of the preprocessed volume in voxels")
+    preprocessing: Preprocessing | None = Field(None, description="how scans are prepared")
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the labelled training cases that may be used"
+    )
+    freeze_epochs: int | None = Field(
+        None, ge=0, description="shorthand for downstream.freeze_epochs"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _freeze_downstream(cls, values: Any) -> Any:
+        """Let `freeze_epochs` stand for the downstream task's own field."""
+        if not isinstance(values, dict) or not isinstance(values.get("freeze_epochs"), int):
+            return values
+        downstream = values.get("downstream", "segmentation3d")
+        if isinstance(downstream, DownstreamTask):
+            downstream = registry.spec_of(downstream)
+        if isinstance(downstream, str):
+            downstream = {"name": downstream}
+        if isinstance(downstream, Mapping):
+            downstream = {**downstream, "freeze_epochs": values["freeze_epochs"]}
+        return {**values, "downstream": downstream}
+
+    @model_validator(mode="after")
+    def _one_backbone(self) -> Self:
+        if self.encoder is not None and self.backbone is not None:
+            raise ConfigError("an encoder brings its own backbone: leave out one of the two")
+        if self.backbone is not None:
+            _check_dims(self.downstream, self.backbone)
+        return self
+
+
+def _check_dims(asked: Component, backbone: Component) -> None:
+    if asked.spatial_dims != backbone.spatial_dims:
+        raise ConfigError(
+            f"{type(asked).__name__} works in {asked.spatial_dims}D and "
+            f"{type(backbone).__name__} in {backbone.spatial_dims}D: choose a backbone for "
+            f"{asked.spatial_dims}D (`ssl-registry list` shows them)"
+        )
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
+def read_settings(cls: type[S], values: Mapping[str, Any], command: str) -> S:
+    """Return validated settings.
+
+    Raises:
+        ConfigError: a key is unknown, missing or out of bounds.
+        UnknownComponentError, NameConflictError, PluginError: a component's name is.
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, command, tuple(cls.model_fields))) from error

@@ -1,0 +1,69 @@
+"""What a batch costs beside copying what it returns.
+
+pytest tests/benchmarks --benchmark-enable --benchmark-only
+
+Each group holds the task and its copy, so the ratio stands in one table. Nothing here
+asserts a time: other work on the machine would decide.
+"""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_registry import PretextTask, derive_generator, registry
+
+turns = pytest.importorskip("ssl_registry_rotation.turns")
+pytest.importorskip("ssl_registry_rpl")
+
+SIDES = {2: (512, 512), 3: (128, 128, 128)}
+TASKS = [
+    ("rotation2d", {}),
+    ("rotation3d", {}),
+    ("rpl2d", {}),
+    ("rpl3d", {}),
+    ("rpl3d", {"fusion": "early"}),
+    ("rpl3d", {"questions": 26}),
+]
+ROUNDS = 40
+
+
+def make(name: str, fields: dict[str, Any]) -> tuple[PretextTask, Tensor]:
+    task = registry.create(name, **fields)
+    generator = derive_generator(0, "benchmark")
+    return task, torch.rand((4, 1, *SIDES[task.spatial_dims]), generator=generator)
+
+
+def label(name: str, fields: dict[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
+
+
+@pytest.mark.parametrize(("name", "fields"), TASKS)
+def test_make_batch(benchmark: Any, name: str, fields: dict[str, Any]) -> None:
+    task, images = make(name, fields)
+    generator = derive_generator(1, "benchmark")
+    benchmark.group = label(name, fields)
+    batch = benchmark.pedantic(
+        task.make_batch, args=(images, generator), rounds=ROUNDS, warmup_rounds=3
+    )
+    assert len(batch.views) == 4
+
+
+@pytest.mark.parametrize(("name", "fields"), TASKS)
+def test_copy(benchmark: Any, name: str, fields: dict[str, Any]) -> None:
+    task, images = make(name, fields)
+    views = task.make_batch(images, derive_generator(1, "benchmark")).views
+    benchmark.group = label(name, fields)
+    copied = benchmark.pedantic(views.clone, rounds=ROUNDS, warmup_rounds=3)
+    assert copied.shape == views.shape
+
+
+@pytest.mark.parametrize("turn_class", range(10))
+def test_each_turn(benchmark: Any, turn_class: int) -> None:
+    _, images = make("rotation3d", {})
+    benchmark.group = "rotation3d, turn by turn"
+    turned = benchmark.pedantic(
+        turns.turn, args=(images, [turn_class] * 4), rounds=ROUNDS // 2, warmup_rounds=2
+    )
+    assert turned.shape == images.shape

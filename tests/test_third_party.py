@@ -1,0 +1,193 @@
+"""Wheels as a user installs them: the core alone, with extras, and with a stranger's plugin."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CUTOUT = Path(__file__).parent / "third_party" / "ssl-registry-cutout"
+PROJECTS = {
+    "ssl_registry": ROOT,
+    "ssl_registry_rotation": ROOT / "plugins" / "rotation",
+    "ssl_registry_rpl": ROOT / "plugins" / "rpl",
+    "cutout_task": CUTOUT,
+}
+OURS = re.compile(r"(ssl_registry|cutout|_editable_impl_|__editable__|pip\b|__pycache__)")
+"""What an environment's site-packages must not share with the environment of the tests."""
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command outside the source tree, and show what it said if it failed."""
+    left_out = {"PYTHONPATH", "SSL_REGISTRY_DISABLE"}
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
+    environment["OMP_NUM_THREADS"] = "1"  # small tensors: threads would wait for one another
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, check=False, capture_output=True, text=True, cwd=cwd, env=environment
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+class Environment:
+    """A new virtual environment with the dependencies, and without anything of this project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+        self.programs = folder / ("Scripts" if os.name == "nt" else "bin")
+        self.python = self.programs / "python"
+        for scheme in ("purelib", "platlib"):
+            self._share(Path(sysconfig.get_path(scheme)), Path(self.path(scheme)))
+
+    def path(self, scheme: str) -> str:
+        return self.ask(f"import sysconfig; print(sysconfig.get_path({scheme!r}))").strip()
+
+    def _share(self, theirs: Path, ours: Path) -> None:
+        for item in theirs.iterdir():
+            link = ours / item.name
+            if not OURS.match(item.name) and not link.exists():
+                link.symlink_to(item)
+
+    def install(self, dist: Path, *requirements: str) -> None:
+        options = ["--no-index", "--find-links", dist, "--no-compile", "--quiet"]
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python]
+        run(*pip, "install", *options, *requirements, cwd=self.folder)
+
+    def ask(self, code: str) -> str:
+        """Return what Python code prints there."""
+        return run(self.python, "-c", code, cwd=self.folder).stdout
+
+    def names(self, kind: str) -> list[str]:
+        code = (
+            "from ssl_registry import registry\n"
+            f"print(*[entry.qualified_name for entry in registry.entries({kind!r})])\n"
+            "assert not registry.failures()"
+        )
+        return self.ask(code).split()
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels of all projects, each built from its source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    for project in PROJECTS.values():
+        run(sys.executable, "-m", "build", "--no-isolation", "-o", folder, project, cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return Environment(tmp_path / "environment")
+
+
+def contents(dist: Path, package: str) -> set[str]:
+    distribution = "ssl_registry_cutout" if package == "cutout_task" else package
+    (wheel,) = dist.glob(f"{distribution}-[0-9]*.whl")
+    return set(zipfile.ZipFile(wheel).namelist())
+
+
+@pytest.mark.parametrize("package", PROJECTS)
+def test_a_wheel_holds_its_package_and_nothing_else(dist: Path, package: str) -> None:
+    source = PROJECTS[package]
+    there = {
+        str(path.relative_to(source))
+        for path in (source / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    inside = {name for name in contents(dist, package) if ".dist-info/" not in name}
+    assert inside == there
+    assert f"{package}/py.typed" in inside
+    assert not [name for name in inside if "test_" in name or "/tests/" in name]
+
+
+@pytest.mark.parametrize("package", PROJECTS)
+def test_a_wheel_declares_its_plugin(dist: Path, package: str) -> None:
+    (wheel,) = {name.partition("/")[0] for name in contents(dist, package) if ".dist-info" in name}
+    assert f"{wheel}/entry_points.txt" in contents(dist, package)
+
+
+def test_the_core_alone_tells_what_to_install(dist: Path, environment: Environment) -> None:
+    environment.install(dist, "ssl-registry")
+    assert environment.names("pretext") == []
+    assert "ssl-registry:unet3d" in environment.names("backbone")
+    said = environment.ask(
+        "import ssl_registry\n"
+        "print(ssl_registry.__file__)\n"
+        "try: ssl_registry.registry.get('rpl3d')\n"
+        "except ssl_registry.errors.UnknownComponentError as error: print(error)"
+    )
+    place, error = said.splitlines()
+    assert Path(place).is_relative_to(environment.folder)
+    assert "rpl3d" in error
+    assert 'pip install "ssl-registry[rpl]"' in error
+
+
+def test_an_extra_brings_its_tasks_and_no_others(dist: Path, environment: Environment) -> None:
+    environment.install(dist, "ssl-registry[rpl]")
+    assert environment.names("pretext") == ["ssl-registry-rpl:rpl2d", "ssl-registry-rpl:rpl3d"]
+    show = "from ssl_registry import registry; print(registry.create('rpl3d', jitter=2).jitter)"
+    assert environment.ask(show).strip() == "2"
+
+
+def test_all_brings_everything(dist: Path, environment: Environment) -> None:
+    environment.install(dist, "ssl-registry[all]")
+    names = {name.partition(":")[2] for name in environment.names("pretext")}
+    assert names >= {"rotation2d", "rotation3d", "rpl2d", "rpl3d"}
+
+
+def test_a_plugin_brings_the_core(dist: Path, environment: Environment) -> None:
+    environment.install(dist, "ssl-registry-rotation")
+    assert "ssl-registry-rotation:rotation3d" in environment.names("pretext")
+
+
+CHECK = """
+from ssl_registry import registry
+from ssl_registry.testing import check_backbone, check_pretext_task
+
+task, backbone = registry.create("cutout3d"), registry.create("tiny3d")
+check_pretext_task(task)
+check_pretext_task(task, channels=(1,), backbone=backbone)
+check_pretext_task(task, channels=(1,), backbone=registry.create("unet3d", base_filters=2))
+check_backbone(backbone)
+print("checked")
+"""
+
+USE = """
+import torch
+from ssl_registry import finetune, load_encoder
+
+encoder = load_encoder("pretrained")
+print([list(level.shape) for level in encoder(torch.zeros(1, 1, 32, 32, 32))])
+run = finetune(encoder="pretrained", data="phantoms:4", epochs=1, batch_size=2,
+               out="finetuned", quiet=True)
+print(run.result["kind"])
+"""
+
+
+def test_a_third_party_plugs_in_without_a_change_to_the_core(
+    dist: Path, environment: Environment
+) -> None:
+    environment.install(dist, "ssl-registry-cutout")
+    assert environment.names("pretext") == ["ssl-registry-cutout:cutout3d"]
+    assert "ssl-registry-cutout:tiny3d" in environment.names("backbone")
+    assert environment.ask(CHECK).splitlines() == ["checked"]
+
+    words = "task=cutout3d task.share=0.25 backbone=tiny3d data=phantoms:4 size=32 epochs=1"
+    program = environment.programs / "ssl-registry"
+    command = [program, "pretrain", *words.split(), "batch_size=2", "out=pretrained"]
+    run(*command, cwd=environment.folder)
+    written = json.loads((environment.folder / "pretrained" / "encoder.json").read_text())
+    assert written["backbone"] == {"name": "tiny3d", "width": 4}
+    assert written["task"] == {"name": "cutout3d", "share": 0.25}
+
+    shapes, kind = environment.ask(USE).splitlines()
+    assert json.loads(shapes) == [[1, 4, 32, 32, 32], [1, 8, 16, 16, 16], [1, 16, 8, 8, 8]]
+    assert kind == "finetune"

@@ -1,0 +1,1 @@
+"""A box is cut out of the volume: what was there?"""
