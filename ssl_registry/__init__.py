@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssl_registry.pretext import PretextBatch as PretextBatch
     from ssl_registry.pretext import PretextModel as PretextModel
     from ssl_registry.pretext import PretextTask as PretextTask
+    from ssl_registry.pretext import Question as Question
     from ssl_registry.randomness import derive_generator as derive_generator
     from ssl_registry.training.encoder_file import load_encoder as load_encoder
     from ssl_registry.training.finetuning import finetune as finetune
@@ -42,6 +43,7 @@ _HOMES = {
     "PretextBatch": "pretext",
     "PretextModel": "pretext",
     "PretextTask": "pretext",
+    "Question": "pretext",
     "derive_generator": "randomness",
     "finetune": "training.finetuning",
     "hookimpl": "hookspecs",

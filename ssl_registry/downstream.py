@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -16,9 +16,12 @@ class DownstreamTask(Component, ABC):
 
     Attributes:
         headline: the key of `score` that figures and result lines quote; higher is better.
+        target_kind: what predictions and targets are: `"mask"`, one class index per voxel
+            `[B, *S]`, or `"class"`, one per image `[B]`; int64 both.
     """
 
     headline: ClassVar[str]
+    target_kind: ClassVar[Literal["mask", "class"]] = "mask"
 
     freeze_epochs: int = Field(
         0, ge=0, description="epochs in which a pretrained encoder, batch statistics too, is frozen"
@@ -34,10 +37,19 @@ class DownstreamTask(Component, ABC):
 
     @abstractmethod
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return hard predictions: class indices (int64)."""
+        """Return hard predictions: class indices (int64), as `target_kind` says."""
 
     @abstractmethod
     def score(
         self, predictions: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tensor
     ) -> dict[str, float]:
         """Return named scores over cases (first axis, or one item each), `headline` among them."""
+
+    def describe_case(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
+        """Return what `result.json` says about one test case; without more, its own score.
+
+        Args:
+            prediction: of that case, without the batch axis: `[*S]` or, of a class, `[]`.
+            target: likewise.
+        """
+        return self.score([prediction], [target])

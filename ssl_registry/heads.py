@@ -1,4 +1,4 @@
-"""Heads that plugins may reuse: a classifier of views and a U-Net decoder."""
+"""Heads that plugins may reuse: classifiers of views and images, and a U-Net decoder."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -59,13 +59,40 @@ class ClassifierHead(nn.Module):
         return scores
 
 
+class GlobalPoolClassifier(nn.Module):
+    """One linear layer on the coarsest level, averaged over all its voxels.
+
+    Args:
+        encoder: whose pyramid will come.
+        classes: how many answers there are (K).
+        dropout: probability of dropping an averaged feature before the layer.
+
+    Shape: a list of `[B, C_l, *S_l]` to `[B, K]`, for images of any size.
+
+    Reference: Lin et al., "Network In Network", 2013 (arXiv:1312.4400), section 3.2.
+    """
+
+    def __init__(self, encoder: Encoder, classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(dropout)
+        self.classify = nn.Linear(encoder.channels[-1], classes)
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Return class scores `[B, K]` of a pyramid with levels `[B, C_l, *S_l]`."""
+        features = pyramid[-1].flatten(2).mean(dim=2)
+        scores: Tensor = self.classify(self.drop(features))
+        return scores
+
+
 class UNetDecoder(nn.Module):
     """The expanding path of a U-Net, for any encoder with a feature pyramid.
 
     From the coarsest level up: a transposed convolution as wide as the step between the
     two levels, the finer level's features beside it, two convolutions. Odd sides are
-    handled by cutting what the up-sampling has too much. Where the encoder's finest
-    level is coarser than the image, the scores are interpolated up to it.
+    handled by cutting what the up-sampling has too much, or by adding zeros where an
+    encoder that rounds down leaves too little. Where the encoder's finest level is
+    coarser than the image, the scores are interpolated up by that stride; sides that are
+    no multiple of it therefore come out larger or smaller than the image's.
 
     Shape: a list of `[B, C_l, *S_l]` to `[B, out_channels, *S]`.
 
@@ -90,14 +117,23 @@ class UNetDecoder(nn.Module):
         """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`."""
         x = pyramid[-1]
         for upsample, fuse, skip in zip(self.upsample, self.fuse, pyramid[-2::-1], strict=True):
-            x = upsample(x)
-            x = x[(..., *(slice(side) for side in skip.shape[2:]))]
+            x = _fit(upsample(x), skip.shape[2:])
             x = fuse(torch.cat([x, skip], dim=1))
         scores: Tensor = self.out(x)
         if self.finest_stride > 1:
             mode = "trilinear" if self.dims == 3 else "bilinear"
             scores = F.interpolate(scores, scale_factor=self.finest_stride, mode=mode)
         return scores
+
+
+def _fit(x: Tensor, sides: Sequence[int]) -> Tensor:
+    """Cut `x` `[B, C, *S]` to `sides`, or add zeros at the far ends where it is smaller."""
+    missing = [max(0, side - got) for side, got in zip(sides, x.shape[2:], strict=True)]
+    if any(missing):
+        x = F.pad(x, [width for end in reversed(missing) for width in (0, end)])
+    for axis, side in enumerate(sides, start=2):
+        x = x.narrow(axis, 0, side)
+    return x
 
 
 def _double_convolution(in_channels: int, out_channels: int, dims: int) -> nn.Sequential:

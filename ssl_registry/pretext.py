@@ -28,6 +28,18 @@ class PretextBatch(NamedTuple):
     drawn: Mapping[str, Tensor]
 
 
+class Question(NamedTuple):
+    """What one image of a batch was asked, in words for a figure.
+
+    Attributes:
+        text: the question and its right answer.
+        views: a title for each view.
+    """
+
+    text: str
+    views: list[str]
+
+
 class PretextTask(Component, ABC):
     """A question that a network can be asked about an image without any label.
 
@@ -63,6 +75,10 @@ class PretextTask(Component, ABC):
         """Return the module that turns the pyramid of all views into the outputs.
 
         It is called with a list, finest level first, of `[B, V, C_l, *S_l]`.
+
+        A head that keeps a queue of what it has seen, in its buffers, may have a method
+        `remember(outputs, target)`: `PretextModel` calls it after the loss, in training
+        only, with the outputs detached.
         """
 
     @abstractmethod
@@ -72,6 +88,14 @@ class PretextTask(Component, ABC):
     def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
         """Return scalars that tell how well the question is answered, such as accuracy."""
         return {}
+
+    def question(self, batch: PretextBatch, index: int) -> Question:
+        """Return what image `index` of a batch was asked, for `ssl-registry preview`."""
+        text = (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
+        target = batch.target
+        if target is not None and not target.is_floating_point():
+            text += f" Here: {target[index].tolist()}"
+        return Question(text, [f"view {view + 1}" for view in range(batch.views.shape[1])])
 
     def check_images(self, images: Tensor) -> None:
         """Raise an error that says what is wrong with a batch of images, if anything is."""
@@ -126,6 +150,8 @@ class PretextModel(nn.Module):
         batch = self.task.make_batch(images, generator)
         outputs = self.answer(batch.views)
         loss = self.task.loss(outputs, batch.target)
+        if self.training and hasattr(self.head, "remember"):
+            self.head.remember(outputs.detach(), batch.target)
         return loss, self.task.metrics(outputs.detach(), batch.target)
 
     def answer(self, views: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ssl_registry.component import Component
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
+    "exemplar": ("exemplar2d", "exemplar3d"),
+    "jigsaw": ("jigsaw2d", "jigsaw3d"),
     "rotation": ("rotation2d", "rotation3d"),
     "rpl": ("rpl2d", "rpl3d"),
 }

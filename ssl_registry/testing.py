@@ -8,6 +8,7 @@
 Each check raises an `AssertionError` that names what does not hold.
 """
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,6 +99,8 @@ def check_downstream_task(
         backbone: whose encoder it is tried on; without it, three convolutions.
     """
     _check_component(task)
+    known = task.target_kind in ("mask", "class")
+    _require(known, f'target_kind is "mask" or "class"; it is {task.target_kind!r}')
     with _claim("freeze_epochs can be set to 3"):
         type(task).model_validate(task.model_dump() | {"freeze_epochs": 3})
     shape = image_shape or (16,) * task.spatial_dims
@@ -110,7 +113,8 @@ def check_downstream_task(
             outputs.shape[:2] == (BATCH, classes),
             f"outputs for {classes} classes are [B, {classes}, ...], not {list(outputs.shape)}",
         )
-        _check_answers(task, outputs, classes)
+        form = (BATCH, *shape) if task.target_kind == "mask" else (BATCH,)
+        _check_answers(task, outputs, classes, form)
 
 
 class _SmallEncoder(Encoder):
@@ -314,19 +318,32 @@ def _check_gradients(encoder: Encoder, images: Tensor) -> None:
         _require(reached, f"the encoder's {name} receives a finite gradient")
 
 
-def _check_answers(task: DownstreamTask, outputs: Tensor, classes: int) -> None:
-    """Check loss, prediction and score against a target in which every class occurs."""
-    with _claim("predict, loss and score work on the head's outputs"):
+def _check_answers(
+    task: DownstreamTask, outputs: Tensor, classes: int, form: tuple[int, ...]
+) -> None:
+    """Check loss, prediction and score against a target of `form` with every class in it."""
+    places = torch.randperm(math.prod(form), generator=_generator(5))
+    target = (places % classes).reshape(form)
+    with _claim("predict works on the head's outputs"):
         predicted = task.predict(outputs)
-        places = torch.randperm(predicted.numel(), generator=_generator(5))
-        target = (places % classes).reshape(predicted.shape)
+    _require(predicted.dtype == torch.int64, f"predictions are int64; they are {predicted.dtype}")
+    _require(
+        predicted.shape == form,
+        f"predictions are {list(form)}, as target_kind {task.target_kind!r} says; they are "
+        f"{list(predicted.shape)}",
+    )
+    with _claim("loss and score work on the head's outputs"):
         loss = task.loss(outputs, target)
         loss.backward()  # type: ignore[no-untyped-call]
         perfect, actual = task.score(target, target), task.score(predicted, target)
         listed = task.score(list(predicted), list(target))
-    _require(predicted.dtype == torch.int64, f"predictions are int64; they are {predicted.dtype}")
+        one_class = task.score(torch.zeros_like(target), torch.zeros_like(target))
+        case = task.describe_case(predicted[0], target[0])
     _require(loss.ndim == 0 and loss.isfinite(), f"the loss is a finite scalar; it is {loss}")
     _require(task.headline in perfect, f"score returns its headline {task.headline!r}")
     best = perfect[task.headline] >= actual[task.headline]
     _require(best, "no prediction scores better than the perfect one")
     _require(listed == actual, "cases may come as a list or as a tensor")
+    _require(task.headline in one_class, "a score of cases of one class has the headline too")
+    plain = all(isinstance(value, int | float) for value in case.values())
+    _require(plain, f"describe_case returns plain numbers; it returns {case}")

@@ -96,6 +96,7 @@ class Brightness(DownstreamTask):
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
     headline: ClassVar[str] = "accuracy"
+    target_kind: ClassVar[Literal["mask", "class"]] = "class"
 
     fault: str = ""
 
@@ -110,6 +111,8 @@ class Brightness(DownstreamTask):
 
     def predict(self, outputs: Tensor) -> Tensor:
         soft = outputs.softmax(1)
+        if self.fault == "one-hot":
+            return torch.eq(soft, soft.amax(1, keepdim=True)).long()
         return soft.amax(1) if self.fault == "soft" else soft.argmax(1)
 
     def score(
@@ -117,6 +120,8 @@ class Brightness(DownstreamTask):
     ) -> dict[str, float]:
         right = [bool(p == t) for p, t in zip(predictions, targets, strict=True)]
         accuracy = sum(right) / len(right)
+        if self.fault == "one class" and not any(map(torch.any, targets)):
+            return {}
         if self.fault == "one tensor":
             accuracy = float(torch.eq(predictions, targets).float().mean())  # type: ignore[arg-type]
         if self.fault == "list" and isinstance(predictions, list):
@@ -124,6 +129,11 @@ class Brightness(DownstreamTask):
         if self.fault == "headline":
             return {"correct": accuracy}
         return {"accuracy": 1 - accuracy if self.fault == "lower is better" else accuracy}
+
+    def describe_case(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
+        if self.fault == "tensors":
+            return {"predicted": prediction, "reference": target}  # type: ignore[dict-item]
+        return super().describe_case(prediction, target)
 
 
 class Pooled(nn.Module):
@@ -140,9 +150,29 @@ class NeverFrozen(Brightness):
     freeze_epochs: Literal[0] = 0
 
 
+class SaidToBeMasks(Brightness):
+    target_kind: ClassVar[Literal["mask", "class"]] = "mask"
+
+
+class OfAnotherKind(Brightness):
+    target_kind: ClassVar[Literal["mask", "class"]] = cast(Literal["mask"], "grade")
+
+
 def test_freeze_epochs_belong_to_every_downstream_task() -> None:
     with pytest.raises(AssertionError, match="does not hold.*freeze_epochs"):
         check_downstream_task(NeverFrozen())
+
+
+@pytest.mark.parametrize(
+    ("task", "claim"),
+    [
+        (SaidToBeMasks(), r"predictions are \[4, 16, 16\], as target_kind 'mask' says"),
+        (OfAnotherKind(), 'target_kind is "mask" or "class"'),
+    ],
+)
+def test_targets_are_of_the_kind_that_the_task_says(task: Brightness, claim: str) -> None:
+    with pytest.raises(AssertionError, match=f"does not hold.*{claim}"):
+        check_downstream_task(task)
 
 
 def test_a_sound_downstream_task_passes() -> None:
@@ -153,13 +183,16 @@ def test_a_sound_downstream_task_passes() -> None:
     ("fault", "claim"),
     [
         ("classes", "outputs for 4 classes are"),
-        ("loss", "predict, loss and score"),
+        ("loss", "loss and score work"),
         ("infinite", "loss is a finite scalar"),
         ("list", "list or as a tensor"),
         ("soft", "predictions are int64"),
         ("headline", "headline 'accuracy'"),
         ("lower is better", "better than the perfect one"),
-        ("one tensor", "predict, loss and score"),
+        ("one tensor", "loss and score work"),
+        ("one-hot", r"predictions are \[4\], as target_kind 'class' says"),
+        ("one class", "cases of one class has the headline"),
+        ("tensors", "describe_case returns plain numbers"),
     ],
 )
 def test_a_broken_downstream_task_is_caught(fault: str, claim: str) -> None:

@@ -9,7 +9,11 @@ from ssl_registry import (
 )
 from ssl_registry.testing import check_backbone, check_downstream_task, check_pretext_task
 
-SMALL: dict[str, dict[str, Any]] = {"unet3d": {"base_filters": 4}}
+SMALL: dict[str, dict[str, Any]] = {
+    "densenet121": {"growth": 4},
+    "unet2d": {"base_filters": 4},
+    "unet3d": {"base_filters": 4},
+}
 """Fields that keep a component's check quick; the rest of it is as installed."""
 
 
@@ -51,8 +55,16 @@ def test_every_backbone_serves_every_downstream_task(backbone: str) -> None:
 
 
 def test_something_is_installed_to_be_checked() -> None:
-    assert {"ssl-registry:unet3d"} <= set(installed("backbone"))
-    assert {"ssl-registry:segmentation3d"} <= set(installed("downstream"))
+    assert {
+        "ssl-registry:densenet121",
+        "ssl-registry:unet2d",
+        "ssl-registry:unet3d",
+    } <= set(installed("backbone"))
+    assert {
+        f"ssl-registry:{task}{dims}d"
+        for task in ("classification", "segmentation")
+        for dims in (2, 3)
+    } <= set(installed("downstream"))
     assert {"ssl-registry-rotation:rotation3d", "ssl-registry-rpl:rpl3d"} <= set(
         installed("pretext")
     )

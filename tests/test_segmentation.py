@@ -1,4 +1,4 @@
-"""segmentation3d, unet3d and the decoder: figures worked out by hand."""
+"""Segmentation, unet3d and the decoder: figures worked out by hand."""
 
 import math
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ssl_registry import Encoder, registry
 from ssl_registry.builtin.segmentation import (
+    Segmentation2d,
     Segmentation3d,
     balanced_cross_entropy,
     dice,
@@ -138,6 +139,88 @@ def test_the_decoder_serves_encoders_that_start_coarse() -> None:
     assert UNetDecoder(encoder, 3, dims=3)(encoder(torch.rand(1, 1, 16, 16, 16))).shape == (
         1, 3, 16, 16, 16,
     )  # fmt: skip
+
+
+class RoundingDown(Encoder):
+    """A pyramid whose pooling loses the last voxel of odd sides, as many networks' does."""
+
+    in_channels, channels, strides = 1, (2, 3, 4), (1, 2, 4)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels = torch.nn.ModuleList(
+            torch.nn.Conv2d(fed, made, 1) for fed, made in ((1, 2), (2, 3), (3, 4))
+        )
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        pyramid: list[torch.Tensor] = []
+        for level in self.levels:
+            x = level(torch.nn.functional.max_pool2d(x, 2) if pyramid else x)
+            pyramid.append(x)
+        return pyramid
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(st.integers(4, 21), st.integers(4, 21)))
+def test_the_decoder_serves_encoders_that_round_down(shape: tuple[int, int]) -> None:
+    encoder = RoundingDown()
+    assert UNetDecoder(encoder, 3, dims=2)(encoder(torch.rand(2, 1, *shape))).shape == (
+        2, 3, *shape,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(33, 40), (47, 41)])
+def test_odd_sides_under_a_coarse_finest_level_are_refused_in_words(shape: tuple[int, int]) -> None:
+    """The decoder cannot know whether 34 pixels were 33; the loss can."""
+    encoder = registry.create("densenet121", growth=2).build(1)  # type: ignore[attr-defined]
+    scores = Segmentation2d().build_head(encoder, 2)(encoder(torch.rand(2, 1, *shape)))
+    assert scores.shape[2:] == tuple(side + side % 2 for side in shape)
+    with pytest.raises(ImageShapeError, match="make `size` a multiple of the backbone's finest"):
+        Segmentation2d().loss(scores, torch.zeros(2, *shape, dtype=torch.int64))
+
+
+def dice_by_counting(predicted: list[int], target: list[int], label: int) -> float:
+    """Return 2 TP / (2 TP + FP + FN)."""
+    pairs = list(zip(predicted, target, strict=True))
+    hits = pairs.count((label, label))
+    misses = sum((p == label) != (t == label) for p, t in pairs)
+    return 2 * hits / (2 * hits + misses) if hits + misses else math.nan
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    cases=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=6, max_size=6),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_segmentation2d_scores_dice_by_counting_pixels(
+    cases: list[list[tuple[int, int]]],
+) -> None:
+    predicted, target = torch.tensor(cases).reshape(len(cases), 2, 3, 2).unbind(-1)
+    expected = {}
+    for label in (1, 2, 3):
+        values = [dice_by_counting(*map(list, zip(*case, strict=True)), label) for case in cases]
+        defined = [value for value in values if not math.isnan(value)]
+        if defined:
+            expected[f"dice_{label}"] = sum(defined) / len(defined)
+    mean = sum(expected.values()) / len(expected) if expected else math.nan
+    score = Segmentation2d().score(predicted, target)
+    assert score == pytest.approx({"dice": mean, **expected}, nan_ok=True)
+
+
+def test_segmentation_is_the_same_task_in_2d_and_3d() -> None:
+    labels = torch.tensor([[[0, 1, 2], [2, 1, 1]]])
+    guess = torch.rand(1, 3, 2, 3, generator=torch.Generator().manual_seed(1))
+    flat, deep = Segmentation2d(cross_entropy=0.3), Segmentation3d(cross_entropy=0.3)
+    assert flat.model_dump() == deep.model_dump()
+    assert flat.model_json_schema()["properties"] == deep.model_json_schema()["properties"]
+    torch.testing.assert_close(
+        flat.loss(guess, labels), deep.loss(guess[..., None], labels[..., None])
+    )
+    assert torch.equal(flat.predict(guess), deep.predict(guess[..., None])[..., 0])
+    assert flat.describe_case(labels[0], labels[0]) == flat.score(labels, labels)
 
 
 def test_instance_normalisation_of_a_single_voxel_is_refused() -> None:

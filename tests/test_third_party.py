@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 CUTOUT = Path(__file__).parent / "third_party" / "ssl-registry-cutout"
 PROJECTS = {
     "ssl_registry": ROOT,
+    "ssl_registry_exemplar": ROOT / "plugins" / "exemplar",
+    "ssl_registry_jigsaw": ROOT / "plugins" / "jigsaw",
     "ssl_registry_rotation": ROOT / "plugins" / "rotation",
     "ssl_registry_rpl": ROOT / "plugins" / "rpl",
     "cutout_task": CUTOUT,
@@ -140,7 +142,8 @@ def test_an_extra_brings_its_tasks_and_no_others(dist: Path, environment: Enviro
 def test_all_brings_everything(dist: Path, environment: Environment) -> None:
     environment.install(dist, "ssl-registry[all]")
     names = {name.partition(":")[2] for name in environment.names("pretext")}
-    assert names >= {"rotation2d", "rotation3d", "rpl2d", "rpl3d"}
+    tasks = ("exemplar", "jigsaw", "rotation", "rpl")
+    assert names >= {f"{task}{dims}d" for task in tasks for dims in (2, 3)}
 
 
 def test_a_plugin_brings_the_core(dist: Path, environment: Environment) -> None:

@@ -1,4 +1,4 @@
-"""Segmentation: a label for every voxel."""
+"""Segmentation: a label for every pixel or voxel."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,9 @@ from ssl_registry.errors import ImageShapeError
 from ssl_registry.heads import UNetDecoder
 
 
-class Segmentation3d(DownstreamTask):
-    """Label every voxel of a volume.
+class Segmentation(DownstreamTask):
+    """What segmentation shares: all but the number of dimensions. Voxels are pixels in 2D."""
 
-    The loss is one minus the soft Dice of each class, background included, averaged
-    (Milletari et al. 2016, doi:10.1109/3DV.2016.79), mixed with cross-entropy in the share
-    `cross_entropy`. In the cross-entropy each class counts alike, however few voxels it
-    has: soft Dice alone may let a small class die out in a short run. The score is the hard
-    Dice of each foreground class per case.
-    """
-
-    spatial_dims: ClassVar[Literal[2, 3]] = 3
     headline: ClassVar[str] = "dice"
 
     smoothing: float = Field(
@@ -37,10 +29,10 @@ class Segmentation3d(DownstreamTask):
 
     def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
         """Return a U-Net decoder with `num_classes` output channels, background among them."""
-        return UNetDecoder(encoder, num_classes, dims=3)
+        return UNetDecoder(encoder, num_classes, self.spatial_dims)
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of scores `[B, K, D, H, W]` against labels `[B, D, H, W]` (int64).
+        """Return the loss of scores `[B, K, *S]` against labels `[B, *S]` (int64).
 
         Raises:
             ImageShapeError: scores and labels differ in shape.
@@ -58,7 +50,7 @@ class Segmentation3d(DownstreamTask):
         )
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """Return the most likely label of each voxel, `[B, D, H, W]` (int64)."""
+        """Return the most likely label of each voxel, `[B, *S]` (int64)."""
         return outputs.argmax(dim=1)
 
     def score(
@@ -80,6 +72,25 @@ class Segmentation3d(DownstreamTask):
                 scores[f"dice_{label}"] = sum(defined) / len(defined)
         mean = sum(scores.values()) / len(scores) if scores else math.nan
         return {"dice": mean, **scores}
+
+
+class Segmentation2d(Segmentation):
+    """Label every pixel of an image: `segmentation3d` with pixels in place of voxels."""
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 2
+
+
+class Segmentation3d(Segmentation):
+    """Label every voxel of a volume.
+
+    The loss is one minus the soft Dice of each class, background included, averaged
+    (Milletari et al. 2016, doi:10.1109/3DV.2016.79), mixed with cross-entropy in the share
+    `cross_entropy`. In the cross-entropy each class counts alike, however few voxels it
+    has: soft Dice alone may let a small class die out in a short run. The score is the hard
+    Dice of each foreground class per case.
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 3
 
 
 def soft_dice_loss(outputs: Tensor, target: Tensor, smoothing: float) -> Tensor:

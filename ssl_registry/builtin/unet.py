@@ -1,4 +1,4 @@
-"""The contracting path of a 3D U-Net."""
+"""The contracting path of a U-Net, in 2D and 3D."""
 
 from typing import ClassVar, Literal
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.errors import ImageShapeError
 
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+_MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+_DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
-class UNet3d(Backbone):
-    """3D U-Net encoder with the structure of Taleb et al. 2020: five residual levels.
 
-    Reference: Taleb et al., "3D Self-Supervised Methods for Medical Imaging", NeurIPS
-    2020 (arXiv:2006.03829), section 4.1.
-    """
-
-    spatial_dims: ClassVar[Literal[2, 3]] = 3
+class UNet(Backbone):
+    """What the U-Net encoders share: all but the number of dimensions."""
 
     base_filters: int = Field(32, ge=1, description="channels of the finest level, doubled at each")
     levels: int = Field(5, ge=1, le=8, description="levels of the pyramid")
@@ -25,8 +25,27 @@ class UNet3d(Backbone):
     dropout: float = Field(0.0, ge=0, lt=1, description="probability of dropping a channel")
 
     def build(self, in_channels: int) -> "UNetEncoder":
-        """Return an encoder for volumes `[B, in_channels, D, H, W]`, He-initialised."""
+        """Return an encoder for images `[B, in_channels, *S]`, He-initialised."""
         return UNetEncoder(self, in_channels)
+
+
+class UNet2d(UNet):
+    """2D U-Net encoder: `unet3d` with pixels in place of voxels.
+
+    Reference: Ronneberger et al. 2015 (doi:10.1007/978-3-319-24574-4_28).
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 2
+
+
+class UNet3d(UNet):
+    """3D U-Net encoder with the structure of Taleb et al. 2020: five residual levels.
+
+    Reference: Taleb et al., "3D Self-Supervised Methods for Medical Imaging", NeurIPS
+    2020 (arXiv:2006.03829), section 4.1.
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 3
 
 
 class UNetEncoder(Encoder):
@@ -35,7 +54,7 @@ class UNetEncoder(Encoder):
     Pooling rounds sides up, so no voxel is lost and views of any size pass.
     """
 
-    def __init__(self, structure: UNet3d, in_channels: int) -> None:
+    def __init__(self, structure: UNet, in_channels: int) -> None:
         super().__init__()
         self.structure = structure
         self.in_channels = in_channels
@@ -47,10 +66,10 @@ class UNetEncoder(Encoder):
         self.blocks = nn.ModuleList(
             _Block(structure, fed, made) for fed, made in zip(inputs, self.channels, strict=True)
         )
-        self.pool = nn.MaxPool3d(2, ceil_mode=True)
+        self.pool = _MAX_POOL[structure.spatial_dims](2, ceil_mode=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return features `[B, channels[l], *S_l]`, finest first, of volumes `[B, C, D, H, W]`.
+        """Return features `[B, channels[l], *S_l]`, finest first, of images `[B, C, *S]`.
 
         Raises:
             ImageShapeError: instance normalisation would meet a level of a single voxel,
@@ -61,33 +80,33 @@ class UNetEncoder(Encoder):
             x = self.pool(pyramid[-1]) if pyramid else x
             if self.structure.norm == "instance" and x.shape[2:].numel() == 1:
                 raise ImageShapeError(
-                    f"level {len(pyramid) + 1} of unet3d has a single voxel, which instance "
-                    "normalisation turns into zero: lower backbone.levels, raise `size`, or use "
-                    "backbone.norm=batch"
+                    f"level {len(pyramid) + 1} of unet{self.structure.spatial_dims}d has a single "
+                    "voxel, which instance normalisation turns into zero: lower "
+                    "backbone.levels, raise `size`, or use backbone.norm=batch"
                 )
             pyramid.append(block(x))
         return pyramid
 
 
 class _Block(nn.Module):
-    """Two 3x3x3 convolutions; their input is added to the result where `residual` is on."""
+    """Two convolutions of width 3; their input is added to the result where `residual` is on."""
 
-    def __init__(self, structure: UNet3d, in_channels: int, out_channels: int) -> None:
+    def __init__(self, structure: UNet, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        norm = nn.BatchNorm3d if structure.norm == "batch" else _instance_norm
+        dims = structure.spatial_dims
         self.body = nn.Sequential(
-            _convolution(in_channels, out_channels, 3),
-            norm(out_channels),
+            _convolution(in_channels, out_channels, 3, dims),
+            _norm(structure, out_channels),
             nn.ReLU(inplace=True),
-            _convolution(out_channels, out_channels, 3),
-            norm(out_channels),
+            _convolution(out_channels, out_channels, 3, dims),
+            _norm(structure, out_channels),
         )
         self.shortcut: nn.Module | None = None
         if structure.residual:
-            same = in_channels == out_channels
-            self.shortcut = nn.Identity() if same else _convolution(in_channels, out_channels, 1)
+            # Also between equal channels, so that no layer depends on how many an image has.
+            self.shortcut = _convolution(in_channels, out_channels, 1, dims)
         self.activate = nn.ReLU(inplace=True)
-        self.drop = nn.Dropout3d(structure.dropout)
+        self.drop = _DROPOUT[dims](structure.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(x)
@@ -97,11 +116,13 @@ class _Block(nn.Module):
         return dropped
 
 
-def _instance_norm(channels: int) -> nn.Module:
-    return nn.InstanceNorm3d(channels, affine=True)
+def _norm(structure: UNet, channels: int) -> nn.Module:
+    if structure.norm == "batch":
+        return _BATCH_NORM[structure.spatial_dims](channels)
+    return _INSTANCE_NORM[structure.spatial_dims](channels, affine=True)
 
 
-def _convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Conv3d:
-    layer = nn.Conv3d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
+def _convolution(in_channels: int, out_channels: int, kernel: int, dims: int) -> nn.Module:
+    layer = _CONV[dims](in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return layer

@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from ssl_registry.cli import demo, finetune, listing, plugins, pretrain, show
+from ssl_registry.cli import demo, finetune, listing, plugins, pretrain, preview, show
 from ssl_registry.cli.console import complain
 from ssl_registry.errors import PluginWarning, SslRegistryError
 
@@ -25,6 +25,7 @@ app.command("plugins")(plugins.list_plugins)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("demo")(demo.run_demo_command)
+app.command("preview")(preview.run_preview)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The cache: every scan is read, checked and prepared once, then mapped into memory."""
+"""The cache: every image is read, checked and prepared once, then mapped into memory."""
 
 import hashlib
 import os
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ssl_registry.data.cases import Case
 from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import Case
 
 VERSION: Final = 1
 """Part of every key; raised whenever preprocessing changes what it returns."""
@@ -38,11 +38,13 @@ class Prepared:
     folder: Path
 
     def image(self) -> Tensor:
-        """Return the image `[C, D, H, W]` float32."""
+        """Return the image `[C, *S]` float32."""
         return torch.from_numpy(np.load(self.folder / "image.npy", mmap_mode="r").copy())
 
     def label(self) -> Tensor:
-        """Return the labels `[D, H, W]` int64."""
+        """Return the labels int64: one for each voxel, `[*S]`, or one for the image, `[]`."""
+        if self.case.grade is not None:
+            return torch.tensor(self.case.grade)
         return torch.from_numpy(np.load(self.folder / "label.npy", mmap_mode="r").astype(np.int64))
 
     @property
@@ -58,7 +60,7 @@ def prepare_case(case: Case, preprocessing: Preprocessing, size: int) -> Prepare
     volume, and two runs may prepare one case at the same time.
 
     Raises:
-        DataError: the scan cannot be used.
+        DataError: the image cannot be used.
     """
     words = f"{VERSION}|{case.identity}|{preprocessing.model_dump_json()}|{size}"
     key = hashlib.sha256(words.encode()).hexdigest()[:32]
@@ -101,7 +103,7 @@ def prepare_cases(
 
 
 class Images(Dataset[Tensor]):
-    """Prepared images `[C, D, H, W]`, without labels."""
+    """Prepared images `[C, *S]`, without labels."""
 
     def __init__(self, cases: Sequence[Prepared]) -> None:
         self.cases = list(cases)
@@ -114,7 +116,7 @@ class Images(Dataset[Tensor]):
 
 
 class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
-    """Prepared images `[C, D, H, W]` with labels `[D, H, W]`."""
+    """Prepared images `[C, *S]` with labels, `[*S]` or `[]`."""
 
     def __init__(self, cases: Sequence[Prepared]) -> None:
         self.cases = list(cases)

@@ -76,6 +76,25 @@ def phantom(index: int, side: int = 64) -> Phantom:
     return make_phantom(derive_generator(POPULATION_SEED, "phantom", index), side)
 
 
+def phantom_slice(index: int, side: int = 64) -> Phantom:
+    """Return a coronal slice of a member of the population, as a picture.
+
+    It is the slice that shows the most organs, head up and the patient's right at the
+    left: `image` is `[1, H, W, 1]`.
+    """
+    made = phantom(index, side)
+    organs = torch.stack([made.label[0] == value for value in LABELS if value])
+    areas = organs.sum(dim=(1, 3))  # [organs, Y]
+    # Every organ counts as soon as it shows; the area decides between equals.
+    at = int(((areas > 0).sum(0) + areas.sum(0) / areas.sum()).argmax())
+    return Phantom(_upright(made.image, at), _upright(made.label, at), made.spacing)
+
+
+def _upright(volume: Tensor, at: int) -> Tensor:
+    """Return coronal slice `at` of `[1, X, Y, Z]` as `[1, H, W, 1]`."""
+    return volume[:, :, at].flip(1, 2).mT[..., None].contiguous()
+
+
 def write_phantoms(folder: Path, count: int, side: int = 64) -> Path:
     """Write the first `count` phantoms as a Medical Segmentation Decathlon folder.
 

@@ -10,6 +10,7 @@ import torch
 import torchio as tio
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_registry.data.scans import Scan
 from ssl_registry.errors import DataError
@@ -25,11 +26,12 @@ SPECKS: float = 0.01
 
 
 class Preprocessing(BaseModel):
-    """How scans are brought to one orientation, spacing, intensity and size.
+    """How images are brought to one orientation, spacing, intensity and size.
 
     In this order: axes to RAS+, resampling to `spacing`, cropping to the foreground,
-    resampling to `size` voxels a side, intensities from the percentiles to 0 ... 1 in
-    each channel. Images are interpolated linearly, labels by nearest neighbour.
+    resampling to `size` voxels a side, intensities from the percentiles to 0 ... 1, those
+    of all channels together. Images are interpolated linearly, labels by nearest neighbour.
+    A picture takes the same way, but for orientation and spacing, which it has not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -48,14 +50,22 @@ class Preprocessing(BaseModel):
     def prepare(self, scan: Scan, size: int, name: str) -> tuple[Tensor, Tensor | None]:
         """Return the image `[C, size, size, size]` float32 and the labels `[size, size, size]`.
 
+        Of a picture, `[C, H, W, 1]`, it returns `[C, size, size]` and `[size, size]`.
+
         Args:
             scan: what was read.
-            size: side of the result in voxels.
-            name: what to call the scan in an error.
+            size: side of the result in voxels or pixels.
+            name: what to call the image in an error.
 
         Raises:
-            DataError: nothing but air is left, or the crop would cut labels away.
+            DataError: nothing but air is left, the crop would cut labels away, or a picture
+                should have a spacing in mm.
         """
+        flat = scan.spatial_shape[2] == 1
+        if flat and self.spacing is not None:
+            raise DataError(
+                f"{name} is a picture, without a spacing: leave preprocessing.spacing out"
+            )
         # torchio tosses a coin for every transform, even for one that is always applied.
         with lend_to_torch(derive_generator(0, "preprocessing")):
             scan = tio.ToCanonical()(scan)
@@ -63,12 +73,14 @@ class Preprocessing(BaseModel):
                 scan = tio.Resample(self.spacing, antialias=True)(scan)
             if self.crop:
                 scan = self._crop(scan, name)
-            scan = self._fit(scan, size)
+            scan = self._fit_picture(scan, size) if flat else self._fit(scan, size)
             scan = tio.RescaleIntensity(out_min_max=(0, 1), percentiles=self.percentiles)(scan)
         image: Tensor = scan["image"].data.float().contiguous()
         if not torch.isfinite(image).all() or float(image.min()) == float(image.max()):
             raise DataError(f"{name}: preprocessing left no contrast; check its intensities")
         label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
+        if flat:
+            return image[..., 0], None if label is None else label[..., 0]
         return image, label
 
     def _crop(self, scan: Scan, name: str) -> Scan:
@@ -101,6 +113,22 @@ class Preprocessing(BaseModel):
         grid = (shape, scan["image"].affine @ to_old_voxels)
         scan = tio.Resample(grid, antialias=True)(scan)
         return tio.CropOrPad((size, size, size))(scan) if self.fit == "pad" else scan
+
+    def _fit_picture(self, scan: Scan, size: int) -> Scan:
+        """Resample a picture onto `size` pixels a side; torchio's smoothing needs volumes."""
+        height, width, _ = scan.spatial_shape
+        shape = (size, size)
+        if self.fit == "pad":
+            longest = max(height, width)
+            shape = (max(1, round(size * height / longest)), max(1, round(size * width / longest)))
+        pixels = scan["image"].data[..., 0].float()
+        image = F.interpolate(pixels[None], shape, mode="bilinear", antialias=True)[0]
+        fitted = tio.Subject(image=tio.ScalarImage(tensor=image[..., None]))
+        if "label" in scan:
+            marks = scan["label"].data[..., 0]
+            nearest = F.interpolate(marks[None], shape, mode="nearest-exact")[0]
+            fitted.add_image(tio.LabelMap(tensor=nearest[..., None]), "label")
+        return tio.CropOrPad((size, size, 1))(fitted) if self.fit == "pad" else fitted
 
 
 def foreground_bounds(image: Tensor, percentiles: tuple[float, float]) -> list[tuple[int, int]]:

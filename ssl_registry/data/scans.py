@@ -19,6 +19,11 @@ Affine: TypeAlias = npt.NDArray[np.float64]
 Scan: TypeAlias = tio.Subject
 """`image`, `[C, X, Y, Z]` float32, and, where there are labels, `label`, `[1, X, Y, Z]` uint8."""
 
+SUFFIXES = (".nii.gz", ".nii")
+
+THINNEST = 4
+"""Voxels a side below which a volume cannot be resampled without aliasing."""
+
 
 def read_scan(image: Path, label: Path | None, label_values: frozenset[int]) -> Scan:
     """Read a scan and its labels, checked.
@@ -29,7 +34,7 @@ def read_scan(image: Path, label: Path | None, label_values: frozenset[int]) -> 
             a value that `label_values` lacks.
     """
     voxels, affine = _read_volume(image)
-    _check_voxels(voxels, image)
+    check_voxels(voxels, image)
     scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=affine))
     if label is not None:
         marks, _ = _read_volume(label)
@@ -37,6 +42,16 @@ def read_scan(image: Path, label: Path | None, label_values: frozenset[int]) -> 
         # The label map lies on the scan's own grid, whatever small print its header holds.
         scan.add_image(tio.LabelMap(tensor=marks.to(torch.uint8), affine=affine), "label")
     return scan
+
+
+def scan_of_array(voxels: torch.Tensor, what: str) -> Scan:
+    """Return voxels `[C, X, Y, Z]` (Z = 1 for a picture) as a scan of 1 mm voxels.
+
+    Raises:
+        DataError: they show nothing; `what` names them.
+    """
+    check_voxels(voxels, what)
+    return tio.Subject(image=tio.ScalarImage(tensor=voxels.float(), affine=np.eye(4)))
 
 
 def scan_of_phantom(made: Phantom) -> Scan:
@@ -58,14 +73,14 @@ def _read_volume(
         affine = np.asarray(file.affine, dtype=np.float64)  # type: ignore[attr-defined]
     except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
-            f"{path} cannot be read as NIfTI ({_first_line(error)}): replace it, or take it out "
+            f"{path} cannot be read as NIfTI ({first_line(error)}): replace it, or take it out "
             "of the folder"
         ) from error
-    flat = array.ndim not in (3, 4) or any(side < 2 for side in array.shape[:3])
+    flat = array.ndim not in (3, 4) or any(side < THINNEST for side in array.shape[:3])
     if flat or array.size == 0:
         raise DataError(
             f"{path} has shape {list(array.shape)}; expected a volume [X, Y, Z] or, with several "
-            "channels, [X, Y, Z, C]"
+            f"channels, [X, Y, Z, C], of at least {THINNEST} voxels a side"
         )
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise DataError(f"{path}: its affine has no inverse, so voxels have no place: mend it")
@@ -73,7 +88,12 @@ def _read_volume(
     return torch.from_numpy(np.ascontiguousarray(channels_first)), affine
 
 
-def _check_voxels(voxels: torch.Tensor, path: Path) -> None:
+def check_voxels(voxels: torch.Tensor, path: Path | str) -> None:
+    """See that an image shows something.
+
+    Raises:
+        DataError: it holds NaN or infinite voxels, or the same value everywhere.
+    """
     bad = int((~torch.isfinite(voxels)).sum())
     if bad:
         raise DataError(
@@ -109,6 +129,18 @@ def _spell(volume: torch.Tensor) -> str:
     return "x".join(str(side) for side in shape)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says went wrong."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
+
+
+def is_volume(path: Path) -> bool:
+    """Whether a file's name is that of a volume."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def case_name(path: Path) -> str:
+    """Return a file's name without its suffix, `.nii.gz` as a whole."""
+    suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), path.suffix)
+    return path.name[: len(path.name) - len(suffix)]

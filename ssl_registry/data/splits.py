@@ -1,12 +1,13 @@
 """Splits: which cases train, which validate, which test, and which keep their labels."""
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
-from ssl_registry.data.sources import Case, Source
+from ssl_registry.data.cases import Case, Source
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 
@@ -33,24 +34,63 @@ def split_source(
 ) -> Split:
     """Divide a source's labelled cases; the same seed gives the same division everywhere.
 
-    A source without labels is all training, for it has no test set to keep from
-    pretraining.
+    All cases of a patient stay on one side, those without labels too, and classes are
+    spread evenly over the parts. Where the data's authors divided them, theirs is the
+    division. A source without labels is all training, for it has no test set to keep
+    from pretraining.
     """
-    labelled = shuffled(source.labelled, derive_generator(seed, "split"))
-    tests = round(test_fraction * len(labelled))
-    checks = round(validation_fraction * len(labelled))
-    held_out = {case.name for case in labelled[: tests + checks]}
+    if source.parts:
+        return _as_published(source)
+    patients: dict[str, list[Case]] = defaultdict(list)
+    for case in source.labelled:
+        patients[source.group_of(case)].append(case)
+    groups = list(patients.values())
+    grades = Counter(case.grade for case in source.labelled)
+    # A patient counts for the rarest class that it shows.
+    strata = [min((grades[c.grade], str(c.grade)) for c in cases) for cases in groups]
+    groups = spread(groups, strata, derive_generator(seed, "split"))
+    test, rest = _take(groups, round(test_fraction * len(source.labelled)))
+    validation, _ = _take(rest, round(validation_fraction * len(source.labelled)))
+    held_out = {source.group_of(case) for case in [*test, *validation]}
     return Split(
-        train=tuple(case for case in source.cases if case.name not in held_out),
-        validation=tuple(labelled[tests : tests + checks]),
-        test=tuple(labelled[:tests]),
+        train=tuple(case for case in source.cases if source.group_of(case) not in held_out),
+        validation=validation,
+        test=test,
     )
 
 
-def label_subset(cases: Sequence[T], fraction: float, seed: int) -> list[T]:
+def _as_published(source: Source) -> Split:
+    parts: dict[str, list[Case]] = {"train": [], "validation": [], "test": []}
+    for case in source.cases:
+        parts[source.parts[case.name]].append(case)
+    validation, test = (
+        tuple(case for case in parts[part] if case.labelled) for part in ("validation", "test")
+    )
+    return Split(tuple(parts["train"]), validation, test)
+
+
+def _take(groups: Sequence[list[Case]], count: int) -> tuple[tuple[Case, ...], list[list[Case]]]:
+    """Return the cases of the first groups, `count` or the few more that a group brings."""
+    taken: list[Case] = []
+    for index, group in enumerate(groups):
+        if len(taken) >= count:
+            return tuple(taken), list(groups[index:])
+        taken += group
+    return tuple(taken), []
+
+
+def label_subset(
+    cases: Sequence[T], fraction: float, seed: int, strata: Sequence[Hashable] | None = None
+) -> list[T]:
     """Return the share of `cases` whose labels may be used, at least one.
 
     For one seed a smaller share is part of every larger one.
+
+    Args:
+        cases: those that there are.
+        fraction: the share.
+        seed: which ones.
+        strata: the class of each case, to be spread evenly.
 
     Raises:
         DataError: there are no cases.
@@ -58,9 +98,25 @@ def label_subset(cases: Sequence[T], fraction: float, seed: int) -> list[T]:
     if not cases:
         raise DataError("there is no labelled case left to train on: lower test_fraction")
     count = max(1, round(fraction * len(cases)))
-    return shuffled(cases, derive_generator(seed, "labels"))[:count]
+    return spread(cases, strata or [0] * len(cases), derive_generator(seed, "labels"))[:count]
 
 
-def shuffled(items: Sequence[T], generator: torch.Generator) -> list[T]:
-    """Return the items in random order."""
-    return [items[i] for i in torch.randperm(len(items), generator=generator).tolist()]
+def spread(items: Sequence[T], strata: Sequence[Hashable], generator: torch.Generator) -> list[T]:
+    """Return the items in random order, each stratum spread evenly over it.
+
+    So the first items, however many, hold every stratum in its proportion, to within one.
+    """
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for index in torch.randperm(len(items), generator=generator).tolist():
+        members[strata[index]].append(index)
+    offsets = torch.rand(len(members), generator=generator).tolist()
+    places = [
+        ((place + offset) / len(indices), index)
+        for offset, (_, indices) in zip(offsets, sorted(members.items(), key=_by_name), strict=True)
+        for place, index in enumerate(indices)
+    ]
+    return [items[index] for _, index in sorted(places)]
+
+
+def _by_name(member: tuple[Hashable, object]) -> str:
+    return repr(member[0])

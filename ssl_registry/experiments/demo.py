@@ -123,6 +123,8 @@ def run_demo(settings: DemoSettings, *, quiet: bool = False) -> Path:
         SslRegistryError: the settings or the data cannot be used.
     """
     console = quiet_or_loud(quiet)
+    if settings.pretraining().task.spatial_dims != 3:
+        raise ConfigError("the demo draws volumes: choose a task that ends in 3d")
     available = _available(settings)
     labelled = [count for count in settings.labelled if count <= available]
     if not labelled:
@@ -148,7 +150,7 @@ def _available(settings: DemoSettings) -> int:
     """Return how many labelled cases there are to train on, test cases left out."""
     run = settings.pretraining()
     split = split_source(
-        open_source(run.data),
+        open_source(run.data, run.task.spatial_dims),
         seed=run.split_seed,
         test_fraction=run.test_fraction,
         validation_fraction=run.validation_fraction,

@@ -118,7 +118,7 @@ def _draw_samples(path: Path, run: PretrainSettings, scores: Sequence[Score]) ->
     }
     cases = {arm: (read_result(score.folder) or {})["cases"] for arm, score in runs.items()}
     headline = scores[0].headline
-    known = {case.name: case for case in open_source(run.data).labelled}
+    known = {case.name: case for case in open_source(run.data, run.task.spatial_dims).labelled}
     samples = []
     for name in sorted(cases["pretrained"])[:SAMPLES]:
         prepared = prepare_case(known[name], run.preprocessing, run.size)

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -18,6 +17,7 @@ from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
+from ssl_registry.training.input_channels import convert_input
 from ssl_registry.training.run_folder import write_whole
 
 WEIGHTS: Final = "encoder.safetensors"
@@ -114,21 +114,31 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         raise EncoderFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def load_encoder(folder: str | Path) -> Encoder:
+def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
     """Return the pretrained encoder of a run's folder, in evaluation mode.
 
     Nothing is unpickled; the global random state is left alone.
 
+    Args:
+        folder: of a finished run.
+        in_channels: of the images it is for. Where the encoder was trained with others
+            (tiles stacked as channels; grey against RGB), its first convolution is
+            converted by `convert_input`; None keeps it as it is.
+
     Raises:
-        EncoderFileError: there is no encoder, or its files do not fit each other.
+        EncoderFileError: there is no encoder, its files do not fit each other, or it cannot
+            be converted.
         UnknownComponentError: the backbone's plugin is not installed.
     """
     summary = read_encoder_summary(folder)
+    wanted = in_channels or summary.in_channels
     with lend_to_torch(derive_generator(0, "load")):
-        encoder = summary.backbone.build(summary.in_channels)
+        encoder = summary.backbone.build(wanted)
     path = Path(folder).expanduser() / WEIGHTS
     try:
-        weights: dict[str, torch.Tensor] = load_file(path)
+        weights = load_file(path)
+        if wanted != summary.in_channels:
+            weights = convert_input(weights, encoder, summary.in_channels)
         encoder.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise EncoderFileError(f"{path} does not hold the weights of {SUMMARY}: {error}") from error

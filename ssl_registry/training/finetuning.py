@@ -1,6 +1,7 @@
 """Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from torch import Tensor
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.data.cache import LabelledImages, Prepared
-from ssl_registry.data.sources import Source, open_source
-from ssl_registry.data.splits import Split, label_subset, split_source
+from ssl_registry.data.cases import Source
+from ssl_registry.data.splits import Split, label_subset
 from ssl_registry.downstream import DownstreamTask
-from ssl_registry.errors import ConfigError, DataError, EncoderFileError
+from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.downstream_model import DownstreamModel, Finetuning, predict
@@ -33,12 +34,12 @@ from ssl_registry.training.loop import (
     train,
     training_loader,
 )
-from ssl_registry.training.preparation import prepare, quiet_or_loud
+from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult, write_whole
-from ssl_registry.training.settings import DEFAULT_SIZE, FinetuneSettings, read_settings
+from ssl_registry.training.settings import DEFAULT_SIZES, FinetuneSettings, read_settings
 
 PREDICTIONS = "predictions.npz"
-"""Labels predicted for each test case, `[D, H, W]` uint8 on the preprocessed grid."""
+"""Labels predicted for each test case, uint8: `[*S]` on the prepared grid, or a class, `[]`."""
 
 
 @dataclass(frozen=True)
@@ -96,35 +97,26 @@ def finetune(
 def _complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSummary | None]:
     """Fill in what the encoder's file says, or the defaults where there is none."""
     summary = read_encoder_summary(settings.encoder) if settings.encoder else None
+    dims = settings.downstream.spatial_dims
     filled: dict[str, Any] = {"freeze_epochs": settings.downstream.freeze_epochs}
     if settings.size is None:
-        filled["size"] = summary.size if summary else DEFAULT_SIZE
+        filled["size"] = summary.size if summary else DEFAULT_SIZES[dims]
     if settings.preprocessing is None:
         filled["preprocessing"] = summary.preprocessing if summary else {}
     if summary is None and settings.backbone is None:
-        filled["backbone"] = f"unet{settings.downstream.spatial_dims}d"
-    if summary and summary.backbone.spatial_dims != settings.downstream.spatial_dims:
+        filled["backbone"] = f"unet{dims}d"
+    if summary and summary.backbone.spatial_dims != dims:
         raise ConfigError(
             f"the encoder in {settings.encoder} works in {summary.backbone.spatial_dims}D, the "
-            f"downstream task in {settings.downstream.spatial_dims}D"
+            f"downstream task in {dims}D"
         )
     given = {name: getattr(settings, name) for name in type(settings).model_fields}
     return read_settings(FinetuneSettings, {**given, **filled}, "finetune"), summary
 
 
 def _plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: Console) -> _Plan:
-    source = open_source(settings.data)
-    if not source.labelled:
-        raise DataError(
-            f"data={settings.data} holds no labels to learn from: name a Decathlon folder whose "
-            "dataset.json lists them"
-        )
-    split = split_source(
-        source,
-        seed=settings.split_seed,
-        test_fraction=settings.test_fraction,
-        validation_fraction=settings.validation_fraction,
-    )
+    source, split = open_split(settings, settings.downstream.spatial_dims, console)
+    _check_labels(settings, source)
     if not split.test:
         raise DataError(
             f"data={settings.data}: test_fraction={settings.test_fraction:g} of "
@@ -132,7 +124,8 @@ def _plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: C
         )
     _check_leak(settings, summary, source, split)
     usable = [case for case in split.train if case.labelled]
-    chosen = label_subset(usable, settings.fraction, settings.seed)
+    grades = [case.grade for case in usable]
+    chosen = label_subset(usable, settings.fraction, settings.seed, grades)
     assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
     cases = prepare(
         [*chosen, *split.validation, *split.test], settings.preprocessing, settings.size, console
@@ -150,10 +143,27 @@ def _plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: C
     )
 
 
+def _check_labels(settings: FinetuneSettings, source: Source) -> None:
+    """See that there are labels, of the kind that the downstream task learns from."""
+    if not source.labelled:
+        raise DataError(
+            f"data={settings.data} holds no labels to learn from: name a Decathlon folder whose "
+            "dataset.json lists them, a table of graded images, class folders, or images with masks"
+        )
+    wanted, there = settings.downstream.target_kind, "class" if source.graded else "mask"
+    if wanted != there:
+        words = {"class": "one class for each image", "mask": "label maps"}
+        instead = {"class": "classification", "mask": "segmentation"}[there]
+        raise ConfigError(
+            f"{registry.entry_of(settings.downstream).name} learns from {words[wanted]}, but "
+            f"data={settings.data} has {words[there]}: say downstream={instead}{source.dims}d"
+        )
+
+
 def _check_leak(
     settings: FinetuneSettings, summary: EncoderSummary | None, source: Source, split: Split
 ) -> None:
-    """Refuse to score an encoder on scans that it was pretrained on."""
+    """Refuse to score an encoder on images that it was pretrained on."""
     if summary is None or summary.data.get("fingerprint") != source.fingerprint:
         return
     held_out = set(summary.data.get("held_out", []))
@@ -161,8 +171,8 @@ def _check_leak(
     if seen:
         raise ConfigError(
             f"{len(seen)} of the test cases ({seen[0]}, ...) were used to pretrain "
-            f"{settings.encoder}: use the split_seed, test_fraction and validation_fraction that "
-            "it was pretrained with"
+            f"{settings.encoder}: use the split_seed, test_fraction, validation_fraction, "
+            "group_column and group_pattern that it was pretrained with"
         )
 
 
@@ -173,13 +183,7 @@ def _build(plan: _Plan) -> DownstreamModel:
         if settings.encoder is None:
             encoder = plan.backbone.build(channels)
         else:
-            encoder = load_encoder(settings.encoder)
-            if encoder.in_channels != channels:
-                raise EncoderFileError(
-                    f"the encoder in {settings.encoder} takes {encoder.in_channels} channels, the "
-                    f"scans of data={settings.data} have {channels}: pretrain it on such scans, "
-                    "with a task that shows them one view at a time (fusion=late)"
-                )
+            encoder = load_encoder(settings.encoder, in_channels=channels)
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = settings.downstream.build_head(encoder, len(plan.source.labels))
@@ -189,11 +193,26 @@ def _build(plan: _Plan) -> DownstreamModel:
 def _say_plan(plan: _Plan, model: DownstreamModel, console: Console) -> None:
     settings = plan.settings
     start = f"from {settings.encoder}" if settings.encoder else "from scratch"
+    if plan.summary and plan.summary.in_channels != model.encoder.in_channels:
+        console.print(
+            f"the encoder in {settings.encoder} takes {plan.summary.in_channels} channels, the "
+            f"images have {model.encoder.in_channels}: its first convolution was converted (see "
+            "load_encoder)"
+        )
+    if plan.source.graded:
+        console.print(f"classes (training, test): {_count_classes(plan)}")
     console.print(
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
-        f"{len(plan.train)} of {plan.available} labelled scans, {settings.epochs} epochs in "
+        f"{len(plan.train)} of {plan.available} labelled images, {settings.epochs} epochs in "
         f"batches of {settings.batch_size}, seed {settings.seed}; tested on {len(plan.test)} others"
+    )
+
+
+def _count_classes(plan: _Plan) -> str:
+    train, test = (Counter(c.case.grade for c in cases) for cases in (plan.train, plan.test))
+    return ", ".join(
+        f"{name}: {train[grade]}, {test[grade]}" for grade, name in plan.source.labels.items()
     )
 
 
@@ -261,7 +280,7 @@ def _score_cases(
     targets: list[Tensor],
 ) -> Mapping[str, dict[str, float]]:
     return {
-        case.case.name: task.score([predicted], [target])
+        case.case.name: task.describe_case(predicted, target)
         for case, predicted, target in zip(cases, predictions, targets, strict=True)
     }
 

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import lightning as L
@@ -98,10 +99,23 @@ def training_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[Any
 
 
 def evaluation_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[Any]:
-    """Return batches in order."""
+    """Return batches in order, as equal in size as can be.
+
+    So no image is left alone in a last batch, where a task may have nothing to compare it
+    with.
+    """
     return DataLoader(
-        data, batch_size=settings.batch_size, generator=derive_generator(settings.seed, "loader")
+        data,
+        batch_sampler=even_batches(len(data), settings.batch_size),  # type: ignore[arg-type]
+        generator=derive_generator(settings.seed, "loader"),
     )
+
+
+def even_batches(count: int, most: int) -> list[list[int]]:
+    """Return 0 ... `count` - 1 in batches of `most` or fewer, whose sizes differ by one at most."""
+    batches = math.ceil(count / most)
+    bounds = [count * batch // batches for batch in range(batches + 1)]
+    return [list(range(first, end)) for first, end in pairwise(bounds)]
 
 
 def check_device(settings: RunSettings) -> None:

@@ -9,8 +9,8 @@ from rich.console import Console
 from torch import Tensor
 
 from ssl_registry.data.cache import Images, Prepared
-from ssl_registry.data.sources import Source, open_source
-from ssl_registry.data.splits import Split, split_source
+from ssl_registry.data.cases import Source
+from ssl_registry.data.splits import Split
 from ssl_registry.errors import DataError
 from ssl_registry.pretext import PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -24,7 +24,7 @@ from ssl_registry.training.loop import (
     train,
     training_loader,
 )
-from ssl_registry.training.preparation import prepare, quiet_or_loud
+from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
 from ssl_registry.training.settings import PretrainSettings, read_settings
 
@@ -79,15 +79,9 @@ def pretrain(
     check_device(settings)
     folder = RunFolder(settings.out)
     folder.check(settings.model_dump(mode="json"), settings.resume)
-    source = open_source(settings.data)
-    split = split_source(
-        source,
-        seed=settings.split_seed,
-        test_fraction=settings.test_fraction,
-        validation_fraction=settings.validation_fraction,
-    )
+    source, split = open_split(settings, settings.task.spatial_dims, console)
     if not split.train:
-        raise DataError(f"data={settings.data}: no scan is left to train on; lower test_fraction")
+        raise DataError(f"data={settings.data}: no image is left to train on; lower test_fraction")
     cases = prepare(
         [*split.train, *split.validation], settings.preprocessing, settings.size, console
     )
@@ -118,12 +112,12 @@ def _say_plan(
     backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
     console.print(
         f"pretraining {backbone.name} ({parameters_of(model.encoder):,} parameters) by "
-        f"{task.name}: {len(split.train)} scans, {settings.epochs} epochs in batches of "
+        f"{task.name}: {len(split.train)} images, {settings.epochs} epochs in batches of "
         f"{settings.batch_size}, seed {settings.seed}"
     )
     if split.test:
         console.print(
-            f"{len(split.validation)} scans are kept for validation, and {len(split.test)} for "
+            f"{len(split.validation)} images are kept for validation, and {len(split.test)} for "
             "tests of fine-tuning"
         )
 

@@ -5,6 +5,7 @@ it is finished.
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -90,8 +91,11 @@ class RunFolder:
         write_whole(self.path / name, lambda beside: beside.write_text(text, encoding="utf-8"))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json`, which marks the run as finished."""
-        self.write(RESULT, json.dumps(result, indent=2) + "\n")
+        """Write `result.json`, which marks the run as finished.
+
+        A score that is undefined (NaN) is written as null, for JSON has no other word.
+        """
+        self.write(RESULT, json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,14 @@ class RunResult:
 
     folder: Path
     result: Mapping[str, Any]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -24,8 +24,8 @@ from ssl_registry.errors import ConfigError
 from ssl_registry.pretext import PretextTask
 from ssl_registry.registry import registry
 
-DEFAULT_SIZE = 64
-"""Side in voxels where neither the user nor an encoder file says one."""
+DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
+"""Side in pixels or voxels where neither the user nor an encoder file says one."""
 
 
 def _create(value: object) -> object:
@@ -47,7 +47,15 @@ class RunSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     data: str = Field(
-        "phantoms", description="a Decathlon folder, a folder of NIfTI files, phantoms, phantoms:N"
+        "phantoms",
+        description="a Decathlon folder, a table of graded pictures, class folders, images with "
+        "masks, a MedMNIST archive, a folder of images, phantoms, phantoms:N",
+    )
+    group_column: str | None = Field(
+        None, description="column of the table that names the patient; no patient is split"
+    )
+    group_pattern: str | None = Field(
+        None, description="the same from the names: a regular expression such as '(.+)_'"
     )
     out: Path = Field(description="folder of the run")
     epochs: int = Field(100, ge=1, description="passes over the training cases")
@@ -86,6 +94,8 @@ class RunSettings(BaseModel):
                 f"test_fraction={self.test_fraction} and validation_fraction="
                 f"{self.validation_fraction} leave nothing to train on: lower one of them"
             )
+        if self.group_column is not None and self.group_pattern is not None:
+            raise ConfigError("group_column and group_pattern both name the patient: keep one")
         return self
 
     def as_yaml(self) -> str:
@@ -97,9 +107,21 @@ class PretrainSettings(RunSettings):
     """Settings of `pretrain`."""
 
     task: _Task = Field(description="the pretext task: a name, or a mapping with a name")
-    backbone: _Backbone = Field("unet3d", description="the network to pretrain")  # type: ignore[assignment]
-    size: int = Field(DEFAULT_SIZE, ge=8, description="side of the preprocessed volume in voxels")
-    preprocessing: Preprocessing = Field(Preprocessing(), description="how scans are prepared")
+    backbone: _Backbone = Field(description="the network to pretrain; unet2d or unet3d if not said")
+    size: int = Field(ge=8, description="side of the prepared image; 224 pixels or 64 voxels")
+    preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_dimensions(cls, values: Any) -> Any:
+        """Fill in the backbone and the size that go with the task's dimensions."""
+        if not isinstance(values, dict) or "task" not in values:
+            return values
+        task = _create(values["task"])
+        if not isinstance(task, PretextTask):
+            return values
+        dims = task.spatial_dims
+        return {"backbone": f"unet{dims}d", "size": DEFAULT_SIZES[dims], **values, "task": task}
 
     @model_validator(mode="after")
     def _dimensions_agree(self) -> Self:
@@ -121,8 +143,8 @@ class FinetuneSettings(RunSettings):
         None, description="folder of a pretraining run; without it training starts from scratch"
     )
     backbone: _Backbone | None = Field(None, description="the network, where there is no encoder")
-    size: int | None = Field(None, ge=8, description="side of the preprocessed volume in voxels")
-    preprocessing: Preprocessing | None = Field(None, description="how scans are prepared")
+    size: int | None = Field(None, ge=8, description="side of the prepared image")
+    preprocessing: Preprocessing | None = Field(None, description="how images are prepared")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training cases that may be used"
     )

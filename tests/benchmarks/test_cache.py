@@ -4,9 +4,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ssl_registry.data.cache import Images, prepare_cases
+from ssl_registry.data.cases import Source
 from ssl_registry.data.phantoms import write_phantoms
 from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import Source, open_source
+from ssl_registry.data.sources import open_source
 
 pytestmark = pytest.mark.benchmark(group="an epoch of 4 scans of 96x96x96 voxels")
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from ssl_registry.data.cache import cache_folder, prepare_case
+from ssl_registry.data.cases import Case
 from ssl_registry.data.phantoms import write_phantoms
 from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import Case, open_source
+from ssl_registry.data.sources import open_source
 from ssl_registry.errors import DataError
 
 

@@ -90,7 +90,11 @@ def test_the_fingerprint_belongs_to_the_content_not_to_the_place(
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [("nowhere", "no such folder"), ("phantoms:0", "no phantom"), ("pyproject.toml", "is a file")],
+    [
+        ("nowhere", "no such file or folder"),
+        ("phantoms:0", "no phantom"),
+        ("pyproject.toml", "is a file, neither"),
+    ],
 )
 def test_what_is_no_source_is_said_to_be_none(data: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
@@ -98,7 +102,7 @@ def test_what_is_no_source_is_said_to_be_none(data: str, message: str) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds neither a dataset.json nor a .nii"):
+    with pytest.raises(DataError, match="holds neither a dataset.json nor a .csv"):
         open_source(tmp_path)
 
 

@@ -1,12 +1,31 @@
-"""Splits: disjoint, repeatable, and nested where labels grow."""
+"""Splits: disjoint, repeatable, whole patients, all classes, and nested where labels grow."""
+
+from collections import Counter
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssl_registry.data.cases import FileCase, Source
 from ssl_registry.data.sources import open_source
-from ssl_registry.data.splits import label_subset, split_source
+from ssl_registry.data.splits import Split, label_subset, split_source, spread
 from ssl_registry.errors import DataError
+
+
+def graded(grades: list[int | None], patients: list[int]) -> Source:
+    """A source that is never read: a graded picture of each patient named."""
+    cases = tuple(
+        FileCase(f"{patient}_{index}", Path("nowhere"), grade=grade)
+        for index, (grade, patient) in enumerate(zip(grades, patients, strict=True))
+    )
+    groups = {case.name: case.name.partition("_")[0] for case in cases}
+    return Source("pictures", cases, 2, {0: "0"}, groups)
+
+
+def parts(split: Split) -> list[tuple[FileCase, ...]]:
+    return [split.train, split.validation, split.test]  # type: ignore[list-item]
 
 
 @given(
@@ -20,7 +39,7 @@ def test_the_three_parts_share_nothing_and_lose_nothing(
 ) -> None:
     source = open_source(f"phantoms:{count}")
     split = split_source(source, seed=seed, test_fraction=test, validation_fraction=validation)
-    names = [case.name for part in (split.train, split.validation, split.test) for case in part]
+    names = [case.name for part in parts(split) for case in part]
     assert sorted(names) == sorted(case.name for case in source.cases)
     assert len(split.test) == round(test * count)
     again = split_source(source, seed=seed, test_fraction=test, validation_fraction=validation)
@@ -36,6 +55,46 @@ def test_another_seed_tests_on_others() -> None:
     assert len({frozenset(case.name for case in split.test) for split in splits}) == 4
 
 
+GRADED = st.lists(st.tuples(st.sampled_from([None, 0, 0, 0, 1, 2]), st.integers(0, 15)), min_size=1)
+
+
+@given(rows=GRADED, seed=st.integers(0, 5), test=st.floats(0, 0.5))
+def test_no_patient_is_on_two_sides(
+    rows: list[tuple[int | None, int]], seed: int, test: float
+) -> None:
+    grades, patients = zip(*rows, strict=True)
+    source = graded(list(grades), list(patients))
+    split = split_source(source, seed=seed, test_fraction=test, validation_fraction=0.2)
+    sides = [{source.group_of(case) for case in part} for part in parts(split)]
+    assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+    assert all(case.labelled for case in [*split.validation, *split.test])
+    assert len(split.test) >= round(test * len(source.labelled))
+
+
+def test_the_eye_without_a_grade_goes_with_the_other() -> None:
+    source = graded([0, None] * 40, [index // 2 for index in range(80)])
+    split = split_source(source, seed=0, test_fraction=0.5, validation_fraction=0)
+    assert len(split.test) == 20
+    assert len(split.train) == 40
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_class_is_in_every_part_in_its_proportion(seed: int) -> None:
+    grades: list[int | None] = [0] * 700 + [1] * 66 + [2] * 126 + [3] * 24 + [4] * 16
+    source = graded(grades, list(range(len(grades))))
+    split = split_source(source, seed=seed, test_fraction=0.2, validation_fraction=0.1)
+    for part, share in zip(parts(split), (0.7, 0.1, 0.2), strict=True):
+        counts = Counter(case.grade for case in part)
+        for grade in range(5):
+            assert abs(counts[grade] - share * grades.count(grade)) <= 2
+
+
+def test_a_class_with_fewer_members_than_parts_is_no_error() -> None:
+    source = graded([0] * 20 + [1], list(range(21)))
+    split = split_source(source, seed=0, test_fraction=0.2, validation_fraction=0.1)
+    assert sum(case.grade == 1 for part in parts(split) for case in part) == 1
+
+
 @given(
     count=st.integers(1, 50),
     seed=st.integers(0, 9),
@@ -48,6 +107,31 @@ def test_fewer_labels_are_part_of_more(
     assert 1 <= len(few) <= len(many) <= count
     assert set(few) <= set(many)
     assert sorted(label_subset(range(count), 1.0, seed)) == list(range(count))
+
+
+@given(
+    strata=st.lists(st.sampled_from([None, 0, 1, 2]), min_size=1, max_size=60),
+    seed=st.integers(0, 9),
+)
+def test_the_first_items_hold_every_stratum_in_its_proportion(
+    strata: list[int | None], seed: int
+) -> None:
+    items = list(range(len(strata)))
+    order = spread(items, strata, torch.Generator().manual_seed(seed))
+    assert sorted(order) == items
+    for taken in range(len(order) + 1):
+        for stratum in set(strata):
+            there = sum(strata[item] == stratum for item in order[:taken])
+            # Each stratum may be late or early by one, and so may the others put together.
+            assert abs(there - taken * strata.count(stratum) / len(strata)) < 1 + len(set(strata))
+
+
+def test_a_stratum_comes_at_random_places() -> None:
+    first = {
+        spread(range(10), [0] * 5 + [1] * 5, torch.Generator().manual_seed(seed))[0]
+        for seed in range(60)
+    }
+    assert first == set(range(10))
 
 
 def test_no_label_at_all_is_an_error() -> None:

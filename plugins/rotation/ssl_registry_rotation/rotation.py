@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, PretextBatch, PretextTask, heads
+from ssl_registry import Encoder, PretextBatch, PretextTask, Question, heads
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_rotation import turns
 
@@ -67,6 +67,14 @@ class _Rotation(PretextTask):
         """Return the accuracy: the share of images whose turn was recognised."""
         assert target is not None
         return {"accuracy": (outputs.argmax(1) == target).float().mean()}
+
+    def question(self, batch: PretextBatch, index: int) -> Question:
+        """Return by which class, and so which way, image `index` was turned."""
+        turn_class, dims = int(batch.drawn["turn"][index]), self.spatial_dims
+        asked = (type(self).__doc__ or "").partition("?")[0]
+        turned = turns.spell(turn_class, dims)
+        text = f"{asked}? Here: class {turn_class} of 0 to {turns.CLASSES[dims] - 1}, {turned}."
+        return Question(text, [turned])
 
 
 class Rotation2d(_Rotation):

@@ -24,6 +24,8 @@ voxel of a cache line. The slabs are cut along the axis that stays.
 _PLANES = ((1, 2), (2, 0), (0, 1))
 """The two axes that turn, for each axis of rotation, in right-handed order."""
 
+_ORDINALS = ("first", "second", "third")
+
 
 def turn(images: Tensor, classes: Sequence[int]) -> Tensor:
     """Return a copy of `images` `[B, C, *S]`, each turned by its class `[B]`."""
@@ -44,6 +46,19 @@ def quarters(turn_class: int, dims: int) -> tuple[tuple[int, int], int]:
         return (0, 1), 0
     axis, count = divmod(turn_class - 1, 3)
     return _PLANES[axis], count + 1
+
+
+def spell(turn_class: int, dims: int) -> str:
+    """Return a class in words, for instance `"180 degrees about the second axis"`.
+
+    Pictures are taken as they are shown, rows downwards.
+    """
+    if turn_class == 0:
+        return "as it was"
+    plane, count = quarters(turn_class, dims)
+    if dims == 2:
+        return f"{90 * count} degrees" + (" counterclockwise" if count % 2 else "")
+    return f"{90 * count} degrees about the {_ORDINALS[_PLANES.index(plane)]} axis"
 
 
 def _turn_each(images: Tensor, turns: Sequence[tuple[tuple[int, int], int]]) -> Tensor:

@@ -179,3 +179,33 @@ def test_a_gpu_gives_the_same_views(task: PretextTask, stream: str) -> None:
     assert target.is_cuda
     assert drawn["turn"].is_cuda
     assert torch.equal(turns.undo(views[:, 0], target.tolist()).cpu(), images)
+
+
+def test_the_question_says_which_way_the_image_was_turned() -> None:
+    spelt = {}
+    for task in TASKS:
+        batch = task.make_batch(images_for(task, 100, side=2), seeded())
+        for index, turn_class in enumerate(batch.drawn["turn"].tolist()):
+            text, views = task.question(batch, index)
+            spelt[task.spatial_dims, turn_class] = text
+            assert len(views) == 1
+            assert text.endswith(f"{views[0]}.")
+    assert len(spelt) == len(set(spelt.values())) == 4 + 10
+    assert spelt[3, 5] == (
+        "About which axis, and by how much, was the volume turned? "
+        "Here: class 5 of 0 to 9, 180 degrees about the second axis."
+    )
+    assert spelt[3, 0].endswith("Here: class 0 of 0 to 9, as it was.")
+    assert spelt[2, 1] == (
+        "By which quarter turn was the image turned? "
+        "Here: class 1 of 0 to 3, 90 degrees counterclockwise."
+    )
+    assert spelt[2, 2].endswith("180 degrees.")
+
+
+def test_a_picture_turns_counterclockwise_as_it_is_shown() -> None:
+    """The first axis is downwards: what was at the top comes to the left."""
+    top = torch.zeros(1, 1, 3, 3)
+    top[..., 0, 1] = 1
+    assert turns.spell(1, 2) == "90 degrees counterclockwise"
+    assert turns.turn(top, [1])[0, 0, 1, 0] == 1

@@ -1,0 +1,99 @@
+"""torchvision's DenseNet-121 as a feature pyramid."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision.models import DenseNet
+
+from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.errors import ImageShapeError
+
+_LAYERS = (6, 12, 24, 16)
+"""Dense layers of each block: what makes it the 121."""
+
+_LEVEL_ENDS = ("relu0", "denseblock1", "denseblock2", "denseblock3")
+"""After which parts of torchvision's network a level is taken; the coarsest is the end."""
+
+
+class DenseNet121(Backbone):
+    """DenseNet-121 with five levels, from the first convolution to the last block.
+
+    The network is torchvision's, weights drawn at random as there. Its parameters keep
+    torchvision's names (`features.conv0.weight`, ...), so that they can be exchanged.
+    Only in one point it differs: pooling rounds sides up where torchvision's rounds them
+    down, so that no pixel is lost and small views pass. Where each level has even sides,
+    as with multiples of 32, both are the same.
+
+    Reference: Huang et al., "Densely Connected Convolutional Networks", CVPR 2017
+    (arXiv:1608.06993).
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 2
+
+    growth: int = Field(32, ge=1, description="channels that each dense layer adds")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability of dropping a value that a dense layer adds"
+    )
+
+    def build(self, in_channels: int) -> "DenseNetEncoder":
+        """Return an encoder for images `[B, in_channels, H, W]`, He-initialised."""
+        return DenseNetEncoder(self, in_channels)
+
+
+class DenseNetEncoder(Encoder):
+    """The feature part of torchvision's DenseNet, which hands out what it makes on the way."""
+
+    strides = (2, 4, 8, 16, 32)
+
+    def __init__(self, structure: DenseNet121, in_channels: int) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.channels = _channels(structure.growth)
+        self.features: nn.Sequential = DenseNet(
+            growth_rate=structure.growth,
+            block_config=_LAYERS,
+            num_init_features=self.channels[0],
+            drop_rate=structure.dropout,
+        ).features
+        if in_channels != self.features.conv0.in_channels:
+            self.features.conv0 = _first_convolution(in_channels, self.channels[0])
+        for module in self.features.modules():
+            if isinstance(module, nn.AvgPool2d):
+                module.ceil_mode = True
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return features `[B, channels[l], H_l, W_l]`, finest first, of images `[B, C, H, W]`.
+
+        Raises:
+            ImageShapeError: batch normalisation would be trained on a single value.
+        """
+        if self.training and len(x) == 1 and max(x.shape[2:]) <= self.strides[-1]:
+            raise ImageShapeError(
+                f"one view of {list(x.shape[2:])} leaves densenet121 a single pixel at its "
+                "coarsest level, on which batch normalisation cannot be trained: raise `size` "
+                f"so that views are larger than {self.strides[-1]}, or raise `batch_size`"
+            )
+        pyramid: list[Tensor] = []
+        for name, part in self.features.named_children():
+            x = part(x)
+            if name in _LEVEL_ENDS:
+                pyramid.append(x)
+        return [*pyramid, x.relu()]
+
+
+def _channels(growth: int) -> tuple[int, ...]:
+    """Return the channels of each level: blocks add to them, transitions halve them."""
+    channels = [2 * growth]
+    fed = channels[0]
+    for layers in _LAYERS:
+        channels.append(fed + layers * growth)
+        fed = channels[-1] // 2
+    return tuple(channels)
+
+
+def _first_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """Return torchvision's `conv0`, initialised as there, for other images than RGB."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size=7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(layer.weight)
+    return layer

@@ -1,0 +1,96 @@
+"""`ssl-registry preview TASK`: what a task shows the network, and what it asks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssl_registry.cli.console import console, mention_failures
+from ssl_registry.cli.overrides import read_words
+from ssl_registry.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from ssl_registry.pretext import PretextTask
+
+OUT = Path("preview.png")
+
+
+def run_preview(
+    task: Annotated[str, typer.Argument(help="a pretext task, such as rpl3d")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="fields of the task, such as jitter=1"),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="a volume (.nii, .nii.gz) or, in 2D, a picture; without it, a phantom"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the figure, a .png file")] = OUT,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="side of the image in voxels; 128 in 2D and 64 in 3D"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="what chance draws from")] = 0,
+) -> None:
+    """Show what a pretext task shows the network and what it asks, as a figure.
+
+    For instance: ssl-registry preview rpl3d jitter=2 --image scan.nii.gz --out preview.png
+    """
+    _check_out(out, image)
+    mention_failures()
+    chosen = _create(task, words or [])
+    from ssl_registry.experiments.preview import SIZE, ask, show_image
+    from ssl_registry.experiments.preview_figure import draw_preview
+
+    shown = show_image(image, chosen.spatial_dims, size or SIZE[chosen.spatial_dims])
+    asked = ask(chosen, shown.image, seed)
+    sides = " x ".join(str(side) for side in shown.image.shape[1:])
+    fields = chosen.model_dump(mode="json", exclude_defaults=True)
+    spelt = " ".join([task, *(f"{key}={value}" for key, value in fields.items())])
+    caption = f"{spelt}, seed {seed}, {shown.source} at {sides}"
+    try:
+        draw_preview(out, shown, asked, caption)
+    except OSError as error:
+        raise RunError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    say = console()
+    say.print(f"{task} was shown {shown.source} at {sides} and asks:", soft_wrap=True)
+    for one in asked:
+        say.print(f"  {one.text}", soft_wrap=True)
+    say.print(f"the figure is {out}", soft_wrap=True)
+
+
+def _create(name: str, words: list[str]) -> "PretextTask":
+    """Return the task of that name, with the fields that the words say.
+
+    Raises:
+        ConfigError: it is no pretext task, or a field is wrong.
+    """
+    from ssl_registry.registry import registry
+
+    entry = registry.find(name)
+    if entry.kind != "pretext":
+        tasks = ", ".join(known.name for known in registry.entries(kind="pretext"))
+        raise ConfigError(
+            f"{name} is a {entry.kind} component, which asks nothing; the pretext tasks are: "
+            f"{tasks or 'none installed'}"
+        )
+    fields = read_words(words)
+    from ssl_registry.pretext import PretextTask
+
+    created = registry.create(name, **fields)
+    assert isinstance(created, PretextTask)  # the registry has checked it
+    return created
+
+
+def _check_out(out: Path, image: Path | None) -> None:
+    """See, before anything is computed, that the figure can be written where it should.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out}: the figure is a PNG file; name one that ends in .png")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: name a file in it, such as {out / OUT}")
+    if image is not None and image.exists() and out.exists() and out.samefile(image):
+        raise ConfigError(f"--out {out} would overwrite the image itself: name another file")

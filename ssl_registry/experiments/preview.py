@@ -1,0 +1,208 @@
+"""Preview: what a task shows the network of one image, and what it asks.
+
+Nothing here knows any task by name. Words come from `PretextTask.question`; what can be
+marked comes from `PretextBatch.drawn`, where these keys, in these shapes, are understood:
+
+- `corners` `[B, N, dims]`: the first voxel of each of N tiles, which are the task's views
+  (their shape is `view_shape`), so that they can be marked on the image.
+- `position` beside it: the first tile is the centre, and the task asks where the others lie;
+  stacked views hold the centre first and then one of the others.
+- `order` `[B, N]`: the tiles are shuffled, and these are the cells they came from, counted
+  in lexicographic order (last axis fastest) in a grid of n cells a side, n ** dims = N.
+
+Where views are tiles stacked as channels (`view_channels(C)` is a multiple of C), they are
+taken apart again. A target that is itself an image is shown as the right answer.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_registry.data.phantoms import SMALLEST_SIDE, phantom, phantom_slice
+from ssl_registry.data.pictures import is_picture, read_picture
+from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.scans import read_scan, scan_of_phantom
+from ssl_registry.errors import DataError
+from ssl_registry.experiments.planes import Box, split_stacked
+from ssl_registry.pretext import PretextBatch, PretextTask
+from ssl_registry.randomness import derive_generator
+
+SIZE: Final = {2: 128, 3: 64}
+"""Side of the image in voxels, unless somebody says otherwise."""
+
+EXAMPLES: Final = 3
+"""How many questions are shown of a task that shows the network one view."""
+
+PHANTOM: Final = 5
+"""The member of the population that is shown: little noise, and the body fills the image."""
+
+CENTRE: Final = "centre tile"
+VOLUME_SUFFIXES: Final = (".nii", ".nii.gz")
+LARGEST_VOLUME: Final = 192
+"""Side to which a volume is prepared at most where one slice of it is all that is asked for."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image to ask about.
+
+    Attributes:
+        image: `[C, *S]`, intensities 0 ... 1.
+        source: where it came from, in words.
+    """
+
+    image: Tensor
+    source: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question about one image.
+
+    Attributes:
+        text: the question and its right answer.
+        tiles: `[N, C, *S']`, what the network sees, stacked tiles taken apart.
+        titles: a name for each of them.
+        boxes: the place of each different tile in the image; empty where it is not known.
+        names: a name for each box.
+        order: the cell from which each tile came, where the tiles were shuffled.
+        answer: the image that the network should give, where it should give one.
+    """
+
+    text: str
+    tiles: Tensor
+    titles: list[str]
+    boxes: list[Box]
+    names: list[str]
+    order: list[int] | None
+    answer: Tensor | None
+
+    @property
+    def centred(self) -> bool:
+        """Whether the first box is the centre, to which the others are related."""
+        return bool(self.names) and self.names[0] == CENTRE
+
+
+def show_image(path: Path | None, dims: int, size: int) -> Shown:
+    """Return the image in a file, or a phantom, with `size` voxels a side.
+
+    A task in the plane is shown the middle axial slice of a volume, as radiologists look at
+    it, or a coronal slice of a phantom.
+
+    Raises:
+        DataError: the file is missing, unreadable, or a picture where a volume is needed.
+    """
+    prepare = Preprocessing().prepare
+    if path is None:
+        side = max(size, SMALLEST_SIDE)
+        made = phantom(PHANTOM, side) if dims == 3 else phantom_slice(PHANTOM, side)
+        source = f"phantom {PHANTOM}" if dims == 3 else f"a coronal slice of phantom {PHANTOM}"
+        return Shown(prepare(scan_of_phantom(made), size, source)[0], source)
+    if not path.is_file():
+        raise DataError(f"--image {path}: there is no such file")
+    if is_picture(path):
+        if dims == 3:
+            raise DataError(
+                f"--image {path} is a picture, but a 3D task needs a volume: name a .nii or "
+                ".nii.gz file, or a 2D task (`ssl-registry list --kind pretext --dims 2`)"
+            )
+        return Shown(prepare(read_picture(path), size, str(path))[0], path.name)
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise DataError(
+            f"--image {path} is neither a volume (.nii, .nii.gz) nor a picture (.png, .jpg, .tif)"
+        )
+    side = size if dims == 3 else min(size, LARGEST_VOLUME)
+    volume, _ = prepare(read_scan(path, None, frozenset()), side, str(path))
+    if dims == 3:
+        return Shown(volume, path.name)
+    return Shown(_middle_slice(volume, size), f"the middle axial slice of {path.name}")
+
+
+def _middle_slice(volume: Tensor, size: int) -> Tensor:
+    """Return `[C, size, size]`, the patient's right at the left and the front at the top."""
+    middle = volume[..., volume.shape[-1] // 2].flip(1, 2).mT
+    if middle.shape[1] == size:
+        return middle.contiguous()
+    return F.interpolate(middle[None], (size, size), mode="bilinear", antialias=True)[0]
+
+
+def ask(task: PretextTask, image: Tensor, seed: int) -> list[Asked]:
+    """Ask a task about an image `[C, *S]`: once, or, where it shows one view, several times.
+
+    Raises:
+        ImageShapeError: the task cannot work on that shape.
+    """
+    asked = [_ask_once(task, image, seed, 0)]
+    if len(asked[0].tiles) > 1 or asked[0].answer is not None:
+        return asked
+    for example in range(1, 8 * EXAMPLES):
+        another = _ask_once(task, image, seed, example)
+        if all(another.text != one.text for one in asked):
+            asked.append(another)
+        if len(asked) == EXAMPLES:
+            break
+    return asked
+
+
+def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Asked:
+    # Tasks that compare images need others: the same mirrored and with its grey inverted.
+    company = [image.flip(-1), image.amin() + image.amax() - image]
+    images = torch.stack([image, *company])
+    view_shape = tuple(task.view_shape(tuple(image.shape[1:])))
+    batch = task.make_batch(images, derive_generator(seed, "preview", example))
+    question = task.question(batch, 0)
+    tiles, titles = _take_apart(task, batch, len(image), list(question.views))
+    corners = _drawn(batch, "corners", 3)
+    boxes = [Box(tuple(corner), view_shape) for corner in corners if len(corner) == len(view_shape)]
+    centred = "position" in batch.drawn and len(boxes) > 1
+    if centred:
+        names = [CENTRE, *_number("query tile", len(boxes) - 1)]
+        if len(tiles) == 2 * (len(boxes) - 1):  # stacked in pairs: the centre once is enough
+            tiles = torch.cat([tiles[:1], tiles[1::2]])
+        titles = names if len(names) == len(tiles) else titles
+    else:
+        names = titles if len(titles) == len(boxes) else _number("tile", len(boxes))
+    order = _drawn(batch, "order", 2)
+    known = sorted(order) == list(range(len(tiles)))
+    answer = batch.target
+    pictured = answer is not None and answer.ndim == images.ndim and answer.is_floating_point()
+    return Asked(
+        text=question.text,
+        tiles=tiles,
+        titles=titles,
+        boxes=boxes,
+        names=names,
+        order=order if known else None,
+        answer=answer[0] if pictured and answer is not None else None,
+    )
+
+
+def _take_apart(
+    task: PretextTask, batch: PretextBatch, channels: int, titles: list[str]
+) -> tuple[Tensor, list[str]]:
+    """Return the first image's tiles `[N, C, *S']` and a title for each."""
+    views = batch.views[0].detach()
+    parts, left = divmod(task.view_channels(channels), channels)
+    if parts < 2 or left:
+        return views, titles
+    tiles = split_stacked(views, parts)
+    if len(titles) == len(tiles):
+        return tiles, titles
+    return tiles, [f"{title}, tile {part + 1}" for title in titles for part in range(parts)]
+
+
+def _drawn(batch: PretextBatch, key: str, ndim: int) -> list[Any]:
+    """Return what was drawn for the first image, or nothing where it is not of that kind."""
+    value = batch.drawn.get(key)
+    if value is None or value.ndim != ndim or value.is_floating_point():
+        return []
+    rows: list[Any] = value[0].tolist()
+    return rows
+
+
+def _number(name: str, count: int) -> list[str]:
+    return [name] if count == 1 else [f"{name} {index + 1}" for index in range(count)]

@@ -1,0 +1,222 @@
+"""Pictures, from a folder to a score: grading, segmentation, volumes with classes."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ssl_registry import finetune, pretrain
+from ssl_registry.errors import ConfigError, DataError, ImageShapeError
+from ssl_registry.training.loop import even_batches
+from tests.pictures import eyes, write_aptos, write_picture
+
+UNET = {"name": "unet2d", "base_filters": 2, "levels": 3}
+QUICK: dict[str, Any] = {"epochs": 2, "batch_size": 4, "validate_every": 1, "quiet": True}
+BY_PATIENT = {"group_pattern": "(.+)_"}
+
+
+@pytest.fixture(scope="module")
+def aptos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_aptos(tmp_path_factory.mktemp("data") / "aptos", eyes(20, classes=3))
+
+
+@pytest.fixture(scope="module")
+def pretrained(aptos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "pretrained"
+    fields = {**QUICK, **BY_PATIENT, "backbone": UNET, "size": 24}
+    return pretrain(task="rotation2d", data=aptos, out=out, **fields).folder
+
+
+def test_grading_splits_by_patient_and_scores_by_kappa(
+    aptos: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    done = finetune(
+        downstream="classification2d",
+        encoder=pretrained,
+        data=aptos,
+        fraction=0.5,
+        out=tmp_path / "run",
+        **QUICK,
+        **BY_PATIENT,
+    )
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["headline"] == "kappa"
+    assert set(result["score"]) == {"kappa", "accuracy", "balanced_accuracy"}
+    assert result["labels"] == {"0": "0", "1": "1", "2": "2"}
+    tested = {name.partition("_")[0] for name in result["cases"]}
+    learned = {name.partition("_")[0] for name in result["trained_on"]}
+    assert not tested & learned
+    assert len(result["cases"]) == 2 * len(tested) == 8
+    for name, case in result["cases"].items():
+        assert case["reference"] == int(eyes(20, classes=3)[name])
+    right = [case["predicted"] == case["reference"] for case in result["cases"].values()]
+    assert done.result["score"]["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_another_grouping_than_in_pretraining_would_leak(
+    aptos: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="were used to pretrain .*group_pattern"):
+        finetune(
+            downstream="classification2d",
+            encoder=pretrained,
+            data=aptos,
+            out=tmp_path / "run",
+            **QUICK,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_met_in_the_data_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_aptos(tmp_path / "aptos", eyes(10))
+    write_picture(data / "train_images" / "0_left.png", mode="L")
+    write_picture(data / "train_images" / "stray.png")
+    table = data / "train.csv"
+    table.write_text(table.read_text().replace("1_left,1", "1_left,"))
+    fields = {**QUICK, "quiet": False, "backbone": UNET, "size": 24}
+    finetune(downstream="classification2d", data=data, out=tmp_path / "run", **fields)
+    said = capsys.readouterr().out
+    assert "1 of 21 pictures are grey (0_left.png, ...): shown as RGB" in said
+    assert "1 images have no grade in the table: for pretraining alone" in said
+    assert "1 images are not in the table: for pretraining alone" in said
+    assert "classes (training, test): 0: " in said
+
+
+def test_a_truncated_picture_stops_the_run_before_it_writes(tmp_path: Path) -> None:
+    data = write_aptos(tmp_path / "aptos", eyes(10))
+    victim = data / "train_images" / "3_left.png"
+    victim.write_bytes(victim.read_bytes()[:300])
+    with pytest.raises(DataError, match=r"3_left\.png cannot be read as a picture"):
+        pretrain(
+            task="rotation2d",
+            data=data,
+            backbone=UNET,
+            size=24,
+            test_fraction=0,
+            validation_fraction=0,
+            out=tmp_path / "run",
+            **QUICK,
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_are_segmented_from_masks(tmp_path: Path) -> None:
+    for seed in range(10):
+        values = write_picture(tmp_path / "data" / "images" / f"{seed}.png", seed)
+        (tmp_path / "data" / "masks").mkdir(exist_ok=True)
+        marks = 255 * (values[..., 0] > 100).astype(np.uint8)
+        Image.fromarray(marks).save(tmp_path / "data" / "masks" / f"{seed}.png")
+    fields = {**QUICK, "data": tmp_path / "data", "size": 24}
+    first = pretrain(task="rpl2d", backbone=UNET, out=tmp_path / "first", **fields)
+    done = finetune(
+        downstream="segmentation2d", encoder=first.folder, out=tmp_path / "run", **fields
+    )
+    assert set(done.result["score"]) == {"dice", "dice_1"}
+    predictions = np.load(tmp_path / "run" / "predictions.npz")
+    assert {predictions[name].shape for name in predictions.files} == {(24, 24)}
+
+
+def test_slices_of_phantoms_are_the_pictures_at_hand(tmp_path: Path) -> None:
+    fields = {**QUICK, "data": "phantoms:10", "size": 24, "backbone": UNET}
+    done = finetune(downstream="segmentation2d", out=tmp_path / "run", **fields)
+    assert {"dice", "dice_1", "dice_2"} <= set(done.result["score"])
+
+
+def test_small_volumes_are_classified_from_an_archive(tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 8), ("val", 3), ("test", 4)):
+        arrays[f"{part}_images"] = chance.integers(0, 256, (count, 16, 16, 16), dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 2)[:, None]
+    np.savez(tmp_path / "mnist3d.npz", **arrays)
+    fields = {**QUICK, "data": tmp_path / "mnist3d.npz", "size": 16}
+    small = {"name": "unet3d", "base_filters": 2, "levels": 3}
+    first = pretrain(task="rotation3d", backbone=small, out=tmp_path / "first", **fields)
+    done = finetune(
+        downstream="classification3d", encoder=first.folder, out=tmp_path / "run", **fields
+    )
+    assert done.result["counts"] == {"train": 8, "available": 8, "validation": 3, "test": 4}
+    assert set(done.result["cases"]) == {f"test_{index:06}" for index in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("downstream", "data", "message"),
+    [
+        (
+            "segmentation2d",
+            "aptos",
+            "for each image: say downstream=classification2d",
+        ),
+        ("classification2d", "phantoms:8", "has label maps: say downstream=segmentation2d"),
+        ("segmentation3d", "aptos", r"holds pictures \(2D\), but volumes \(3D\) are asked for"),
+    ],
+)
+def test_labels_of_the_other_kind_are_refused(
+    aptos: Path, tmp_path: Path, downstream: str, data: str, message: str
+) -> None:
+    chosen = aptos if data == "aptos" else data
+    with pytest.raises((ConfigError, DataError), match=message):
+        finetune(downstream=downstream, data=chosen, out=tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_backbone_and_the_size_follow_the_dimensions(aptos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ImageShapeError, match="size"):
+        pretrain(task="rpl2d", data=aptos, size=8, out=tmp_path / "run", **QUICK)
+    from ssl_registry.training.settings import PretrainSettings, read_settings
+
+    for dims, size in ((2, 224), (3, 64)):
+        fields = {"task": f"rotation{dims}d", "out": tmp_path}
+        settings = read_settings(PretrainSettings, fields, "pretrain")
+        assert settings.size == size
+        assert settings.backbone.spatial_dims == dims
+
+
+def test_patients_are_named_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="group_column and group_pattern both name the patient"):
+        pretrain(task="rotation2d", group_column="a", group_pattern="(b)", out=tmp_path / "run")
+
+
+@given(count=st.integers(1, 40), most=st.integers(1, 9))
+def test_validation_batches_lose_nothing_and_leave_nobody_alone(count: int, most: int) -> None:
+    batches = even_batches(count, most)
+    assert [index for batch in batches for index in batch] == list(range(count))
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) <= most
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_equal_pictures_and_seeds_give_equal_bits(aptos: Path, tmp_path: Path) -> None:
+    weights = []
+    for name in ("one", "two"):
+        run = finetune(
+            downstream="classification2d",
+            data=aptos,
+            backbone=UNET,
+            size=24,
+            out=tmp_path / name,
+            **QUICK,
+        )
+        weights.append((run.folder / "encoder.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_an_undefined_kappa_is_null_in_the_file(tmp_path: Path) -> None:
+    data = write_aptos(tmp_path / "aptos", dict.fromkeys(eyes(10), "0"))
+    done = finetune(
+        downstream="classification2d", data=data, backbone=UNET, size=24, out=tmp_path / "run",
+        **QUICK,
+    )  # fmt: skip
+    assert math.isnan(done.result["score"]["kappa"])
+    written = json.loads(
+        (tmp_path / "run" / "result.json").read_text(), parse_constant=pytest.fail
+    )
+    assert written["score"] == {"kappa": None, "accuracy": 1.0, "balanced_accuracy": 1.0}
