@@ -1,4 +1,4 @@
-"""Grids of tiles with jitter, shared by tasks that cut images into patches.
+"""Grids of tiles with jitter, and what the tasks share that ask about them.
 
 The image is cut into `per_side` cells along each axis. From each cell a tile of
 `cell - jitter` voxels a side is cut, at an offset drawn from `0 ... jitter - gap`: so
@@ -6,10 +6,15 @@ two neighbouring tiles are always at least `gap` voxels apart, and edges cannot 
 matched across the border (with 128 voxels and a jitter of 3: cells of 42, tiles of 39).
 """
 
+from functools import lru_cache
+from typing import ClassVar, Literal, Self
+
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ssl_registry.errors import ImageShapeError
+from ssl_registry.pretext import PretextTask
 
 SMALLEST_TILE = 4
 """Voxels a side below which a tile shows no anatomy and no encoder has room to work."""
@@ -55,8 +60,8 @@ def draw_corners(
         gap: least distance in voxels between neighbouring tiles, at most `jitter`.
         generator: where the offsets come from.
     """
-    cell = torch.tensor([side // per_side for side in image_shape], device=positions.device)
-    margin = torch.tensor([side % per_side // 2 for side in image_shape], device=positions.device)
+    cell = _constant(tuple(side // per_side for side in image_shape), positions.device)
+    margin = _constant(tuple(side % per_side // 2 for side in image_shape), positions.device)
     offsets = torch.randint(
         jitter - gap + 1, positions.shape, generator=generator, device=positions.device
     )
@@ -64,11 +69,77 @@ def draw_corners(
 
 
 def cut_tiles(images: Tensor, corners: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return tiles `[B, N, C, *shape]` of images `[B, C, *S]`, cut at `corners` `[B, N, dims]`."""
+    """Return a copy of the tiles that begin at `corners`, on the images' device.
+
+    A tile is rows of voxels along the last axis. All rows of all tiles are gathered in one
+    call, each from where it starts in memory: so the layout of the images makes no
+    difference, and nothing moves but what is returned.
+
+    Args:
+        images: `[B, C, *S]`, of any dtype and any strides.
+        corners: first voxel of each tile, `[B, N, dims]`, int64, on any device; the tiles
+            have to lie inside the image.
+        shape: spatial shape of a tile in voxels.
+
+    Returns:
+        Tiles `[B, N, C, *shape]`.
+    """
     batch, channels = images.shape[:2]
-    tiles = images.new_empty((batch, corners.shape[1], channels, *shape))
-    for image, rows, out in zip(images, corners.tolist(), tiles, strict=True):
-        for corner, tile in zip(rows, out, strict=True):
-            window = tuple(slice(c, c + s) for c, s in zip(corner, shape, strict=True))
-            tile.copy_(image[(slice(None), *window)])
-    return tiles
+    *strides, step = images.stride()
+    first = (corners * _constant(images.stride()[2:], corners.device)).sum(-1)
+    first = first.to(images.device) + _offsets((batch, 1), (strides[0], 0), images.device)
+    within = _offsets((channels, *shape[:-1]), tuple(strides[1:]), images.device)
+    starts = first.flatten()[:, None] + within.flatten()
+    span = 1 + sum((n - 1) * s for n, s in zip(images.shape, images.stride(), strict=True))
+    # Row i of this view, which overlaps itself, is what begins at voxel i of the memory.
+    rows = images.as_strided((span - (shape[-1] - 1) * step, shape[-1]), (1, step))
+    return rows.index_select(0, starts.flatten()).view(batch, -1, channels, *shape)
+
+
+@lru_cache(maxsize=128)
+def _constant(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return a tensor of numbers; it is shared, so nobody may write into it."""
+    return torch.tensor(numbers, device=device)
+
+
+@lru_cache(maxsize=128)
+def _offsets(shape: tuple[int, ...], strides: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return how far the elements of a block of `shape` lie behind its first in memory."""
+    offsets = torch.zeros((), dtype=torch.int64, device=device)
+    for side, stride in zip(shape, strides, strict=True):
+        offsets = offsets[..., None] + stride * torch.arange(side, device=device)
+    return offsets
+
+
+class PatchTask(PretextTask):
+    """A question about tiles of a jittered grid; what the tasks that ask one share.
+
+    A subclass draws cells of the grid, calls `draw_corners` and `cut_tiles`, and stacks
+    the tiles as channels where `fusion` is early.
+    """
+
+    per_side: ClassVar[int] = 3
+
+    jitter: int = Field(3, ge=1, description="voxels by which a tile is smaller than its cell")
+    gap: int = Field(1, ge=1, description="least voxels between neighbouring tiles, up to jitter")
+    fusion: Literal["late", "early"] = Field(
+        "late",
+        description="late: each tile through the encoder; early: tiles stacked as channels",
+    )
+
+    @model_validator(mode="after")
+    def _gap_fits(self) -> Self:
+        if self.gap > self.jitter:
+            raise ValueError(
+                f"gap={self.gap} is larger than jitter={self.jitter}, the voxels by which a "
+                "tile is smaller than its cell: lower `gap` or raise `jitter`"
+            )
+        return self
+
+    def view_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a tile in voxels: a cell of the grid, less `jitter`.
+
+        Raises:
+            ImageShapeError: the tiles would be too small to show anything.
+        """
+        return tile_shape(image_shape, self.per_side, self.jitter)

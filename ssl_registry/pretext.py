@@ -150,8 +150,9 @@ class PretextModel(nn.Module):
         batch = self.task.make_batch(images, generator)
         outputs = self.answer(batch.views)
         loss = self.task.loss(outputs, batch.target)
-        if self.training and hasattr(self.head, "remember"):
-            self.head.remember(outputs.detach(), batch.target)
+        remember = getattr(self.head, "remember", None)
+        if self.training and remember is not None:
+            remember(outputs.detach(), batch.target)
         return loss, self.task.metrics(outputs.detach(), batch.target)
 
     def answer(self, views: Tensor) -> Tensor:

@@ -7,7 +7,18 @@ import pytest
 
 import ssl_registry
 
-HEAVY = {"torchvision", "sklearn", "torch", "pydantic", "torchio", "lightning", "numpy", "matplotlib", "nibabel", "rich"}
+HEAVY = {
+    "torchvision",
+    "sklearn",
+    "torch",
+    "pydantic",
+    "torchio",
+    "lightning",
+    "numpy",
+    "matplotlib",
+    "nibabel",
+    "rich",
+}
 
 
 def modules_after(code: str) -> set[str]:

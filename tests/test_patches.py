@@ -1,9 +1,12 @@
 """Tiles: inside the image, of one size, apart from each other, and cut where they say."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.patches import (
@@ -13,6 +16,18 @@ from ssl_registry.patches import (
     grid_positions,
     tile_shape,
 )
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": lambda images: images,
+    "transposed": lambda images: images.transpose(2, 4),
+    "channels last": lambda images: images.to(memory_format=torch.channels_last_3d),
+    "a part": lambda images: images[:, :, 1:, 2:-1, 3:-2],
+    "every second": lambda images: images[..., ::2],
+    "mirrored axes": lambda images: images.permute(0, 1, 4, 3, 2).flip(3),
+    "one image for all": lambda images: images[1:].expand(2, -1, -1, -1, -1),
+    "one plane for all": lambda images: images[:, :, 5:6].expand(-1, -1, 9, -1, -1),
+    "one grey for a row": lambda images: images[..., 7:8].expand(-1, -1, -1, -1, 9),
+}
 
 
 def test_the_papers_tiles_come_out() -> None:
@@ -52,20 +67,21 @@ def test_tiles_lie_inside_and_apart(
             assert starts - ends >= gap
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     channels=st.integers(1, 3),
-    dtype=st.sampled_from([torch.float16, torch.float32, torch.bfloat16]),
+    dtype=st.sampled_from([torch.float16, torch.float32, torch.bfloat16, torch.float64]),
     seed=st.integers(0, 99),
-    transposed=st.booleans(),
+    layout=st.sampled_from(sorted(LAYOUTS)),
 )
 def test_a_tile_is_what_the_image_holds_there(
-    channels: int, dtype: torch.dtype, seed: int, transposed: bool
+    channels: int, dtype: torch.dtype, seed: int, layout: str
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    images = torch.rand(2, channels, 14, 15, 16, generator=generator).to(dtype)
-    images = images.transpose(2, 4) if transposed else images
-    corners = torch.randint(10, (2, 3, 3), generator=generator)
+    images = LAYOUTS[layout](torch.rand(2, channels, 14, 15, 16, generator=generator).to(dtype))
+    room = torch.tensor(images.shape[2:]) - torch.tensor([4, 3, 2]) + 1
+    corners = (torch.rand((2, 3, 3), generator=generator) * room).long()
+    corners[:, 0], corners[:, 1] = 0, room - 1  # the first and the last tile there are
     tiles = cut_tiles(images, corners, (4, 3, 2))
     assert tiles.shape == (2, 3, channels, 4, 3, 2)
     assert tiles.dtype == dtype
@@ -73,6 +89,27 @@ def test_a_tile_is_what_the_image_holds_there(
         for n in range(3):
             x, y, z = corners[b, n].tolist()
             assert torch.equal(tiles[b, n], images[b, :, x : x + 4, y : y + 3, z : z + 2])
+
+
+def test_tiles_are_a_copy_and_gradients_reach_the_image() -> None:
+    images = torch.zeros(1, 1, 8, 8, requires_grad=True)
+    tiles = cut_tiles(images, torch.tensor([[[0, 0], [2, 2]]]), (4, 4))
+    tiles.sum().backward()
+    tiles.detach().fill_(7)
+    assert images.detach().sum() == 0
+    assert images.grad is not None
+    assert images.grad[0, 0].unique(return_counts=True)[1].tolist() == [36, 24, 4]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+def test_a_gpu_cuts_the_same_tiles(layout: str) -> None:
+    here = torch.rand(2, 3, 14, 15, 16)
+    images, there = LAYOUTS[layout](here), LAYOUTS[layout](here.cuda())
+    corners = torch.tensor([[[0, 1, 2], [3, 2, 1]], [[1, 1, 1], [2, 0, 3]]])
+    wanted = cut_tiles(images, corners, (4, 3, 2))
+    for at in (corners, corners.cuda()):
+        assert torch.equal(cut_tiles(there, at, (4, 3, 2)).cpu(), wanted)
 
 
 def test_images_too_small_for_tiles_are_told_the_size_they_need() -> None:

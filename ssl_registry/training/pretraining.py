@@ -20,6 +20,7 @@ from ssl_registry.training.loop import (
     Trained,
     check_device,
     evaluation_loader,
+    even_batches,
     parameters_of,
     train,
     training_loader,
@@ -87,6 +88,7 @@ def pretrain(
     )
     training, validation = cases[: len(split.train)], cases[len(split.train) :]
     model = _build(settings, training[0].channels)
+    _rehearse(settings, training, validation)
     _say_plan(settings, model, split, console)
     folder.write(CONFIG, settings.as_yaml())
     return _run(settings, model, (training, validation), (source, split), folder, console)
@@ -104,6 +106,23 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
         encoder = settings.backbone.build(task.view_channels(channels))
         return PretextModel(task, encoder, shape)
+
+
+def _rehearse(
+    settings: PretrainSettings, training: list[Prepared], validation: list[Prepared]
+) -> None:
+    """Make the smallest batch that the run will meet, so that a task refuses it at once.
+
+    Raises:
+        SslRegistryError: the task cannot work on such a batch; its message says why.
+    """
+    batches = [training[: settings.batch_size]]
+    if validation:
+        sizes = even_batches(len(validation), settings.batch_size)
+        batches.append(validation[: min(len(batch) for batch in sizes)])
+    smallest = min(batches, key=len)
+    images = torch.stack([case.image() for case in smallest])
+    settings.task.make_batch(images, derive_generator(settings.seed, "rehearsal"))
 
 
 def _say_plan(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ssl_registry import finetune, pretrain
-from ssl_registry.errors import ConfigError, DataError, ImageShapeError
+from ssl_registry.errors import ConfigError, DataError, ImageShapeError, SslRegistryError
 from ssl_registry.training.loop import even_batches
 from tests.pictures import eyes, write_aptos, write_picture
 
@@ -216,7 +216,16 @@ def test_an_undefined_kappa_is_null_in_the_file(tmp_path: Path) -> None:
         **QUICK,
     )  # fmt: skip
     assert math.isnan(done.result["score"]["kappa"])
-    written = json.loads(
-        (tmp_path / "run" / "result.json").read_text(), parse_constant=pytest.fail
-    )
+    written = json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=pytest.fail)
     assert written["score"] == {"kappa": None, "accuracy": 1.0, "balanced_accuracy": 1.0}
+
+
+def test_a_task_that_refuses_the_batch_size_does_so_before_anything_is_written(
+    aptos: Path, tmp_path: Path
+) -> None:
+    fields = {**QUICK, "data": aptos, "backbone": UNET, "size": 24, "batch_size": 1}
+    task = {"name": "exemplar2d", "memory": 0}
+    with pytest.raises(SslRegistryError, match="batch_size"):
+        pretrain(task=task, out=tmp_path / "run", **fields)
+    assert not (tmp_path / "run").exists()
+    pretrain(task="exemplar2d", out=tmp_path / "run", **fields)

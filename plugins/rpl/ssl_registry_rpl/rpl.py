@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, PretextBatch, PretextTask, heads, patches
-
-PER_SIDE = 3
-"""Tiles along each axis: the centre tile has a neighbour on every side."""
+from ssl_registry import Encoder, PretextBatch, Question, heads, patches
 
 
 @cache
-def _cells(dims: int) -> Tensor:
-    """Return grid coordinates `[3 ** dims, dims]`: the centre, then the rest in order."""
-    grid = patches.grid_positions(PER_SIDE, dims)
+def _cells(per_side: int, dims: int) -> Tensor:
+    """Return the cells' grid coordinates `[N, dims]`: the centre, then the rest in order."""
+    grid = patches.grid_positions(per_side, dims)
     middle = len(grid) // 2
     return torch.cat([grid[middle : middle + 1], grid[:middle], grid[middle + 1 :]])
 
@@ -64,37 +61,14 @@ class PairClassifier(nn.Module):
         return scores if self.questions == 1 else scores.reshape(*pairs.shape[:2], -1)
 
 
-class _Rpl(PretextTask):
+class _Rpl(patches.PatchTask):
     """What the plane and space have in common."""
 
-    jitter: int = Field(3, ge=1, description="voxels by which a tile is smaller than its cell")
-    gap: int = Field(1, ge=1, description="least voxels between neighbouring tiles, up to jitter")
-    fusion: Literal["late", "early"] = Field(
-        "late",
-        description="late: each tile through the encoder; early: tiles stacked as channels",
-    )
     questions: int = Field(1, ge=1, description="query tiles each image is asked about in a step")
-
-    @model_validator(mode="after")
-    def _gap_fits(self) -> Self:
-        if self.gap > self.jitter:
-            raise ValueError(
-                f"gap={self.gap} is larger than jitter={self.jitter}, the voxels by which a "
-                "tile is smaller than its cell: lower `gap` or raise `jitter`"
-            )
-        return self
 
     def view_channels(self, image_channels: int) -> int:
         """Return the channels of a view: those of one tile, of two with early fusion."""
         return 2 * image_channels if self.fusion == "early" else image_channels
-
-    def view_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a tile in voxels: a third of the image, less `jitter`.
-
-        Raises:
-            ImageShapeError: the tiles would be too small to show anything.
-        """
-        return patches.tile_shape(image_shape, PER_SIDE, self.jitter)
 
     def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
         """Cut the centre tile and `questions` different other tiles from each image.
@@ -120,7 +94,7 @@ class _Rpl(PretextTask):
         tile = self.view_shape(image_shape)
         queries, cells = self._draw_cells(len(images), generator)
         corners = patches.draw_corners(
-            cells, image_shape, PER_SIDE, self.jitter, self.gap, generator
+            cells, image_shape, self.per_side, self.jitter, self.gap, generator
         )
         if self.fusion == "early":
             pairs = torch.stack([corners[:, :1].expand_as(corners[:, 1:]), corners[:, 1:]], dim=2)
@@ -135,13 +109,13 @@ class _Rpl(PretextTask):
 
     def _draw_cells(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the query classes `[B, Q]` and grid coordinates `[B, 1 + Q, dims]` of all tiles."""
-        cells = _cells(self.spatial_dims).to(generator.device)
+        device = generator.device
+        cells = _cells(self.per_side, self.spatial_dims).to(device)
         chance = torch.rand(
-            (batch, len(cells)), generator=generator, device=generator.device, dtype=torch.float64
+            (batch, len(cells) - 1), generator=generator, device=device, dtype=torch.float64
         )
-        chance[:, 0] = -1.0  # the centre comes first in every image's order of tiles
-        order = chance.argsort(dim=1)[:, : 1 + self.questions]
-        return order[:, 1:] - 1, cells[order]
+        queries = chance.topk(self.questions).indices
+        return queries, cells[F.pad(queries + 1, (1, 0))]  # row 0 is the centre
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a classifier of tile pairs, with scores `[B, K]` or `[B, Q, K]`."""
@@ -149,7 +123,7 @@ class _Rpl(PretextTask):
             encoder,
             view_shape,
             questions=self.questions,
-            classes=PER_SIDE**self.spatial_dims - 1,
+            classes=self.per_side**self.spatial_dims - 1,
             stacked=self.fusion == "early",
         )
 
@@ -162,6 +136,23 @@ class _Rpl(PretextTask):
         """Return the accuracy: the share of questions answered correctly."""
         assert target is not None
         return {"accuracy": (outputs.argmax(-1) == target).float().mean()}
+
+    def question(self, batch: PretextBatch, index: int) -> Question:
+        """Return the places asked for, counted from 1 and as steps from the centre tile."""
+        centre, *others = _cells(self.per_side, self.spatial_dims)
+        answers = []
+        for place in batch.drawn["position"][index].flatten().tolist():
+            steps = ", ".join(f"{step:+d}" if step else "0" for step in others[place] - centre)
+            answers.append(f"place {place + 1} of {len(others)}, at ({steps})")
+        text = "Where, seen from the centre tile, does the query tile belong? Here: "
+        queries = ["query tile"]
+        if self.questions > 1:
+            queries = [f"query tile {number + 1}" for number in range(self.questions)]
+        if self.fusion == "early":
+            titles = [f"centre and {query}" for query in queries]
+        else:
+            titles = ["centre tile", *queries]
+        return Question(text + "; ".join(answers), titles)
 
 
 class Rpl2d(_Rpl):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ssl_registry_rpl.rpl import Rpl2d, Rpl3d
 from torch import Tensor
 
-from ssl_registry import PretextModel, PretextTask, registry
+from ssl_registry import PretextBatch, PretextModel, PretextTask, registry
 from ssl_registry.errors import ConfigError, ImageShapeError, ImageTypeError
 from ssl_registry.testing import check_pretext_task
 
@@ -147,6 +147,27 @@ def test_accuracy_and_loss_reward_the_right_answer(cls: type[Rpl], questions: in
     assert task.metrics(right, target)["accuracy"] == 1
     assert task.metrics(right, (target + 1) % 8)["accuracy"] == 0
     assert task.loss(right, target) < 1e-3 < task.loss(right, (target + 1) % 8)
+
+
+def test_the_question_names_the_place_and_the_steps() -> None:
+    task = Rpl3d()
+    batch = PretextBatch(torch.zeros(1, 2, 1, 5, 5, 5), None, {"position": torch.tensor([14])})
+    text, titles = task.question(batch, 0)
+    assert text == (
+        "Where, seen from the centre tile, does the query tile belong? "
+        "Here: place 15 of 26, at (0, +1, -1)"
+    )
+    assert titles == ["centre tile", "query tile"]
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+def test_the_question_has_a_title_for_each_view(cls: type[Rpl], fields: dict[str, Any]) -> None:
+    task = cls(**fields)
+    batch = task.make_batch(images_for(task), seeded())
+    text, titles = task.question(batch, 1)
+    assert len(titles) == len(set(titles)) == batch.views.shape[1]
+    assert text.count(f" of {CLASSES[task.spatial_dims]}, at (") == task.questions
 
 
 @pytest.mark.parametrize("fusion", ["late", "early"])
