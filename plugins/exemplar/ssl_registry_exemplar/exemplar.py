@@ -1,0 +1,191 @@
+"""Exemplar networks as a pretext task."""
+
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ssl_registry import Encoder, PretextBatch, PretextTask, Question
+from ssl_registry.errors import ImageShapeError
+from ssl_registry_exemplar.augmentation import augment
+from ssl_registry_exemplar.head import EmbeddingHead, read_outputs
+from ssl_registry_exemplar.identity import identify
+from ssl_registry_exemplar.negatives import Negatives, triplet_loss, triplet_metrics
+from ssl_registry_exemplar.recipe import Ranges, Recipe, draw_recipe, planes
+
+LOTS = 2**62
+"""How many lots there are; so many more than candidates that each is equally likely."""
+
+
+class _Exemplar(PretextTask):
+    """What the plane and space have in common."""
+
+    axes: ClassVar[tuple[str, ...]]
+
+    negatives: Negatives = Field(
+        "hard",
+        description="which other image to compare with: any, the nearest of those farther than "
+        "the own copy, or the nearest",
+    )
+    memory: int = Field(
+        32, ge=0, description="recent embeddings that serve as negatives too; 0 is off"
+    )
+    margin: float = Field(
+        0.5, gt=0, le=2, description="by how much farther than the own copy another should be"
+    )
+    embedding: int = Field(128, ge=2, description="length of an embedding")
+    hidden: int = Field(256, ge=1, description="units of the head's hidden layer")
+    flip_probability: float = Field(
+        0.5, ge=0, le=1, description="probability of a flip, for each axis on its own"
+    )
+    rotation_probability: float = Field(
+        0.5, ge=0, le=1, description="probability of a turn in one plane"
+    )
+    rotation: Literal["quarter", "any"] = Field(
+        "quarter", description="quarter: exact turns by 90, 180, 270 degrees; any: interpolated"
+    )
+    rotation_degrees: float = Field(
+        180, gt=0, le=180, description="largest turn to either side in degrees"
+    )
+    intensity_probability: float = Field(
+        0.5, ge=0, le=1, description="probability of a change of brightness and contrast"
+    )
+    brightness: float = Field(
+        0.125, ge=0, le=1, description="largest shift, as a share of the image's range of values"
+    )
+    contrast: float = Field(
+        0.5, ge=0, lt=1, description="largest relative change of contrast: 0.5 is 0.5 to 1.5"
+    )
+    zoom_probability: float = Field(0.2, ge=0, le=1, description="probability of a change of size")
+    zoom: float = Field(
+        0.2, ge=0, lt=1, description="largest relative change of size: 0.2 is 0.8 to 1.2"
+    )
+
+    @model_validator(mode="after")
+    def _quarter_fits(self) -> Self:
+        if self.rotation == "quarter" and self.rotation_degrees < 90:
+            raise ValueError(
+                f"rotation_degrees={self.rotation_degrees:g} leaves no quarter turn: say "
+                'rotation="any", or raise `rotation_degrees` to at least 90'
+            )
+        return self
+
+    def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
+        """Put an augmented copy beside each image.
+
+        Args:
+            images: `[B, C, *S]`.
+            generator: draws the changes, and the lots by which "random" negatives are
+                chosen.
+
+        Returns:
+            Views `[B, 2, C, *S]`, the image and its copy. Target `[B, 2]` int64: the
+            image's identity, which only equal images share, and its lot. Drawn: both, and
+            the fields of `Recipe`, what was done to the copy. All on the images' device.
+
+        Raises:
+            ImageTypeError: the images are not floating point.
+            ImageShapeError: they have not `[B, C, *S]` axes; or there is no memory, and
+                the batch holds only one image, be it several times.
+        """
+        self.check_images(images)
+        identity = identify(images)
+        self._check_negatives(identity)
+        recipe = draw_recipe(len(images), tuple(images.shape[2:]), self._ranges(), generator)
+        lot = torch.randint(LOTS, (len(images),), generator=generator, device=generator.device)
+        views = images.new_empty((len(images), 2, *images.shape[1:]))
+        views[:, 0] = images
+        augment(images, recipe, views[:, 1])
+        drawn = {"lot": lot, **recipe._asdict()}
+        drawn = {"identity": identity} | {k: v.to(images.device) for k, v in drawn.items()}
+        return PretextBatch(views, torch.stack([identity, drawn["lot"]], dim=1), drawn)
+
+    def _check_negatives(self, identity: Tensor) -> None:
+        if self.memory or bool((identity != identity[0]).any()):
+            return
+        what = "one image" if len(identity) == 1 else f"{len(identity)} times the same image"
+        raise ImageShapeError(
+            f"a batch of {what} holds no other image to compare with: raise `batch_size` to at "
+            "least 2 different images, or let the task remember earlier ones, as with memory=32"
+        )
+
+    def _ranges(self) -> Ranges:
+        return Ranges(
+            flip=self.flip_probability,
+            rotation=self.rotation_probability,
+            quarters=self.rotation == "quarter",
+            degrees=self.rotation_degrees,
+            intensity=self.intensity_probability,
+            brightness=self.brightness,
+            contrast=self.contrast,
+            zoom=self.zoom_probability,
+            scale=self.zoom,
+        )
+
+    def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
+        """Return the embedding with its memory; see `EmbeddingHead` for its outputs."""
+        return EmbeddingHead(
+            encoder,
+            view_shape,
+            embedding=self.embedding,
+            hidden=self.hidden,
+            memory=self.memory,
+        )
+
+    def loss(self, outputs: Tensor, target: Tensor | None) -> Tensor:
+        """Return the triplet loss of the images, their copies and one negative for each.
+
+        Negatives are the other images of the batch, their copies, and the memory. While
+        there are none, as at the first step of a batch of one, the loss is 0.
+        """
+        assert target is not None
+        embedded = read_outputs(outputs, target)
+        return triplet_loss(embedded, target[:, 1], self.negatives, self.margin)
+
+    def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        """Return accuracy and spread.
+
+        Accuracy is the share of images nearer to their own copy than to any negative, the
+        memory included; spread is the mean distance between different images, which is
+        near 0 when the embedding has collapsed.
+        """
+        assert target is not None
+        return triplet_metrics(read_outputs(outputs, target))
+
+    def question(self, batch: PretextBatch, index: int) -> Question:
+        """Return what was done to the copy of image `index`, in words."""
+        row = Recipe(*(batch.drawn[name][index] for name in Recipe._fields))
+        flipped = [axis for axis, flip in zip(self.axes, row.flips.tolist(), strict=True) if flip]
+        done = [f"flipped along {' and '.join(flipped)}"] if flipped else []
+        if row.degrees:
+            a, b = planes(self.spatial_dims)[int(row.plane)]
+            plane = f"from {self.axes[a]} towards {self.axes[b]}"
+            done.append(f"turned by {row.degrees:.0f} degrees {plane}")
+        if row.zoom != 1:
+            done.append(f"zoom {row.zoom:.2f}")
+        if row.brightness != 0 or row.contrast != 1:
+            done.append(f"brightness {row.brightness:+.2f}, contrast {row.contrast:.2f}")
+        text = f"Which of these is the same image? Here: {', '.join(done) or 'left as it is'}"
+        return Question(text, ["image", "augmented copy"])
+
+
+class Exemplar2d(_Exemplar):
+    """Which picture is an altered copy of this one?
+
+    Reference: Dosovitskiy et al. 2014 (arXiv:1406.6909); with triplets Taleb et al. 2020
+    (arXiv:2006.03829).
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 2
+    axes: ClassVar[tuple[str, ...]] = ("height", "width")
+
+
+class Exemplar3d(_Exemplar):
+    """Which volume is an altered copy of this one?
+
+    Reference: Taleb et al. 2020 (arXiv:2006.03829), after Dosovitskiy et al. 2014.
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 3
+    axes: ClassVar[tuple[str, ...]] = ("x", "y", "z")
