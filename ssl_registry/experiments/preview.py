@@ -7,7 +7,7 @@ marked comes from `PretextBatch.drawn`, where these keys, in these shapes, are u
   (their shape is `view_shape`), so that they can be marked on the image.
 - `position` beside it: the first tile is the centre, and the task asks where the others lie;
   stacked views hold the centre first and then one of the others.
-- `order` `[B, N]`: the tiles are shuffled, and these are the cells they came from, counted
+- `permutation` `[B, N]`: the tiles are shuffled, and these are the cells they came from, counted
   in lexicographic order (last axis fastest) in a grid of n cells a side, n ** dims = N.
 
 Where views are tiles stacked as channels (`view_channels(C)` is a multiple of C), they are
@@ -166,7 +166,7 @@ def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Aske
         titles = names if len(names) == len(tiles) else titles
     else:
         names = titles if len(titles) == len(boxes) else _number("tile", len(boxes))
-    order = _drawn(batch, "order", 2)
+    order = _drawn(batch, "permutation", 2)
     known = sorted(order) == list(range(len(tiles)))
     answer = batch.target
     pictured = answer is not None and answer.ndim == images.ndim and answer.is_floating_point()

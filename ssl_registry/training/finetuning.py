@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,16 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ssl_registry.backbone import Backbone
 from ssl_registry.data.cache import LabelledImages, Prepared
-from ssl_registry.data.cases import Source
-from ssl_registry.data.splits import Split, label_subset
 from ssl_registry.downstream import DownstreamTask
-from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.downstream_model import DownstreamModel, Finetuning, predict
 from ssl_registry.training.encoder_file import (
-    EncoderSummary,
     load_encoder,
-    read_encoder_summary,
     write_encoder,
 )
+from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
 from ssl_registry.training.loop import (
     check_device,
     evaluation_loader,
@@ -34,32 +28,12 @@ from ssl_registry.training.loop import (
     train,
     training_loader,
 )
-from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
+from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult, write_whole
-from ssl_registry.training.settings import DEFAULT_SIZES, FinetuneSettings, read_settings
+from ssl_registry.training.settings import FinetuneSettings, read_settings
 
 PREDICTIONS = "predictions.npz"
 """Labels predicted for each test case, uint8: `[*S]` on the prepared grid, or a class, `[]`."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """All that a run needs, checked, before it writes anything."""
-
-    settings: FinetuneSettings
-    summary: EncoderSummary | None
-    source: Source
-    split: Split
-    train: list[Prepared]
-    validation: list[Prepared]
-    test: list[Prepared]
-    available: int
-
-    @property
-    def backbone(self) -> Backbone:
-        chosen = self.summary.backbone if self.summary else self.settings.backbone
-        assert chosen is not None
-        return chosen
 
 
 def finetune(
@@ -84,99 +58,17 @@ def finetune(
         settings = read_settings(FinetuneSettings, fields, "finetune")
     console = quiet_or_loud(quiet)
     check_device(settings)
-    settings, summary = _complete(settings)
+    settings, summary = complete(settings)
     folder = RunFolder(settings.out)
     folder.check(settings.model_dump(mode="json"), settings.resume)
-    plan = _plan(settings, summary, console)
+    plan = make_plan(settings, summary, console)
     model = _build(plan)
     _say_plan(plan, model, console)
     folder.write(CONFIG, settings.as_yaml())
     return _run(plan, model, folder, console)
 
 
-def _complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSummary | None]:
-    """Fill in what the encoder's file says, or the defaults where there is none."""
-    summary = read_encoder_summary(settings.encoder) if settings.encoder else None
-    dims = settings.downstream.spatial_dims
-    filled: dict[str, Any] = {"freeze_epochs": settings.downstream.freeze_epochs}
-    if settings.size is None:
-        filled["size"] = summary.size if summary else DEFAULT_SIZES[dims]
-    if settings.preprocessing is None:
-        filled["preprocessing"] = summary.preprocessing if summary else {}
-    if summary is None and settings.backbone is None:
-        filled["backbone"] = f"unet{dims}d"
-    if summary and summary.backbone.spatial_dims != dims:
-        raise ConfigError(
-            f"the encoder in {settings.encoder} works in {summary.backbone.spatial_dims}D, the "
-            f"downstream task in {dims}D"
-        )
-    given = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return read_settings(FinetuneSettings, {**given, **filled}, "finetune"), summary
-
-
-def _plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: Console) -> _Plan:
-    source, split = open_split(settings, settings.downstream.spatial_dims, console)
-    _check_labels(settings, source)
-    if not split.test:
-        raise DataError(
-            f"data={settings.data}: test_fraction={settings.test_fraction:g} of "
-            f"{len(source.labelled)} labelled cases leaves no test case; raise it"
-        )
-    _check_leak(settings, summary, source, split)
-    usable = [case for case in split.train if case.labelled]
-    grades = [case.grade for case in usable]
-    chosen = label_subset(usable, settings.fraction, settings.seed, grades)
-    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
-    cases = prepare(
-        [*chosen, *split.validation, *split.test], settings.preprocessing, settings.size, console
-    )
-    first, second = len(chosen), len(chosen) + len(split.validation)
-    return _Plan(
-        settings,
-        summary,
-        source,
-        split,
-        cases[:first],
-        cases[first:second],
-        cases[second:],
-        available=len(usable),
-    )
-
-
-def _check_labels(settings: FinetuneSettings, source: Source) -> None:
-    """See that there are labels, of the kind that the downstream task learns from."""
-    if not source.labelled:
-        raise DataError(
-            f"data={settings.data} holds no labels to learn from: name a Decathlon folder whose "
-            "dataset.json lists them, a table of graded images, class folders, or images with masks"
-        )
-    wanted, there = settings.downstream.target_kind, "class" if source.graded else "mask"
-    if wanted != there:
-        words = {"class": "one class for each image", "mask": "label maps"}
-        instead = {"class": "classification", "mask": "segmentation"}[there]
-        raise ConfigError(
-            f"{registry.entry_of(settings.downstream).name} learns from {words[wanted]}, but "
-            f"data={settings.data} has {words[there]}: say downstream={instead}{source.dims}d"
-        )
-
-
-def _check_leak(
-    settings: FinetuneSettings, summary: EncoderSummary | None, source: Source, split: Split
-) -> None:
-    """Refuse to score an encoder on images that it was pretrained on."""
-    if summary is None or summary.data.get("fingerprint") != source.fingerprint:
-        return
-    held_out = set(summary.data.get("held_out", []))
-    seen = [case.name for case in split.test if case.name not in held_out]
-    if seen:
-        raise ConfigError(
-            f"{len(seen)} of the test cases ({seen[0]}, ...) were used to pretrain "
-            f"{settings.encoder}: use the split_seed, test_fraction, validation_fraction, "
-            "group_column and group_pattern that it was pretrained with"
-        )
-
-
-def _build(plan: _Plan) -> DownstreamModel:
+def _build(plan: Plan) -> DownstreamModel:
     settings = plan.settings
     channels = plan.train[0].channels
     with lend_to_torch(derive_generator(settings.seed, "finetune", "encoder")):
@@ -190,7 +82,7 @@ def _build(plan: _Plan) -> DownstreamModel:
     return DownstreamModel(encoder, head).train()
 
 
-def _say_plan(plan: _Plan, model: DownstreamModel, console: Console) -> None:
+def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
     settings = plan.settings
     start = f"from {settings.encoder}" if settings.encoder else "from scratch"
     if plan.summary and plan.summary.in_channels != model.encoder.in_channels:
@@ -209,14 +101,14 @@ def _say_plan(plan: _Plan, model: DownstreamModel, console: Console) -> None:
     )
 
 
-def _count_classes(plan: _Plan) -> str:
+def _count_classes(plan: Plan) -> str:
     train, test = (Counter(c.case.grade for c in cases) for cases in (plan.train, plan.test))
     return ", ".join(
         f"{name}: {train[grade]}, {test[grade]}" for grade, name in plan.source.labels.items()
     )
 
 
-def _run(plan: _Plan, model: DownstreamModel, folder: RunFolder, console: Console) -> RunResult:
+def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console) -> RunResult:
     settings, task = plan.settings, plan.settings.downstream
     started = time.monotonic()
     module = Finetuning(model, task, settings)
@@ -263,7 +155,7 @@ def _run(plan: _Plan, model: DownstreamModel, folder: RunFolder, console: Consol
     return RunResult(folder.path, result)
 
 
-def _provenance(plan: _Plan) -> dict[str, Any]:
+def _provenance(plan: Plan) -> dict[str, Any]:
     return {
         "name": plan.source.name,
         "fingerprint": plan.source.fingerprint,

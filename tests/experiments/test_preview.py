@@ -167,7 +167,8 @@ class Blur2d(PretextTask):
         hidden = images.clone()
         hidden[..., 4:8, 4:8] = 0
         # Keys of other shapes than the conventions have are nobody's business.
-        drawn = {"corners": torch.full((len(images), 2), 4), "order": torch.zeros(len(images))}
+        count = len(images)
+        drawn = {"corners": torch.full((count, 2), 4), "permutation": torch.zeros(count)}
         return PretextBatch(hidden.unsqueeze(1).repeat_interleave(self.views, 1), images, drawn)
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:

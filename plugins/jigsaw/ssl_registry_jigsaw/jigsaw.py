@@ -36,10 +36,10 @@ class _Jigsaw(patches.PatchTask):
 
         Returns:
             Views `[B, V, C, *S']`, V = 27 or 9; with early fusion `[B, 1, V * C, *S']`, the
-            first tile's channels first. Target `[B]`: the row of the permutation. Drawn:
-            `permutation`, equal to the target; `order` `[B, V]`, the cell of the grid, in
-            lexicographic order, that each view shows; `corners` `[B, V, dims]`, the first
-            voxel of each view. All on the images' device.
+            first tile's channels first. Target `[B]`: which of the permutations it is.
+            Drawn: `permutation` `[B, V]`, the cell of the grid, in lexicographic order,
+            that each view shows; `corners` `[B, V, dims]`, the first voxel of each view.
+            All on the images' device.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -59,9 +59,9 @@ class _Jigsaw(patches.PatchTask):
         views = patches.cut_tiles(images, corners, tile)
         if self.fusion == "early":
             views = views.flatten(1, 2).unsqueeze(1)
-        drawn = {"permutation": chosen, "order": order, "corners": corners}
+        drawn = {"permutation": order, "corners": corners}
         drawn = {name: numbers.to(images.device) for name, numbers in drawn.items()}
-        return PretextBatch(views, drawn["permutation"], drawn)
+        return PretextBatch(views, chosen.to(images.device), drawn)
 
     def _permutations(self) -> Tensor:
         """Return the orders `[P, V]` there are to choose from."""
@@ -84,8 +84,9 @@ class _Jigsaw(patches.PatchTask):
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return which order it is, and the tile in each view; all counted from 1."""
-        order = int(batch.drawn["permutation"][index]) + 1
-        shown = [str(cell + 1) for cell in batch.drawn["order"][index].tolist()]
+        assert batch.target is not None
+        order = int(batch.target[index]) + 1
+        shown = [str(cell + 1) for cell in batch.drawn["permutation"][index].tolist()]
         text = (
             f"In which of {self.permutations} orders are the {self.tiles} tiles? "
             f"Here: order {order}"

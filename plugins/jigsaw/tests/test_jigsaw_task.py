@@ -170,14 +170,14 @@ def test_the_question_names_the_order_and_the_tiles() -> None:
     assert batch.target is not None
     assert "In which of 100 orders are the 27 tiles?" in text
     assert text.endswith(f"Here: order {int(batch.target[2]) + 1}")
-    assert titles == [f"tile {int(cell) + 1}" for cell in batch.drawn["order"][2]]
+    assert titles == [f"tile {int(cell) + 1}" for cell in batch.drawn["permutation"][2]]
 
 
 def test_the_question_of_stacked_tiles_has_one_view() -> None:
     task = Jigsaw2d(fusion="early")
     batch = task.make_batch(images_for(task), seeded())
     text, titles = task.question(batch, 0)
-    cells = " ".join(str(int(cell) + 1) for cell in batch.drawn["order"][0])
+    cells = " ".join(str(int(cell) + 1) for cell in batch.drawn["permutation"][0])
     assert text.endswith(f"tiles {cells}")
     assert titles == ["all tiles, as channels"]
 
