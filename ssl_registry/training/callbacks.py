@@ -58,6 +58,15 @@ def _validated(trainer: L.Trainer) -> bool:
     return every is not None and (trainer.current_epoch + 1) % every == 0
 
 
+class ValidateLast(Callback):
+    """Has the last epoch validated too, whatever the interval: it is the one that is kept."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Validate every epoch from the last one on."""
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
+
+
 class LastCheckpoint(Callback):
     """Writes `last.ckpt` at the end of an epoch, at most once in so many minutes.
 

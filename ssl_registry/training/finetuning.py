@@ -30,6 +30,7 @@ from ssl_registry.training.loop import (
 )
 from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult, write_whole
+from ssl_registry.training.selection import BestState, select
 from ssl_registry.training.settings import FinetuneSettings, read_settings
 
 PREDICTIONS = "predictions.npz"
@@ -112,6 +113,7 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
     settings, task = plan.settings, plan.settings.downstream
     started = time.monotonic()
     module = Finetuning(model, task, settings)
+    best = BestState(task.headline)
     rows = train(
         module,
         training_loader(LabelledImages(plan.train), settings),
@@ -119,7 +121,10 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
         folder,
         "fine-tuning" if settings.encoder else "training from scratch",
         console,
+        callbacks=[best],
     )
+    selected = select(settings.select, best, model, rows[-1])
+    console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
     predictions = predict(module, plan.test)
     targets = [case.label() for case in plan.test]
     score = task.score(predictions, targets)
@@ -147,6 +152,7 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
             "test": len(plan.test),
         },
         "trained_on": sorted(case.case.name for case in plan.train),
+        "selected": selected,
         "metrics": rows[-1],
         "seconds": round(time.monotonic() - started, 1),
         "torch": torch.__version__,

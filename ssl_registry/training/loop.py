@@ -5,13 +5,14 @@ import math
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from rich.console import Console
 from torch import Tensor, nn
@@ -19,7 +20,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.randomness import derive_generator, lend_to_torch
-from ssl_registry.training.callbacks import LastCheckpoint, MetricsFile, ProgressLine
+from ssl_registry.training.callbacks import (
+    LastCheckpoint,
+    MetricsFile,
+    ProgressLine,
+    ValidateLast,
+)
 from ssl_registry.training.run_folder import RunFolder
 from ssl_registry.training.settings import RunSettings
 
@@ -139,10 +145,11 @@ def train(
     folder: RunFolder,
     what: str,
     console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> list[dict[str, float]]:
     """Train `model` to its last epoch, from the last checkpoint where there is one.
 
-    Returns the rows of `metrics.csv`.
+    The state of `callbacks` travels in the checkpoint. Returns the rows of `metrics.csv`.
     """
     settings = model.settings
     metrics = MetricsFile(folder)
@@ -157,6 +164,8 @@ def train(
             gradient_clip_val=GRADIENT_NORM,
             callbacks=[
                 ProgressLine(console, what),
+                ValidateLast(),
+                *callbacks,
                 metrics,
                 LastCheckpoint(folder, settings.checkpoint_minutes),
             ],

@@ -151,6 +151,11 @@ class FinetuneSettings(RunSettings):
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs"
     )
+    select: Literal["best", "last"] = Field(
+        "best",
+        description="which weights are tested and kept: those of the best validation score, or "
+        "the last; the last where there is no validation case",
+    )
 
     @model_validator(mode="before")
     @classmethod
