@@ -30,7 +30,13 @@ class Split:
 
 
 def split_source(
-    source: Source, *, seed: int, test_fraction: float, validation_fraction: float
+    source: Source,
+    *,
+    seed: int,
+    test_fraction: float,
+    validation_fraction: float,
+    folds: int = 1,
+    fold: int = 0,
 ) -> Split:
     """Divide a source's labelled cases; the same seed gives the same division everywhere.
 
@@ -38,8 +44,25 @@ def split_source(
     spread evenly over the parts. Where the data's authors divided them, theirs is the
     division. A source without labels is all training, for it has no test set to keep
     from pretraining.
+
+    Args:
+        source: whose cases to divide.
+        seed: which cases go where.
+        test_fraction: share of the labelled cases to test on; with folds they say it.
+        validation_fraction: share of the labelled cases to validate on.
+        folds: number of test sets; with several, every labelled case is in exactly one.
+        fold: which of them is the test set, from 0.
+
+    Raises:
+        DataError: there are several folds and a division by the data's authors, or a fold
+            without a case.
     """
     if source.parts:
+        if folds > 1:
+            raise DataError(
+                f"folds={folds}: {source.name} comes divided into training, validation and test "
+                "by its authors: leave folds out"
+            )
         return _as_published(source)
     patients: dict[str, list[Case]] = defaultdict(list)
     for case in source.labelled:
@@ -49,7 +72,10 @@ def split_source(
     # A patient counts for the rarest class that it shows.
     strata = [min((grades[c.grade], str(c.grade)) for c in cases) for cases in groups]
     groups = spread(groups, strata, derive_generator(seed, "split"))
-    test, rest = _take(groups, round(test_fraction * len(source.labelled)))
+    if folds > 1:
+        test, rest = _take_fold(groups, folds, fold)
+    else:
+        test, rest = _take(groups, round(test_fraction * len(source.labelled)))
     validation, _ = _take(rest, round(validation_fraction * len(source.labelled)))
     held_out = {source.group_of(case) for case in [*test, *validation]}
     return Split(
@@ -77,6 +103,33 @@ def _take(groups: Sequence[list[Case]], count: int) -> tuple[tuple[Case, ...], l
             return tuple(taken), list(groups[index:])
         taken += group
     return tuple(taken), []
+
+
+def _take_fold(
+    groups: Sequence[list[Case]], folds: int, fold: int
+) -> tuple[tuple[Case, ...], list[list[Case]]]:
+    """Return the cases of a fold, a stretch of the groups, and the others from there on."""
+    total = sum(map(len, groups))
+    passed, members = 0, []
+    for group in groups:
+        # Where the middle of a group lies says whose it is, so that the folds are about equal.
+        members.append(folds * (2 * passed + len(group)) // (2 * total))
+        passed += len(group)
+    for number in range(folds if groups else 0):
+        if number not in members:
+            raise DataError(
+                f"folds={folds}: {len(groups)} patients with {total} labelled cases leave fold "
+                f"{number} without a case; say fewer folds"
+            )
+    taken = [
+        case
+        for group, owner in zip(groups, members, strict=True)
+        if owner == fold
+        for case in group
+    ]
+    after = [group for group, owner in zip(groups, members, strict=True) if owner > fold]
+    before = [group for group, owner in zip(groups, members, strict=True) if owner < fold]
+    return tuple(taken), [*after, *before]
 
 
 def label_subset(

@@ -137,6 +137,6 @@ def _check_leak(
     if seen:
         raise ConfigError(
             f"{len(seen)} of the test cases ({seen[0]}, ...) were used to pretrain "
-            f"{settings.encoder}: use the split_seed, test_fraction, validation_fraction, "
-            "group_column and group_pattern that it was pretrained with"
+            f"{settings.encoder}: use the split_seed, test_fraction, validation_fraction, folds, "
+            "fold, group_column and group_pattern that it was pretrained with"
         )

@@ -36,6 +36,8 @@ def open_split(
         seed=settings.split_seed,
         test_fraction=settings.test_fraction,
         validation_fraction=settings.validation_fraction,
+        folds=settings.folds,
+        fold=settings.fold,
     )
     return source, split
 

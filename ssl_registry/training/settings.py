@@ -36,13 +36,15 @@ def _create(value: object) -> object:
 
 
 _AS_SPEC = PlainSerializer(registry.spec_of, return_type=dict[str, Any])
-_Task = Annotated[InstanceOf[PretextTask], BeforeValidator(_create), _AS_SPEC]
-_Backbone = Annotated[InstanceOf[Backbone], BeforeValidator(_create), _AS_SPEC]
-_Downstream = Annotated[InstanceOf[DownstreamTask], BeforeValidator(_create), _AS_SPEC]
+TaskSpec = Annotated[InstanceOf[PretextTask], BeforeValidator(_create), _AS_SPEC]
+"""A component in settings: made of a name or a mapping, written as a mapping."""
+
+BackboneSpec = Annotated[InstanceOf[Backbone], BeforeValidator(_create), _AS_SPEC]
+DownstreamSpec = Annotated[InstanceOf[DownstreamTask], BeforeValidator(_create), _AS_SPEC]
 
 
-class RunSettings(BaseModel):
-    """What pretraining and fine-tuning have in common."""
+class DataSettings(BaseModel):
+    """Which images, and how they are divided."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -57,27 +59,18 @@ class RunSettings(BaseModel):
     group_pattern: str | None = Field(
         None, description="the same from the names: a regular expression such as '(.+)_'"
     )
-    out: Path = Field(description="folder of the run")
-    epochs: int = Field(100, ge=1, description="passes over the training cases")
-    batch_size: int = Field(4, ge=1, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
-    seed: int = Field(0, ge=0, description="where all chance of the run comes from")
-    resume: bool = Field(False, description="go on with the unfinished run in `out`")
     test_fraction: float = Field(
-        0.2, ge=0, lt=1, description="share of the labelled cases kept for the test score"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the labelled cases kept for the test score; folds know their own",
     )
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of the labelled cases kept for the validation curve"
     )
     split_seed: int = Field(0, ge=0, description="which cases these are")
-    validate_every: int = Field(5, ge=1, description="epochs between two validations")
-    checkpoint_minutes: float = Field(
-        1.0, ge=0, description="least time between two checkpoints; 0 writes one every epoch"
-    )
-    workers: int = Field(0, ge=0, description="processes that read the cache")
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
-        "32-true", description="of the arithmetic; the mixed ones on a GPU only"
+    folds: int = Field(
+        1, ge=1, description="divide the labelled cases into so many test sets; 1 holds one out"
     )
 
     @model_validator(mode="before")
@@ -89,13 +82,43 @@ class RunSettings(BaseModel):
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> Self:
-        if self.test_fraction + self.validation_fraction >= 1:
+        test, named = self.test_fraction, f"test_fraction={self.test_fraction}"
+        if self.folds > 1:
+            test, named = 1 / self.folds, f"folds={self.folds}"
+        if test + self.validation_fraction >= 1:
             raise ConfigError(
-                f"test_fraction={self.test_fraction} and validation_fraction="
-                f"{self.validation_fraction} leave nothing to train on: lower one of them"
+                f"{named} and validation_fraction={self.validation_fraction} leave nothing to "
+                "train on: change one of them"
             )
         if self.group_column is not None and self.group_pattern is not None:
             raise ConfigError("group_column and group_pattern both name the patient: keep one")
+        return self
+
+
+class RunSettings(DataSettings):
+    """What pretraining and fine-tuning have in common."""
+
+    fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
+    out: Path = Field(description="folder of the run")
+    epochs: int = Field(100, ge=1, description="passes over the training cases")
+    batch_size: int = Field(4, ge=1, description="images a step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
+    seed: int = Field(0, ge=0, description="where all chance of the run comes from")
+    resume: bool = Field(False, description="go on with the unfinished run in `out`")
+    validate_every: int = Field(5, ge=1, description="epochs between two validations")
+    checkpoint_minutes: float = Field(
+        1.0, ge=0, description="least time between two checkpoints; 0 writes one every epoch"
+    )
+    workers: int = Field(0, ge=0, description="processes that read the cache")
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
+        "32-true", description="of the arithmetic; the mixed ones on a GPU only"
+    )
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> Self:
+        if self.fold >= self.folds:
+            raise ConfigError(f"fold={self.fold}: folds={self.folds} are counted from 0")
         return self
 
     def as_yaml(self) -> str:
@@ -106,8 +129,10 @@ class RunSettings(BaseModel):
 class PretrainSettings(RunSettings):
     """Settings of `pretrain`."""
 
-    task: _Task = Field(description="the pretext task: a name, or a mapping with a name")
-    backbone: _Backbone = Field(description="the network to pretrain; unet2d or unet3d if not said")
+    task: TaskSpec = Field(description="the pretext task: a name, or a mapping with a name")
+    backbone: BackboneSpec = Field(
+        description="the network to pretrain; unet2d or unet3d if not said"
+    )
     size: int = Field(ge=8, description="side of the prepared image; 224 pixels or 64 voxels")
     preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
 
@@ -135,14 +160,16 @@ class FinetuneSettings(RunSettings):
     What is left out comes from the encoder's file: backbone, size and preprocessing.
     """
 
-    downstream: _Downstream = Field(
+    downstream: DownstreamSpec = Field(
         "segmentation3d",
         description="the downstream task: a name, or a mapping with a name",  # type: ignore[assignment]
     )
     encoder: Path | None = Field(
         None, description="folder of a pretraining run; without it training starts from scratch"
     )
-    backbone: _Backbone | None = Field(None, description="the network, where there is no encoder")
+    backbone: BackboneSpec | None = Field(
+        None, description="the network, where there is no encoder"
+    )
     size: int | None = Field(None, ge=8, description="side of the prepared image")
     preprocessing: Preprocessing | None = Field(None, description="how images are prepared")
     fraction: float = Field(

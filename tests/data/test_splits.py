@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ssl_registry.data.cases import FileCase, Source
@@ -137,3 +137,59 @@ def test_a_stratum_comes_at_random_places() -> None:
 def test_no_label_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="no labelled case left"):
         label_subset([], 0.5, 0)
+
+
+def folds_of(source: Source, folds: int, seed: int = 0, validation: float = 0.2) -> list[Split]:
+    return [
+        split_source(
+            source,
+            seed=seed,
+            test_fraction=0.2,
+            validation_fraction=validation,
+            folds=folds,
+            fold=fold,
+        )
+        for fold in range(folds)
+    ]
+
+
+@given(rows=GRADED, seed=st.integers(0, 5), folds=st.integers(2, 5))
+def test_each_labelled_case_is_tested_on_in_exactly_one_fold(
+    rows: list[tuple[int | None, int]], seed: int, folds: int
+) -> None:
+    grades, patients = zip(*rows, strict=True)
+    source = graded(list(grades), list(patients))
+    cases_of = Counter(source.group_of(case) for case in source.labelled)
+    assume(source.labelled and max(cases_of.values()) <= cases_of.total() / folds)
+    splits = folds_of(source, folds, seed)
+    tested = [case.name for split in splits for case in split.test]
+    assert sorted(tested) == sorted(case.name for case in source.labelled)
+    for split in splits:
+        sides = [{source.group_of(case) for case in part} for part in parts(split)]
+        assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
+        names = [case.name for part in parts(split) for case in part]
+        assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+def test_folds_are_about_equal_and_hold_every_class_in_its_proportion(folds: int) -> None:
+    grades: list[int | None] = [0] * 70 + [1] * 20 + [2] * 10
+    source = graded(grades, [index // 2 for index in range(100)])
+    for split in folds_of(source, folds, validation=0.1):
+        assert abs(len(split.test) - 100 / folds) <= 2
+        assert len(split.validation) == 10
+        counts = Counter(case.grade for case in split.test)
+        assert all(abs(counts[grade] - grades.count(grade) / folds) <= 4 for grade in range(3))
+
+
+def test_more_folds_than_patients_are_refused() -> None:
+    source = graded([0] * 9, [index // 3 for index in range(9)])
+    with pytest.raises(DataError, match="3 patients with 9 labelled cases leave fold"):
+        folds_of(source, 4)
+
+
+def test_folds_of_data_that_its_authors_divided_are_refused() -> None:
+    case = FileCase("a", Path("nowhere"), grade=0)
+    source = Source("pictures", (case,), 2, {0: "0"}, parts={"a": "train"})
+    with pytest.raises(DataError, match="by its authors: leave folds out"):
+        folds_of(source, 2)
