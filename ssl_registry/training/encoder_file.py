@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +35,7 @@ class EncoderSummary:
         preprocessing: how the images it learned from were prepared.
         size: their side in voxels.
         data: name, fingerprint, number of cases and split of what it learned from.
-        versions: of the libraries it was made with.
+        versions: of the distributions it was made with.
     """
 
     backbone: Backbone
@@ -57,6 +56,7 @@ def write_encoder(
     preprocessing: Preprocessing,
     size: int,
     data: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> None:
     """Write both files, the weights first."""
     weights = {
@@ -71,7 +71,7 @@ def write_encoder(
         "preprocessing": preprocessing.model_dump(mode="json"),
         "size": size,
         "data": dict(data),
-        "versions": {name: version(name) for name in ("ssl-registry", "torch", "torchio")},
+        "versions": dict(versions),
     }
     text = json.dumps(summary, indent=2) + "\n"
     write_whole(folder / SUMMARY, lambda beside: beside.write_text(text, encoding="utf-8"))

@@ -29,6 +29,7 @@ from ssl_registry.training.loop import (
     training_loader,
 )
 from ssl_registry.training.preparation import quiet_or_loud
+from ssl_registry.training.provenance import git_state, versions_of
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult, write_whole
 from ssl_registry.training.selection import BestState, select
 from ssl_registry.training.settings import FinetuneSettings, read_settings
@@ -111,12 +112,12 @@ def _count_classes(plan: Plan) -> str:
 
 def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console) -> RunResult:
     settings, task = plan.settings, plan.settings.downstream
-    started = time.monotonic()
+    started, git = time.monotonic(), git_state()
     module = Finetuning(model, task, settings)
     best = BestState(task.headline)
     rows = train(
         module,
-        training_loader(LabelledImages(plan.train), settings),
+        training_loader(LabelledImages(plan.train), settings, settings.steps_per_epoch),
         evaluation_loader(LabelledImages(plan.validation), settings) if plan.validation else None,
         folder,
         "fine-tuning" if settings.encoder else "training from scratch",
@@ -138,6 +139,7 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
         preprocessing=settings.preprocessing,
         size=settings.size,
         data=_provenance(plan),
+        versions=_versions(plan),
     )
     result = {
         "kind": "finetune",
@@ -155,7 +157,8 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
         "selected": selected,
         "metrics": rows[-1],
         "seconds": round(time.monotonic() - started, 1),
-        "torch": torch.__version__,
+        "versions": _versions(plan),
+        "git": git,
     }
     folder.write_result(result)
     return RunResult(folder.path, result)
@@ -169,6 +172,12 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "image_channels": plan.train[0].channels,
         "held_out": sorted(case.name for case in [*plan.split.validation, *plan.split.test]),
     }
+
+
+def _versions(plan: Plan) -> dict[str, str]:
+    """Return what made the run; the pretext task's plugin need not be here any more."""
+    earlier = plan.summary.versions if plan.summary else {}
+    return {**earlier, **versions_of(plan.settings.downstream, plan.backbone)}
 
 
 def _score_cases(

@@ -73,8 +73,10 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
     return read_settings(FinetuneSettings, {**given, **filled}, "finetune"), summary
 
 
-def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: Console) -> Plan:
-    """Return the cases of a run, prepared, and what it starts from.
+def open_cases(
+    settings: FinetuneSettings, summary: EncoderSummary | None, console: Console
+) -> tuple[Source, Split]:
+    """Return the source and its division, once it is seen that the run can learn from them.
 
     Raises:
         DataError: the data cannot be used, or leaves no test case.
@@ -89,6 +91,16 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
             f"{len(source.labelled)} labelled cases leaves no test case; raise it"
         )
     _check_leak(settings, summary, source, split)
+    return source, split
+
+
+def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: Console) -> Plan:
+    """Return the cases of a run, prepared, and what it starts from.
+
+    Raises:
+        DataError, ConfigError: as for `open_cases`, or an image cannot be used.
+    """
+    source, split = open_cases(settings, summary, console)
     usable = [case for case in split.train if case.labelled]
     grades = [case.grade for case in usable]
     chosen = label_subset(usable, settings.fraction, settings.seed, grades)

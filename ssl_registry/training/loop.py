@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import lightning as L
@@ -67,11 +67,19 @@ class Trained(L.LightningModule):
 
 
 class ShuffledSampler(Sampler[int]):
-    """A new order in every epoch, the same for the same seed."""
+    """Passes over the data one after the other, each in an order of its own, drawn from a seed.
 
-    def __init__(self, data: Sized, seed: int) -> None:
-        self.data = data
+    Args:
+        data: what to pass over.
+        seed: where the orders come from.
+        length: how many places an epoch takes; the next goes on where it ended. Without it
+            an epoch is one pass.
+    """
+
+    def __init__(self, data: Sized, seed: int, length: int | None = None) -> None:
+        self.count = len(data)
         self.seed = seed
+        self.length = length or self.count
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -79,25 +87,37 @@ class ShuffledSampler(Sampler[int]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.data)
+        return self.length
 
     def __iter__(self) -> Iterator[int]:
-        generator = derive_generator(self.seed, "order", self.epoch)
-        return iter(torch.randperm(len(self), generator=generator).tolist())
+        first = self.epoch * self.length
+        places = range(first, first + self.length)
+        for number, group in groupby(places, key=lambda place: place // self.count):
+            generator = derive_generator(self.seed, "order", number)
+            order = torch.randperm(self.count, generator=generator).tolist()
+            yield from (order[place % self.count] for place in group)
 
 
-def training_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[Any]:
-    """Return batches in a new order every epoch.
+def training_loader(
+    data: Dataset[Any], settings: RunSettings, steps: int | None = None
+) -> DataLoader[Any]:
+    """Return the batches of training.
 
-    A last batch that is not full is left out, unless it is the only one: small last
-    batches make noisy batch statistics.
+    Args:
+        data: what to train on.
+        settings: of the run.
+        steps: batches an epoch, all of them full; the passes over the data follow one another
+            without a gap. Without it an epoch is one pass, and a last batch that is not full
+            is left out, unless it is the only one: small last batches make noisy batch
+            statistics.
     """
     count = len(data)  # type: ignore[arg-type]
+    length = steps * settings.batch_size if steps else None
     return DataLoader(
         data,
         batch_size=settings.batch_size,
-        sampler=ShuffledSampler(data, settings.seed),  # type: ignore[arg-type]
-        drop_last=count >= settings.batch_size,
+        sampler=ShuffledSampler(data, settings.seed, length),  # type: ignore[arg-type]
+        drop_last=steps is not None or count >= settings.batch_size,
         num_workers=settings.workers,
         persistent_workers=settings.workers > 0,
         generator=derive_generator(settings.seed, "loader"),

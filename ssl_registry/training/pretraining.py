@@ -26,6 +26,7 @@ from ssl_registry.training.loop import (
     training_loader,
 )
 from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
+from ssl_registry.training.provenance import git_state, versions_of
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
 from ssl_registry.training.settings import PretrainSettings, read_settings
 
@@ -151,8 +152,9 @@ def _run(
 ) -> RunResult:
     training, validation = cases
     source, split = origin
-    started = time.monotonic()
+    started, git = time.monotonic(), git_state()
     module = Pretraining(model, settings)
+    versions = versions_of(settings.task, settings.backbone)
     what = f"pretraining {registry.entry_of(settings.task).name}"
     rows = train(
         module,
@@ -176,13 +178,15 @@ def _run(
             "image_channels": training[0].channels,
             "held_out": sorted(case.name for case in [*split.validation, *split.test]),
         },
+        versions=versions,
     )
     result = {
         "kind": "pretrain",
         "metrics": rows[-1],
         "cases": {"train": len(training), "validation": len(validation)},
         "seconds": round(time.monotonic() - started, 1),
-        "torch": torch.__version__,
+        "versions": versions,
+        "git": git,
     }
     folder.write_result(result)
     return RunResult(folder.path, result)

@@ -175,6 +175,12 @@ class FinetuneSettings(RunSettings):
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training cases that may be used"
     )
+    steps_per_epoch: int | None = Field(
+        None,
+        ge=1,
+        description="optimiser steps an epoch, few labels or many; without it an epoch is one pass "
+        "over the training cases",
+    )
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs"
     )

@@ -35,6 +35,7 @@ def saved(folder: Path, backbone: Backbone, channels: int) -> Encoder:
         preprocessing=Preprocessing(),
         size=shape[0],
         data={},
+        versions={},
     )
     return encoder
 
