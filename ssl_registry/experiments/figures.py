@@ -16,8 +16,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ssl_registry.data.whole_files import write_whole
 from ssl_registry.experiments.results import ARMS, Arm, Point
-from ssl_registry.training.run_folder import write_whole
 
 _STYLES: Final[Mapping[Arm, tuple[str, str, str]]] = {
     "pretrained": ("#0072B2", "o", "-"),

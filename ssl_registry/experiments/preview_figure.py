@@ -12,6 +12,7 @@ from typing import Final
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ssl_registry.data.whole_files import write_whole
 from ssl_registry.experiments.panels import (
     HIDDEN,
     YELLOW,
@@ -33,7 +34,6 @@ from ssl_registry.experiments.planes import (
     lay_out,
 )
 from ssl_registry.experiments.preview import Asked, Shown
-from ssl_registry.training.run_folder import write_whole
 
 ORANGE: Final = "#E69F00"
 BLUE: Final = "#56B4E9"

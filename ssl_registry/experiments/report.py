@@ -10,11 +10,12 @@ import numpy as np
 
 from ssl_registry.data.cache import prepare_case
 from ssl_registry.data.sources import open_source
+from ssl_registry.data.whole_files import write_whole
 from ssl_registry.experiments.figures import Sample, draw_curves, draw_samples
 from ssl_registry.experiments.results import ARMS, Arm, Point, Score, as_csv, curve
 from ssl_registry.registry import registry
 from ssl_registry.training.finetuning import PREDICTIONS
-from ssl_registry.training.run_folder import read_result, write_whole
+from ssl_registry.training.run_folder import read_result
 from ssl_registry.training.settings import PretrainSettings
 
 SAMPLES: Final = 3

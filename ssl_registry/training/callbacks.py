@@ -10,7 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ssl_registry.training.run_folder import CHECKPOINT, METRICS, RunFolder, write_whole
+from ssl_registry.data.whole_files import write_whole
+from ssl_registry.training.run_folder import CHECKPOINT, METRICS, RunFolder
 
 
 class MetricsFile(Callback):

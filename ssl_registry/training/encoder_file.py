@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.component import explain
 from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.whole_files import write_whole
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.input_channels import convert_input
-from ssl_registry.training.run_folder import write_whole
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"

@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ssl_registry.data.cache import LabelledImages, Prepared
+from ssl_registry.data.whole_files import write_whole
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -30,7 +31,7 @@ from ssl_registry.training.loop import (
 )
 from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.provenance import git_state, versions_of
-from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult, write_whole
+from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
 from ssl_registry.training.selection import BestState, select
 from ssl_registry.training.settings import FinetuneSettings, read_settings
 

@@ -1,0 +1,23 @@
+"""Files that appear whole or not at all, whenever the machine stops."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, see it onto the disk, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(beside)
+        flush(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until the disk has what was written to a file: a rename may overtake it there."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
