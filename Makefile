@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DISTRIBUTIONS := . plugins/exemplar plugins/jigsaw plugins/rotation plugins/rpl
+DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 .PHONY: demo test check install

@@ -17,6 +17,7 @@ from ssl_registry.registry import registry as registry
 if TYPE_CHECKING:
     from ssl_registry.backbone import Backbone as Backbone
     from ssl_registry.backbone import Encoder as Encoder
+    from ssl_registry.backbone import LibraryWeights as LibraryWeights
     from ssl_registry.component import Component as Component
     from ssl_registry.downstream import DownstreamTask as DownstreamTask
     from ssl_registry.entry import API_VERSION as API_VERSION
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from ssl_registry.pretext import Question as Question
     from ssl_registry.randomness import derive_generator as derive_generator
     from ssl_registry.training.encoder_file import load_encoder as load_encoder
+    from ssl_registry.training.export import export_encoder as export_encoder
     from ssl_registry.training.finetuning import finetune as finetune
+    from ssl_registry.training.hub import from_hub as from_hub
+    from ssl_registry.training.hub import push_to_hub as push_to_hub
+    from ssl_registry.training.hub import save_for_hub as save_for_hub
     from ssl_registry.training.pretraining import pretrain as pretrain
 
 __version__ = "0.1.0"
@@ -40,15 +45,20 @@ _HOMES = {
     "DownstreamTask": "downstream",
     "Encoder": "backbone",
     "Entry": "entry",
+    "LibraryWeights": "backbone",
     "PretextBatch": "pretext",
     "PretextModel": "pretext",
     "PretextTask": "pretext",
     "Question": "pretext",
     "derive_generator": "randomness",
+    "export_encoder": "training.export",
     "finetune": "training.finetuning",
+    "from_hub": "training.hub",
     "hookimpl": "hookspecs",
     "load_encoder": "training.encoder_file",
     "pretrain": "training.pretraining",
+    "push_to_hub": "training.hub",
+    "save_for_hub": "training.hub",
 }
 
 _MODULES = ("errors", "heads", "patches", "testing")

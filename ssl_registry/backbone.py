@@ -1,10 +1,13 @@
 """Backbones and the encoders they build."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from ssl_registry.component import Component
+from ssl_registry.registry import registry
 
 
 class Encoder(nn.Module, ABC):
@@ -25,6 +28,20 @@ class Encoder(nn.Module, ABC):
         """Return features `[B, channels[l], *S_l]` for each level of `x` `[B, C, *S]`."""
 
 
+class LibraryWeights(NamedTuple):
+    """A network's weights under the names that some library gives them.
+
+    Attributes:
+        library: whose names they are.
+        state: for `model.load_state_dict(state)`, without a key too many or too few.
+        usage: lines of Python that make such a `model`.
+    """
+
+    library: str
+    state: Mapping[str, Tensor]
+    usage: str
+
+
 class Backbone(Component, ABC):
     """A network's structure; `build` makes one with fresh weights."""
 
@@ -35,3 +52,23 @@ class Backbone(Component, ABC):
         Weights are drawn from torch's global stream, as in all `nn.Module`s; the
         trainer lends it a generator of its own.
         """
+
+    def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
+        """Return an encoder's weights as the library that its network comes from loads them.
+
+        Without more it is this library, and the encoder alone. A backbone that wraps somebody
+        else's network returns the state of that network as a whole: what the encoder does not
+        have (a decoder, a classifier) is as that library draws it.
+
+        Args:
+            encoder: that this backbone has built.
+            outputs: classes or output channels of the whole network, where it has such.
+
+        Raises:
+            EncoderFileError: a weight has no place there.
+        """
+        usage = (
+            f"from ssl_registry import registry\n"
+            f"model = registry.create({registry.spec_of(self)}).build({encoder.in_channels})"
+        )
+        return LibraryWeights("ssl-registry", encoder.state_dict(), usage)

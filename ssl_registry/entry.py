@@ -25,6 +25,8 @@ class Entry:
         target: `"package.module:Class"`, imported on first `registry.get`; or the class.
         dims: 2 for images `[B, C, H, W]`, 3 for volumes `[B, C, D, H, W]`.
         summary: one line for `ssl-registry list`.
+        argument: field that `name:value` sets, where one component stands for many networks:
+            with `argument="model"`, `timm:resnet18` is `timm` with `model="resnet18"`.
         kind: which interface it implements; set by the registry from the hook.
         distribution: the distribution that offers it; set by the registry.
         version: that distribution's version; set by the registry.
@@ -34,6 +36,7 @@ class Entry:
     target: str | type
     dims: int
     summary: str = ""
+    argument: str = ""
     kind: Kind = field(default="pretext", kw_only=True)
     distribution: str = field(default="", kw_only=True)
     version: str = field(default="", kw_only=True)

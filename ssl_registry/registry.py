@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "exemplar": ("exemplar2d", "exemplar3d"),
     "jigsaw": ("jigsaw2d", "jigsaw3d"),
+    "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),
     "rotation": ("rotation2d", "rotation3d"),
     "rpl": ("rpl2d", "rpl3d"),
+    "timm": ("timm",),
 }
 """First-party extras and the names they bring, for the answer to an unknown name."""
 
@@ -98,7 +100,7 @@ class Registry:
         return [*broken, *self._load_failures.values()]
 
     def find(self, name: str) -> Entry:
-        """Return the entry that `name` or `distribution:name` stands for.
+        """Return the entry that `name`, `distribution:name` or `name:argument` stands for.
 
         Raises:
             UnknownComponentError: nobody offers it; the message names what is near.
@@ -109,12 +111,19 @@ class Registry:
         offers = [entry for entry in self.entries() if wanted in (entry.name, entry.qualified_name)]
         if len(offers) == 1:
             return offers[0]
+        if not offers and colon and (family := self._family(distribution)):
+            return family
         if not offers:
             raise UnknownComponentError(self._unknown(name))
         spelt = " or ".join(repr(entry.qualified_name) for entry in offers)
         raise NameConflictError(
             f"{name!r} is offered by {len(offers)} distributions; say which one you mean: {spelt}"
         )
+
+    def _family(self, name: str) -> Entry | None:
+        """Return the entry of that name if one of its fields can be said after a colon."""
+        families = [entry for entry in self.entries() if entry.name == name and entry.argument]
+        return families[0] if len(families) == 1 else None
 
     def get(self, name: str) -> "type[Component]":
         """Return the class behind a name, importing it the first time.
@@ -147,7 +156,7 @@ class Registry:
         """Return a validated instance from a name and fields, or from one mapping.
 
         `create("rpl3d", jitter=3)` and `create({"name": "rpl3d", "jitter": 3})` are the
-        same.
+        same; so are `create("timm:resnet18")` and `create("timm", model="resnet18")`.
 
         Raises:
             ConfigError: a field is unknown or out of bounds, or the name is missing.
@@ -162,6 +171,9 @@ class Registry:
             raise ConfigError(f"{spec!r} has no 'name' that says which component it is")
         if isinstance(spec, Mapping):
             fields = {**{key: value for key, value in spec.items() if key != "name"}, **fields}
+        entry, argument = self.find(name), name.rpartition(":")[2]
+        if entry.argument and argument != entry.name:
+            fields = {entry.argument: argument, **fields}
         cls = self.get(name)
         try:
             return cls.model_validate(fields)
@@ -231,7 +243,8 @@ class Registry:
         offered = {entry.name for entry in self.entries()}
         extra_of = {brought: extra for extra, names in EXTRAS.items() for brought in names}
         message = f"there is no component named {name!r}."
-        bare = name.rpartition(":")[2].lower()
+        first, _, rest = name.lower().partition(":")
+        bare = first if first in extra_of else rest or first
         if bare in extra_of and bare not in offered:
             owner = f"ssl-registry-{extra_of[bare]}"
             for report in self._found[1]:

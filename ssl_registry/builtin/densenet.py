@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
-from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.backbone import Backbone, Encoder, LibraryWeights
 from ssl_registry.errors import ImageShapeError
 
 _LAYERS = (6, 12, 24, 16)
@@ -40,6 +40,31 @@ class DenseNet121(Backbone):
         """Return an encoder for images `[B, in_channels, H, W]`, He-initialised."""
         return DenseNetEncoder(self, in_channels)
 
+    def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
+        """Return the weights of torchvision's whole network with `outputs` classes."""
+        lines = [
+            "from torchvision.models import DenseNet",
+            f"model = DenseNet({self.growth}, {_LAYERS}, {2 * self.growth}, num_classes={outputs})",
+        ]
+        if encoder.in_channels != 3:
+            lines += [
+                "from torch import nn",
+                f"model.features.conv0 = nn.Conv2d({encoder.in_channels}, {2 * self.growth}, 7, "
+                "stride=2, padding=3, bias=False)",
+            ]
+        state = {**self.network(outputs).state_dict(), **encoder.state_dict()}
+        return LibraryWeights("torchvision", state, "\n".join(lines))
+
+    def network(self, classes: int) -> DenseNet:
+        """Return torchvision's network, whole, for RGB images."""
+        return DenseNet(
+            growth_rate=self.growth,
+            block_config=_LAYERS,
+            num_init_features=2 * self.growth,
+            drop_rate=self.dropout,
+            num_classes=classes,
+        )
+
 
 class DenseNetEncoder(Encoder):
     """The feature part of torchvision's DenseNet, which hands out what it makes on the way."""
@@ -50,12 +75,7 @@ class DenseNetEncoder(Encoder):
         super().__init__()
         self.in_channels = in_channels
         self.channels = _channels(structure.growth)
-        self.features: nn.Sequential = DenseNet(
-            growth_rate=structure.growth,
-            block_config=_LAYERS,
-            num_init_features=self.channels[0],
-            drop_rate=structure.dropout,
-        ).features
+        self.features: nn.Sequential = structure.network(1000).features
         if in_channels != self.features.conv0.in_channels:
             self.features.conv0 = _first_convolution(in_channels, self.channels[0])
         for module in self.features.modules():

@@ -1,0 +1,3 @@
+"""timm's image models as backbones for ssl-registry."""
+
+__version__ = "0.1.0"

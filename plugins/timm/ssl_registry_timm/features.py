@@ -1,0 +1,115 @@
+"""timm's models as feature pyramids."""
+
+import difflib
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+import timm
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from ssl_registry import Backbone, Encoder, LibraryWeights
+from ssl_registry.errors import ConfigError, EncoderFileError
+
+
+class Timm(Backbone):
+    """A model of timm (pytorch-image-models) that can hand out a pyramid of features.
+
+    Weights are drawn at random as timm draws them; nothing is downloaded. The encoder's
+    parameters keep the names of `timm.create_model(model, features_only=True)`.
+
+    Reference: Wightman, "PyTorch Image Models", 2019 (doi:10.5281/zenodo.4414861).
+    """
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 2
+
+    model: str = Field("resnet18", description="an architecture of timm, without a weight tag")
+
+    @field_validator("model")
+    @classmethod
+    def _is_known(cls, model: str) -> str:
+        if "." not in model and timm.is_model(model):
+            return model
+        bare = model.partition(".")[0]
+        near = difflib.get_close_matches(bare, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them"
+        raise ConfigError(f"timm has no architecture {model!r}; {hint}")
+
+    def build(self, in_channels: int) -> "TimmEncoder":
+        """Return an encoder for images `[B, in_channels, H, W]`.
+
+        Raises:
+            ConfigError: the model has no pyramid: its levels are all of one resolution, or
+                it hands out none.
+        """
+        return TimmEncoder(self, in_channels)
+
+    def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
+        """Return the weights of `timm.create_model(model, num_classes=outputs)`.
+
+        What the pyramid does not use (the classifier, often a last normalisation) is as timm
+        draws it.
+        """
+        call = f"timm.create_model({self.model!r}, in_chans={encoder.in_channels}"
+        whole = timm.create_model(self.model, in_chans=encoder.in_channels, num_classes=outputs)
+        return LibraryWeights(
+            "timm",
+            _fill(whole.state_dict(), encoder.state_dict()),
+            f"import timm\nmodel = {call}, num_classes={outputs})",
+        )
+
+
+class TimmEncoder(Encoder):
+    """One of timm's models in its `features_only` form."""
+
+    def __init__(self, structure: Timm, in_channels: int) -> None:
+        super().__init__()
+        try:
+            self.net: nn.Module = timm.create_model(
+                structure.model, features_only=True, in_chans=in_channels
+            )
+        except (RuntimeError, TypeError, AssertionError, ValueError) as error:
+            raise ConfigError(
+                f"timm:{structure.model} hands out no features for {in_channels} channels: {error}"
+            ) from error
+        self.in_channels = in_channels
+        self.channels = tuple(self.net.feature_info.channels())  # type: ignore[union-attr,operator]
+        self.strides = tuple(self.net.feature_info.reduction())  # type: ignore[union-attr,operator]
+        if not all(fine < coarse for fine, coarse in pairwise(self.strides)):
+            raise ConfigError(
+                f"timm:{structure.model} has no pyramid, for its levels have the strides "
+                f"{list(self.strides)}: choose a model whose levels get coarser, such as resnet18"
+            )
+        self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return features `[B, channels[l], H_l, W_l]`, finest first, of images `[B, C, H, W]`."""
+        pyramid: list[Tensor] = self.net(x)
+        if self.channels_last:
+            return [level.permute(0, 3, 1, 2).contiguous() for level in pyramid]
+        return pyramid
+
+
+def _fill(whole: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of a whole model with the encoder's weights in their places.
+
+    In the `features_only` form a name's first dot may have become an underline
+    (`stages.0.blocks` is `stages_0.blocks`).
+
+    Raises:
+        EncoderFileError: a weight of the encoder has no place in the whole model.
+    """
+    left = {name.removeprefix("net."): value for name, value in ours.items()}
+    filled = dict(whole)
+    for name in whole:
+        for spelt in (name, name.replace(".", "_", 1)):
+            if spelt in left:
+                filled[name] = left.pop(spelt)
+                break
+    if left:
+        raise EncoderFileError(
+            f"{len(left)} weights of the encoder have no place in the whole model "
+            f"({next(iter(left))}, ...): load it with features_only=True instead"
+        )
+    return filled

@@ -1,0 +1,88 @@
+"""timm's models as backbones: pyramids, names, and the way back to timm."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from ssl_registry_timm.features import Timm
+
+from ssl_registry import derive_generator, export_encoder, pretrain, registry
+from ssl_registry.errors import ConfigError
+from ssl_registry.testing import check_backbone
+
+NAMES = ("resnet18", "convnext_atto", "efficientnet_lite0")
+
+
+def pictures(channels: int = 1) -> torch.Tensor:
+    return torch.rand((2, channels, 64, 64), generator=derive_generator(0, "pictures"))
+
+
+def test_it_keeps_the_contract_of_a_backbone() -> None:
+    check_backbone(Timm(model="resnet18"), channels=(1, 3))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "swin_tiny_patch4_window7_224"])
+def test_a_model_has_a_pyramid_of_the_channels_and_strides_it_says(name: str) -> None:
+    encoder = Timm(model=name).build(3).eval()
+    side = 224 if name.endswith("224") else 64
+    with torch.no_grad():
+        pyramid = encoder(torch.rand(1, 3, side, side))
+    assert [level.shape[1] for level in pyramid] == list(encoder.channels)
+    assert [side // level.shape[2] for level in pyramid] == list(encoder.strides)
+
+
+def test_a_name_after_the_colon_is_the_model() -> None:
+    short = registry.create("timm:convnext_atto")
+    assert short == registry.create("timm", model="convnext_atto")
+    assert short == registry.create({"name": "ssl-registry-timm:timm", "model": "convnext_atto"})
+    assert registry.create(registry.spec_of(short)) == short
+
+
+@pytest.mark.parametrize("word", ["timm:resnet81", "timm:resnet18.a1_in1k", "timm:"])
+def test_an_unknown_model_is_refused_with_a_near_one(word: str) -> None:
+    with pytest.raises(ConfigError, match="timm"):
+        registry.create(word)
+    with pytest.raises(ConfigError, match="did you mean .*resnet18"):
+        registry.create("timm:resnet181")
+
+
+def test_a_model_without_a_pyramid_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no pyramid"):
+        registry.create("timm:vit_tiny_patch16_224").build(3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_its_weights_load_in_timm_strictly_and_give_equal_features(
+    name: str, channels: int
+) -> None:
+    backbone = Timm(model=name)
+    encoder = backbone.build(channels).eval()
+    weights = backbone.library_weights(encoder, outputs=5)
+    names: dict[str, object] = {}
+    exec(weights.usage, names)
+    model = names["model"]
+    assert isinstance(model, torch.nn.Module)
+    model.eval().load_state_dict(dict(weights.state), strict=True)
+    images = pictures(channels)
+    with torch.no_grad():
+        theirs = model.forward_intermediates(images, intermediates_only=True)  # type: ignore[operator]
+        ours = encoder(images)
+        assert model(images).shape == (2, 5)
+    by_shape = {tuple(level.shape): level for level in theirs}
+    for level in ours:
+        torch.testing.assert_close(by_shape[tuple(level.shape)], level, rtol=1e-5, atol=1e-5)
+
+
+def test_a_pretrained_encoder_goes_on_in_timm(tmp_path: Path) -> None:
+    done = pretrain(
+        task="rotation2d", backbone="timm:resnet18", data="phantoms:4", size=32, epochs=1,
+        batch_size=2, out=tmp_path / "run", quiet=True,
+    )  # fmt: skip
+    export_encoder(done.folder, tmp_path / "resnet18.pt", outputs=5)
+    state = torch.load(tmp_path / "resnet18.pt", weights_only=True)
+    model = timm.create_model("resnet18", in_chans=1, num_classes=5)
+    untouched = model.conv1.weight.detach().clone()
+    model.load_state_dict(state, strict=True)
+    assert not torch.equal(model.conv1.weight, untouched)
