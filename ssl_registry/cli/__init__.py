@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from ssl_registry.cli import demo, finetune, listing, plugins, pretrain, preview, show
+from ssl_registry.cli import demo, export, finetune, listing, plugins, pretrain, preview, show
 from ssl_registry.cli.console import complain
 from ssl_registry.errors import PluginWarning, SslRegistryError
 
@@ -24,6 +24,7 @@ app.command("show")(show.show_component)
 app.command("plugins")(plugins.list_plugins)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
+app.command("export")(export.run_export)
 app.command("demo")(demo.run_demo_command)
 app.command("preview")(preview.run_preview)
 
