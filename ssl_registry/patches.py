@@ -96,6 +96,27 @@ def cut_tiles(images: Tensor, corners: Tensor, shape: tuple[int, ...]) -> Tensor
     return rows.index_select(0, starts.flatten()).view(batch, -1, channels, *shape)
 
 
+def cut_windows(images: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a window at a random place of each image, and the first voxel of each.
+
+    Args:
+        images: `[B, C, *S]`, of `side` voxels or more along each axis.
+        side: of the windows in voxels.
+        generator: draws the places, uniformly.
+
+    Returns:
+        Windows `[B, C, side, ...]` on the images' device, and corners `[B, dims]`, int64, on
+        the generator's.
+    """
+    room = _constant(tuple(length - side + 1 for length in images.shape[2:]), generator.device)
+    chance = torch.rand(
+        (len(images), len(room)), generator=generator, device=generator.device, dtype=torch.float64
+    )
+    corners = (chance * room).long()
+    shape = (side,) * len(room)
+    return cut_tiles(images, corners[:, None], shape)[:, 0], corners
+
+
 @lru_cache(maxsize=128)
 def _constant(numbers: tuple[int, ...], device: torch.device) -> Tensor:
     """Return a tensor of numbers; it is shared, so nobody may write into it."""

@@ -3,10 +3,11 @@
 from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, PretextBatch, PretextTask, Question, heads
+from ssl_registry import Encoder, PretextBatch, PretextTask, Question, heads, patches
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_rotation import turns
 
@@ -14,13 +15,28 @@ from ssl_registry_rotation import turns
 class _Rotation(PretextTask):
     """What the plane and space have in common."""
 
+    window: int | None = Field(
+        None,
+        ge=4,
+        description="voxels a side of a window, cut from the image at a random place and turned "
+        "in its stead; without it the whole image is turned",
+    )
+
     def view_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return `image_shape`: a turned image has the shape it had.
+        """Return the shape of what is turned: the image, or a window of it.
 
         Raises:
             ImageShapeError: the sides differ, so that a turn would change the shape and
-                give the answer away.
+                give the answer away; or the window is larger than the image.
         """
+        if self.window is not None:
+            if self.window > min(image_shape):
+                shape = " x ".join(str(side) for side in image_shape)
+                raise ImageShapeError(
+                    f"images of {shape} voxels have no window of {self.window}: lower `window` "
+                    f"to {min(image_shape)} or less, or raise `size`"
+                )
+            return (self.window,) * len(image_shape)
         if len(set(image_shape)) != 1:
             shape = " x ".join(str(side) for side in image_shape)
             raise ImageShapeError(
@@ -31,18 +47,24 @@ class _Rotation(PretextTask):
         return image_shape
 
     def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
-        """Turn each of `images` `[B, C, *S]` by a class of its own, drawn uniformly.
+        """Turn each of `images` `[B, C, *S]`, or a window of it, by a class drawn uniformly.
 
         Returns:
-            Views `[B, 1, C, *S]` and target `[B]`, the class, also as `drawn["turn"]`;
-            all on the images' device.
+            Views `[B, 1, C, *S']` and target `[B]`, the class, also as `drawn["turn"]`; where
+            there is a window, `drawn["corners"]` `[B, dims]` is its first voxel. All on the
+            images' device.
 
         Raises:
             ImageTypeError: the images are not floating point.
-            ImageShapeError: they have not `[B, C, *S]` axes or not equal sides.
+            ImageShapeError: they have not `[B, C, *S]` axes, or not the sides that
+                `view_shape` asks for.
         """
         self.check_images(images)
         self.view_shape(tuple(images.shape[2:]))
+        drawn = {}
+        if self.window is not None:
+            images, corners = patches.cut_windows(images, self.window, generator)
+            drawn["corners"] = corners.to(images.device)
         classes = torch.randint(
             turns.CLASSES[self.spatial_dims],
             images.shape[:1],
@@ -51,7 +73,7 @@ class _Rotation(PretextTask):
         )
         views = turns.turn(images, classes.tolist()).unsqueeze(1)
         target = classes.to(images.device)
-        return PretextBatch(views, target, {"turn": target})
+        return PretextBatch(views, target, {"turn": target, **drawn})
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a classifier of one view: a pyramid of `[B, 1, C_l, *S_l]` to `[B, K]`."""
