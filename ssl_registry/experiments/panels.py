@@ -78,12 +78,13 @@ def draw_row(part: SubFigure, row: Row, shades: tuple[float, float]) -> None:
         part.suptitle(row.heading, fontsize=10)
     axes = part.subplots(1, row.columns, squeeze=False)[0]
     for place, panel in zip(axes, row.panels, strict=False):
-        _draw_panel(place, panel, shades)
+        draw_panel(place, panel, shades)
     for place in axes[len(row.panels) :]:
         place.set_axis_off()
 
 
-def _draw_panel(axes: Axes, panel: Panel, shades: tuple[float, float]) -> None:
+def draw_panel(axes: Axes, panel: Panel, shades: tuple[float, float]) -> None:
+    """Draw one panel, in grey between two intensities, or in colour."""
     height, width = panel.pixels.shape[:2]
     extent = (-0.5, width - 0.5, -0.5, height - 0.5)
     pixels, grey = panel.pixels, colormaps["gray"].with_extremes(bad="white")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssl_registry.experiments.rows import Row
+from ssl_registry.experiments.rows import PretrainRow, Row
 
 AVAILABLE = 100
 """Labelled training cases there are, so that a share of 0.05 is five of them."""
@@ -33,6 +33,8 @@ def make_row(
         scores={headline: scores} if isinstance(scores, (int, float)) else scores,
         steps=240,
         seconds=12.5,
+        git="0123abc",
+        versions={"ssl-registry": "0.1.0", "torch": "2.9.0"},
         labels=labels or {"0": "background", "1": "anterior", "2": "posterior"},
         folder=folder,
     )
@@ -46,3 +48,17 @@ def make_rows(lines: Mapping[str, Mapping[float, Sequence[float]]]) -> list[Row]
         for fraction, scores in curve.items()
         for seed, score in enumerate(scores)
     ]
+
+
+def make_pretrain_row(
+    line: str,
+    seed: int,
+    *,
+    learnt: bool | None = True,
+    note: str = "",
+    folder: Path = Path("nowhere"),
+) -> PretrainRow:
+    return PretrainRow(
+        line=line, seed=seed, fold=0, metrics={}, seconds=1.0, learnt=learnt, note=note,
+        folder=folder,
+    )  # fmt: skip

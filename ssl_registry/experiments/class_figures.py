@@ -1,0 +1,122 @@
+"""Figures of single classes: their scores, and which were taken for which."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssl_registry.experiments.class_scores import ClassScores
+from ssl_registry.experiments.estimates import Estimate
+from ssl_registry.experiments.styles import WIDTH, Style, limits, save, spell_line, styles
+
+
+def draw_class_scores(path: Path, panels: Mapping[str, ClassScores]) -> None:
+    """Draw each class's mean score and 95 % interval for every line.
+
+    Args:
+        path: of the PNG file.
+        panels: scores by what to write over them, such as a share of the labels.
+    """
+    first = next(iter(panels.values()))
+    lines = list(
+        dict.fromkeys(line for p in panels.values() for c in p.classes.values() for line in c)
+    )
+    names = list(dict.fromkeys(name for p in panels.values() for name in p.classes))
+    looks = styles(lines)
+    height = 1.4 + len(names) * (0.2 + 0.15 * len(lines))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (title, scores) in zip(grid, panels.items(), strict=True):
+        for place, name in enumerate(names):
+            _draw_class(axes, place, scores.classes.get(name, {}), looks)
+        axes.set_title(title, fontsize=9)
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(axis="x", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0].set_ylim(len(names) - 0.5, -0.5)
+    grid[0].set_xlim(
+        _limits([e for p in panels.values() for c in p.classes.values() for e in c.values()])
+    )
+    figure.supxlabel(f"{first.score} of each class on the test cases, 95 % intervals", fontsize=9)
+    handles, labels = grid[0].get_legend_handles_labels()
+    found = dict(zip(labels, handles, strict=True))
+    figure.legend(
+        found.values(), found.keys(), loc="outside upper center", ncols=min(3, len(found)),
+        frameon=False, fontsize=9,
+    )  # fmt: skip
+    save(figure, path)
+
+
+def _limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
+    """Return the limits of the axis: of shares no more than what a share can be."""
+    low, high = limits(estimates)
+    shares = all(0 <= estimate.mean <= 1 for estimate in estimates if estimate.count)
+    return (max(low, -0.03), min(high, 1.03)) if shares else (low, high)
+
+
+def _draw_class(
+    axes: Axes, place: int, estimates: Mapping[str, Estimate], looks: Mapping[str, Style]
+) -> None:
+    lines = [line for line in looks if line in estimates]
+    for index, line in enumerate(lines):
+        estimate = estimates[line]
+        if math.isnan(estimate.mean):
+            continue
+        row = place + 0.7 * ((index + 0.5) / len(lines) - 0.5)
+        reach = [[estimate.mean - estimate.low], [estimate.high - estimate.mean]]
+        axes.errorbar(
+            estimate.mean, row, xerr=np.nan_to_num(reach), color=looks[line].colour,
+            marker=looks[line].marker, ms=5, lw=1.3, capsize=2, linestyle="",
+            label=spell_line(line),
+        )  # fmt: skip
+
+
+def draw_confusion(
+    path: Path,
+    tables: Mapping[str, npt.NDArray[np.int64]],
+    labels: Mapping[str, str],
+    caption: str,
+) -> None:
+    """Draw a confusion matrix for each line: counts, coloured by the share of the true class.
+
+    Args:
+        path: of the PNG file.
+        tables: `[reference, predicted]` by line.
+        labels: what the class indices mean.
+        caption: a line above the matrices.
+    """
+    across = min(3, len(tables))
+    down = -(-len(tables) // across)
+    size = len(next(iter(tables.values())))
+    names = [labels.get(str(value), str(value)) for value in range(size)]
+    side = max(2.2, 0.42 * size + 0.9)
+    figure = Figure(figsize=(side * across + 0.6, (side + 0.2) * down + 0.6), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for axes in grid.flat[len(tables) :]:
+        axes.set_visible(False)
+    for axes, (line, table) in zip(grid.flat, tables.items(), strict=False):
+        _draw_table(axes, table)
+        axes.set_title(spell_line(line), fontsize=9)
+        axes.set_xticks(range(size), names, fontsize=8)
+        if max(map(len, names)) > 3:
+            axes.tick_params(axis="x", labelrotation=90)
+        axes.set_yticks(range(size), names, fontsize=8)
+    figure.supxlabel("predicted class", fontsize=9)
+    figure.supylabel("true class", fontsize=9)
+    figure.suptitle(caption, fontsize=9)
+    save(figure, path)
+
+
+def _draw_table(axes: Axes, table: npt.NDArray[np.int64]) -> None:
+    shares = table / np.maximum(1, table.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for reference, predicted in np.ndindex(*table.shape):
+        colour = "white" if shares[reference, predicted] > 0.5 else "black"
+        axes.text(
+            predicted, reference, str(table[reference, predicted]), color=colour, fontsize=8,
+            ha="center", va="center",
+        )  # fmt: skip

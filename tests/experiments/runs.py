@@ -1,0 +1,120 @@
+"""Run folders without a run: real cases, with predictions that are right as often as asked."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ssl_registry.data.cache import Prepared, prepare_case
+from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.sources import open_source
+from ssl_registry.data.splits import split_source
+from ssl_registry.experiments.rows import PretrainRow, Row
+from ssl_registry.training.finetuning import PREDICTIONS
+from ssl_registry.training.run_folder import CONFIG, METRICS, RunFolder
+from ssl_registry.training.settings import FinetuneSettings
+from tests.experiments.rows import make_pretrain_row, make_row
+
+
+def write_run(
+    folder: Path,
+    line: str,
+    fraction: float,
+    seed: int,
+    right: float,
+    *,
+    data: str = "phantoms:12",
+    downstream: str = "segmentation3d",
+    size: int = 24,
+) -> Row:
+    """Write a run that predicts the share `right` of all voxels or images by their label."""
+    settings = FinetuneSettings(
+        data=data, downstream=downstream, size=size, fraction=fraction, seed=seed, out=folder,
+        backbone=f"unet{downstream[-2]}d", preprocessing=Preprocessing(), epochs=3,
+    )  # fmt: skip
+    source = open_source(data, settings.downstream.spatial_dims)
+    split = split_source(source, seed=0, test_fraction=0.2, validation_fraction=0.1)
+    cases = [prepare_case(case, Preprocessing(), size) for case in split.test]
+    rng = np.random.default_rng([seed, round(1000 * fraction), len(line)])
+    predictions = [_blunder(case, len(source.labels), right, rng) for case in cases]
+    task, targets = settings.downstream, [case.label() for case in cases]
+    scores = task.score(predictions, targets)
+    labels = {str(value): name for value, name in source.labels.items()}
+    run = RunFolder(folder)
+    run.write(CONFIG, settings.as_yaml())
+    run.write(METRICS, "epoch,step,train_loss\n1,4,0.9\n2,8,0.5\n")
+    arrays = {
+        c.case.name: p.numpy().astype(np.uint8) for c, p in zip(cases, predictions, strict=True)
+    }
+    np.savez_compressed(folder / PREDICTIONS, allow_pickle=False, **arrays)
+    run.write_result(
+        {
+            "headline": task.headline,
+            "score": scores,
+            "labels": labels,
+            "cases": {
+                c.case.name: task.describe_case(p, t)
+                for c, p, t in zip(cases, predictions, targets, strict=True)
+            },
+        }
+    )
+    return make_row(
+        line, fraction, seed, scores, labels=labels, headline=task.headline, folder=folder
+    )
+
+
+def _blunder(case: Prepared, classes: int, right: float, rng: np.random.Generator) -> torch.Tensor:
+    """Return the labels, replaced by random ones where chance says so."""
+    target = case.label().numpy()
+    kept = rng.random(target.shape) < right
+    return torch.from_numpy(np.where(kept, target, rng.integers(classes, size=target.shape)))
+
+
+def write_pretraining(
+    folder: Path,
+    line: str,
+    seed: int,
+    accuracy: Sequence[float],
+    *,
+    learnt: bool | None = True,
+    note: str = "",
+) -> PretrainRow:
+    """Write `metrics.csv` of a pretraining run that reached these accuracies, one an epoch."""
+    folder.mkdir(parents=True)
+    with (folder / METRICS).open("w", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", "step", "train_loss", "val_accuracy", "val_loss"])
+        for epoch, value in enumerate(accuracy, start=1):
+            writer.writerow(
+                [
+                    epoch,
+                    4 * epoch,
+                    1 - value,
+                    *([value, 3 * (1 - value)] if epoch % 2 else ["", ""]),
+                ]
+            )
+    return make_pretrain_row(line, seed, learnt=learnt, note=note, folder=folder)
+
+
+def write_experiment(
+    out: Path,
+    lines: Mapping[str, float],
+    *,
+    fractions: Sequence[float] = (0.1, 0.5),
+    seeds: Sequence[int] = (0, 1, 2),
+    data: str = "phantoms:12",
+    downstream: str = "segmentation3d",
+    size: int = 24,
+) -> list[Row]:
+    """Write the runs of a whole grid; each line is right as often as said, more with labels."""
+    return [
+        write_run(
+            out / "runs" / line / f"{fraction}-{seed}", line, fraction, seed,
+            right + 0.1 * fraction + 0.01 * seed, data=data, downstream=downstream, size=size,
+        )
+        for line, right in lines.items()
+        for fraction in fractions
+        for seed in seeds
+    ]  # fmt: skip
