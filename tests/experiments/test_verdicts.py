@@ -1,7 +1,6 @@
 """Verdicts: what is said of a line follows from the interval of its paired differences."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
@@ -9,7 +8,7 @@ from scipy import stats  # type: ignore[import-untyped]
 from ssl_registry.experiments.rows import PretrainRow, Row
 from ssl_registry.experiments.summary import summarise
 from ssl_registry.experiments.verdicts import Outcome, Verdict, few_label_fractions, judge
-from tests.experiments.rows import make_rows
+from tests.experiments.rows import make_pretrain_row, make_rows
 
 SCRATCH = {0.05: [0.50, 0.60, 0.55], 0.1: [0.60, 0.70, 0.65], 1.0: [0.9, 0.9, 0.91]}
 
@@ -89,7 +88,7 @@ def test_each_share_has_a_sentence_with_its_numbers() -> None:
 def test_a_pretext_task_that_was_not_learnt_is_said() -> None:
     note = "validation accuracy 0.04, where chance is 0.04"
     runs = [
-        PretrainRow("rpl3d", seed, 0, Path("x"), {}, learnt, "" if learnt else note)
+        make_pretrain_row("rpl3d", seed, learnt=learnt, note="" if learnt else note)
         for seed, learnt in enumerate((False, True, False))
     ]
     rows = make_rows({"scratch": SCRATCH, "rpl3d": SCRATCH})
