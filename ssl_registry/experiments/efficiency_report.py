@@ -9,6 +9,7 @@ from typing import Any, Final
 import jinja2
 import yaml
 
+from ssl_registry.data.whole_files import write_whole
 from ssl_registry.experiments.appendix_table import as_markdown, spell_estimate
 from ssl_registry.experiments.efficiency_settings import EfficiencySettings
 from ssl_registry.experiments.estimates import Estimate
@@ -22,7 +23,6 @@ from ssl_registry.experiments.verdicts import (
     spell_p,
     spell_share,
 )
-from ssl_registry.training.run_folder import write_whole
 
 SUMMARY: Final = "summary.csv"
 FOLDER: Final = "report"
