@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache import LabelledImages, Prepared
 from ssl_registry.data.whole_files import write_whole
 from ssl_registry.downstream import DownstreamTask
@@ -71,14 +72,17 @@ def finetune(
     return _run(plan, model, folder, console)
 
 
-def _build(plan: Plan) -> DownstreamModel:
-    settings = plan.settings
-    channels = plan.train[0].channels
+def build_encoder(plan: Plan) -> Encoder:
+    """Return the encoder that a run starts from: pretrained, or drawn from the run's seed."""
+    settings, channels = plan.settings, plan.train[0].channels
     with lend_to_torch(derive_generator(settings.seed, "finetune", "encoder")):
         if settings.encoder is None:
-            encoder = plan.backbone.build(channels)
-        else:
-            encoder = load_encoder(settings.encoder, in_channels=channels)
+            return plan.backbone.build(channels)
+        return load_encoder(settings.encoder, in_channels=channels)
+
+
+def _build(plan: Plan) -> DownstreamModel:
+    settings, encoder = plan.settings, build_encoder(plan)
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = settings.downstream.build_head(encoder, len(plan.source.labels))
