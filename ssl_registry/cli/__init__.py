@@ -8,7 +8,17 @@ import warnings
 
 import typer
 
-from ssl_registry.cli import demo, export, finetune, listing, plugins, pretrain, preview, show
+from ssl_registry.cli import (
+    cache,
+    demo,
+    export,
+    finetune,
+    listing,
+    plugins,
+    pretrain,
+    preview,
+    show,
+)
 from ssl_registry.cli.console import complain
 from ssl_registry.errors import PluginWarning, SslRegistryError
 
@@ -27,6 +37,7 @@ app.command("finetune")(finetune.run_finetune)
 app.command("export")(export.run_export)
 app.command("demo")(demo.run_demo_command)
 app.command("preview")(preview.run_preview)
+app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def _set(settings: dict[str, Any], key: str, text: str) -> None:
         return
     inner = settings.get(first, {})
     if isinstance(inner, str):
-        inner = {"name": inner}
+        inner = {"preset" if first == "preprocessing" else "name": inner}
     if not isinstance(inner, dict):
         raise ConfigError(f"{key}={text}: {first} is {inner!r}, which has no fields")
     inner = dict(inner)

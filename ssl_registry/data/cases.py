@@ -33,8 +33,13 @@ class Case(ABC):
 
     @property
     @abstractmethod
+    def files(self) -> tuple[Path, ...]:
+        """The files that `read` reads, in an order that means something."""
+
+    @property
+    @abstractmethod
     def identity(self) -> str:
-        """Words that change whenever what `read` returns may have changed."""
+        """Words on which, besides the content of `files`, depends what `read` returns."""
 
     @property
     @abstractmethod
@@ -72,12 +77,12 @@ class FileCase(Case):
         return self.label is not None or self.grade is not None
 
     @property
+    def files(self) -> tuple[Path, ...]:  # noqa: D102
+        return (self.image,) if self.label is None else (self.image, self.label)
+
+    @property
     def identity(self) -> str:  # noqa: D102
-        files = [self.image] if self.label is None else [self.image, self.label]
-        states = [(str(file.resolve()), file.stat()) for file in files]
-        words = [f"{path}:{state.st_size}:{state.st_mtime_ns}" for path, state in states]
-        shown = [] if self.channels is None else [f"channels:{self.channels}"]
-        return "|".join([*words, *shown, repr(sorted(self.label_values))])
+        return f"channels:{self.channels}|labels:{sorted(self.label_values)}"
 
     @property
     def bytes_on_disk(self) -> int:  # noqa: D102

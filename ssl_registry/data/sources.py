@@ -40,6 +40,10 @@ class PhantomCase(Case):
         return True
 
     @property
+    def files(self) -> tuple[Path, ...]:  # noqa: D102
+        return ()
+
+    @property
     def identity(self) -> str:  # noqa: D102
         sides = f"{PHANTOM_SIDE}" if self.dims == 3 else f"{PHANTOM_SIDE}:slice"
         return f"phantom:{phantoms.POPULATION_SEED}:{self.index}:{sides}"

@@ -106,7 +106,11 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
     chosen = label_subset(usable, settings.fraction, settings.seed, grades)
     assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
     cases = prepare(
-        [*chosen, *split.validation, *split.test], settings.preprocessing, settings.size, console
+        [*chosen, *split.validation, *split.test],
+        settings.preprocessing,
+        settings.size,
+        console,
+        settings.workers,
     )
     first, second = len(chosen), len(chosen) + len(split.validation)
     return Plan(

@@ -1,17 +1,32 @@
 """What every run does before its first step: open the source, divide it, prepare it."""
 
-from collections.abc import Sequence
-from typing import Literal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
-from ssl_registry.data.cache import Prepared, cache_folder, prepare_cases
+from ssl_registry.data.cache import Done, Prepared, prepare_cases
 from ssl_registry.data.cases import Case, Source
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.data.sources import open_source
 from ssl_registry.data.splits import Split, split_source
+from ssl_registry.data.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
 from ssl_registry.errors import DataError
+from ssl_registry.training.callbacks import spell_time
 from ssl_registry.training.settings import RunSettings
+
+EVERY: Final = 60.0
+"""Seconds between two lines of progress in a log."""
 
 
 def open_split(
@@ -43,25 +58,74 @@ def open_split(
 
 
 def prepare(
-    cases: Sequence[Case], preprocessing: Preprocessing, size: int, console: Console
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    size: int | None,
+    console: Console,
+    workers: int = 0,
 ) -> list[Prepared]:
-    """Return all cases prepared, saying so where it takes a while.
+    """Return all cases prepared, showing how far it is where it takes a while.
 
     Raises:
         DataError: an image cannot be used, or they differ in their channels.
     """
-    with console.status(f"reading {len(cases)} images"):
-        prepared = prepare_cases(cases, preprocessing, size)
+    with _progress(console) as done:
+        prepared = prepare_cases(cases, preprocessing, size, workers=workers, done=done)
     channels = {case.channels: case.case.name for case in prepared}
     if len(channels) > 1:
         seen = ", ".join(f"{name} has {count}" for count, name in sorted(channels.items()))
         raise DataError(
             f"the images differ in their number of channels ({seen}): keep those of one"
         )
-    shape = "x".join(str(side) for side in prepared[0].image().shape[1:])
-    voxels = "voxels" if shape.count("x") == 2 else "pixels"
-    console.print(f"{len(prepared)} images of {shape} {voxels} in {cache_folder()}")
+    console.print(f"{len(prepared)} images of {_spell_shapes(prepared)} in {cache_folder()}")
+    _mention_limit(console)
     return prepared
+
+
+def _spell_shapes(prepared: Sequence[Prepared]) -> str:
+    sides = list(zip(*(case.shape for case in prepared), strict=True))
+    smallest, largest = ("x".join(map(str, map(end, sides))) for end in (min, max))
+    kind = "voxels" if len(sides) == 3 else "pixels"
+    return f"{smallest} {kind}" if smallest == largest else f"{smallest} to {largest} {kind}"
+
+
+def _mention_limit(console: Console) -> None:
+    """Say where the cache is larger than it may be, for all of it is in use."""
+    limit = cache_limit()
+    held = sum(image.size for image in Store(cache_folder()).kept()) if limit is not None else 0
+    if limit is not None and held > limit:
+        console.print(
+            f"the cache holds {spell_bytes(held)}, more than {LIMIT}={spell_bytes(limit)}: running "
+            "jobs use it all"
+        )
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Done]:
+    """Show a bar on a terminal; elsewhere say once a minute how far it is."""
+    started = said = time.monotonic()
+
+    def say(what: str, count: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= EVERY:
+            left = spell_time((now - started) / count * (total - count))
+            console.print(f"{what}: {count} of {total}, {left} left")
+            said = now
+
+    if not console.is_terminal:
+        yield say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def draw(what: str, count: int, total: int) -> None:
+            if what not in stages:
+                stages[what] = bar.add_task(what, total=total)
+            bar.update(stages[what], completed=count)
+
+        yield draw
 
 
 def quiet_or_loud(quiet: bool) -> Console:

@@ -85,7 +85,11 @@ def pretrain(
     if not split.train:
         raise DataError(f"data={settings.data}: no image is left to train on; lower test_fraction")
     cases = prepare(
-        [*split.train, *split.validation], settings.preprocessing, settings.size, console
+        [*split.train, *split.validation],
+        settings.preprocessing,
+        settings.size,
+        console,
+        settings.workers,
     )
     training, validation = cases[: len(split.train)], cases[len(split.train) :]
     model = _build(settings, training[0].channels)

@@ -109,7 +109,9 @@ class RunSettings(DataSettings):
     checkpoint_minutes: float = Field(
         1.0, ge=0, description="least time between two checkpoints; 0 writes one every epoch"
     )
-    workers: int = Field(0, ge=0, description="processes that read the cache")
+    workers: int = Field(
+        0, ge=0, description="processes that prepare the images, and then read them"
+    )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
         "32-true", description="of the arithmetic; the mixed ones on a GPU only"

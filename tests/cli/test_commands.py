@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
+from ssl_registry.data.cache import prepare_cases
 from ssl_registry.data.phantoms import write_phantoms
+from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.sources import open_source
 
 COMMAND = Path(sys.executable).with_name("ssl-registry")
 SMALL = ["backbone=unet3d", "backbone.base_filters=2", "backbone.levels=3"]
@@ -211,3 +214,31 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert running.returncode == 130
     assert "resume=true goes on" in said
     assert "Traceback" not in said
+
+
+def test_the_cache_can_be_looked_at_and_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_REGISTRY_CACHE", str(tmp_path / "cache"))
+    assert "images      0, 0B" in call("cache", "info").stdout
+    scans = write_phantoms(tmp_path / "scans", 3, side=16)
+    prepare_cases(open_source(scans).cases, Preprocessing(), 16)
+    shown = call("cache", "info").stdout
+    assert str(tmp_path / "cache") in shown.replace("\n", "")
+    assert "images      3" in shown
+    assert "in use      0" in shown
+    assert "removed 0 images" in call("cache", "clear", "--older-than", "1").stdout
+    assert "removed 3 images" in call("cache", "clear").stdout
+    assert [path for path in (tmp_path / "cache" / "images").rglob("*") if path.is_file()] == []
+
+
+def test_a_preset_on_the_command_line_is_written_out_in_full(tmp_path: Path) -> None:
+    words = ["pretrain", "task=rotation3d", *SMALL, "data=phantoms:3", "size=16", "epochs=1"]
+    words += ["test_fraction=0", "validation_fraction=0", f"out={tmp_path / 'run'}"]
+    call(*words, "preprocessing=ct", "preprocessing.window=[0,500]")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    summary = json.loads((tmp_path / "run" / "encoder.json").read_text())
+    assert config["preprocessing"] == summary["preprocessing"]
+    assert config["preprocessing"]["window"] == [0, 500]
+    assert "preset" not in config["preprocessing"]
+    assert "did you mean ct?" in call(*words, "preprocessing=cta", status=2).stderr

@@ -1,14 +1,19 @@
 """Preprocessing: one orientation, spacing, intensity and size, for image and label alike."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import torchio as tio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
+from ssl_registry.component import explain
 from ssl_registry.data.phantoms import phantom
-from ssl_registry.data.preprocessing import Preprocessing, foreground_bounds
+from ssl_registry.data.preprocessing import CT, PRESETS, Preprocessing, foreground_bounds
 from ssl_registry.data.scans import scan_of_phantom
 from ssl_registry.errors import DataError
 
@@ -124,3 +129,100 @@ def test_spacing_is_in_millimetres() -> None:
         scan_of_phantom(made), 32, "it"
     )
     assert fine.diff(dim=1).abs().mean() > 1.3 * coarse.diff(dim=1).abs().mean()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_its_values(name: str) -> None:
+    read = TypeAdapter(Preprocessing).validate_python
+    assert read(name) == read({"preset": name}) == PRESETS[name]
+    assert "preset" not in read(name).model_dump()
+    assert read(read(name).model_dump(mode="json")) == PRESETS[name]
+
+
+def test_a_preset_can_be_changed_field_by_field() -> None:
+    changed = TypeAdapter(Preprocessing).validate_python({"preset": "ct", "spacing": 1.5})
+    assert (changed.window, changed.spacing) == (CT.window, 1.5)
+
+
+def test_what_was_written_before_there_were_windows_means_the_same() -> None:
+    old = {"spacing": None, "crop": True, "percentiles": [0.5, 99.5], "fit": "stretch"}
+    assert Preprocessing(**old) == Preprocessing()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"preset": "ctt"}, "no preset 'ctt'; did you mean ct"),
+        ({"preset": ["ct"]}, "no preset"),
+        ({"preset": "ultrasound"}, "the presets are mr, ct, fundus"),
+        ({"window": [240, -100]}, r"window=\[240.0, -100.0\]: the first must be the lower"),
+        ({"percentiles": [50, 50]}, "percentiles=.* must be the lower"),
+        ({"percentiles": [-1, 101]}, "percentiles"),
+        ({"window": [0, float("inf")]}, "window"),
+        ({"spacing": float("nan")}, "spacing"),
+        ({"dtype": "int8"}, "dtype"),
+    ],
+)
+def test_impossible_settings_are_named(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(Preprocessing).validate_python(fields)
+    assert re.search(message, explain(caught.value, "preprocessing", ()))
+
+
+@settings(max_examples=10, deadline=None)
+@given(low=st.integers(-1000, 0), width=st.integers(1, 2000), air=st.integers(-3024, -1000))
+def test_a_window_gives_every_scan_the_same_scale(low: int, width: int, air: int) -> None:
+    """Neither metal nor what lies around the patient changes what 40 HU looks like."""
+    generator = torch.Generator().manual_seed(0)
+    image = 40 + 300 * torch.randn(1, 12, 12, 12, generator=generator)
+    image[:, :2], image[:, 5, 5, 5] = air, 30_000
+    made, _ = Preprocessing(window=(low, low + width), crop=False).prepare(
+        scan_of(image), None, "it"
+    )
+    expected = ((image - low) / width).clamp(0, 1)
+    torch.testing.assert_close(made, expected, atol=1e-5, rtol=0)
+
+
+def test_the_crop_of_a_ct_is_not_misled_by_what_lies_outside_the_circle() -> None:
+    """Scanners fill the corners with -3024 HU; beside that, air looks like tissue."""
+    image = torch.full((1, 30, 30, 30), -1000.0)
+    image[:, 10:20, 8:22, 5:25] = 50
+    image[:, 12, 12, 12] = 90
+    image[:, :8], image[:, 22:] = -3024, -3024
+    made, _ = CT.prepare(scan_of(image), None, "it")
+    assert made.shape == (1, 10, 14, 20)
+
+
+def test_a_window_beside_the_scan_is_named() -> None:
+    with pytest.raises(DataError, match=r"it: .*no contrast within window=\[5000.0, 6000.0\]"):
+        Preprocessing(window=(5000, 6000), crop=False).prepare(
+            scan_of(torch.rand(1, 9, 9, 9)), None, "it"
+        )
+
+
+def test_padding_is_darker_than_everything_else_whatever_the_units() -> None:
+    image = -500 - 100 * torch.rand(1, 30, 10, 10, generator=torch.Generator().manual_seed(0))
+    for preprocessing in (Preprocessing(fit="pad"), Preprocessing(fit="pad", window=(-700, -400))):
+        made, _ = preprocessing.prepare(scan_of(image), 30, "it")
+        assert float(made[:, :, 0].max()) == 0
+        assert float(made[:, 15, 15, 15]) > 0
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "message"),
+    [
+        (Preprocessing(spacing=50, crop=False), "thinner than one voxel of .*spacing=50"),
+        (Preprocessing(spacing=9, crop=False), "too thin to be resampled"),
+    ],
+)
+def test_a_scan_that_becomes_too_thin_is_named(preprocessing: Preprocessing, message: str) -> None:
+    with pytest.raises(DataError, match=f"it.*{message}"):
+        preprocessing.prepare(scan_of(torch.rand(1, 20, 20, 20)), 16, "it")
+
+
+def test_without_a_size_the_voxels_are_those_of_the_scan() -> None:
+    made = phantom(0, 24)
+    image, label = Preprocessing(crop=False).prepare(scan_of_phantom(made), None, "it")
+    assert image.shape == made.image.shape
+    assert label is not None
+    assert torch.equal(label, made.label[0])
