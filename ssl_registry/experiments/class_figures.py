@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,14 +10,13 @@ from matplotlib.figure import Figure
 
 from ssl_registry.experiments.class_scores import ClassScores
 from ssl_registry.experiments.estimates import Estimate
-from ssl_registry.experiments.styles import WIDTH, Style, limits, save, spell_line, styles
+from ssl_registry.experiments.styles import WIDTH, Style, limits, spell_line, styles
 
 
-def draw_class_scores(path: Path, panels: Mapping[str, ClassScores]) -> None:
-    """Draw each class's mean score and 95 % interval for every line.
+def draw_class_scores(panels: Mapping[str, ClassScores]) -> Figure:
+    """Return a figure of each class's mean score and 95 % interval for every line.
 
     Args:
-        path: of the PNG file.
         panels: scores by what to write over them, such as a share of the labels.
     """
     first = next(iter(panels.values()))
@@ -48,7 +46,7 @@ def draw_class_scores(path: Path, panels: Mapping[str, ClassScores]) -> None:
         found.values(), found.keys(), loc="outside upper center", ncols=min(3, len(found)),
         frameon=False, fontsize=9,
     )  # fmt: skip
-    save(figure, path)
+    return figure
 
 
 def _limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
@@ -76,15 +74,11 @@ def _draw_class(
 
 
 def draw_confusion(
-    path: Path,
-    tables: Mapping[str, npt.NDArray[np.int64]],
-    labels: Mapping[str, str],
-    caption: str,
-) -> None:
-    """Draw a confusion matrix for each line: counts, coloured by the share of the true class.
+    tables: Mapping[str, npt.NDArray[np.int64]], labels: Mapping[str, str], caption: str
+) -> Figure:
+    """Return a confusion matrix for each line: counts, coloured by the share of the true class.
 
     Args:
-        path: of the PNG file.
         tables: `[reference, predicted]` by line.
         labels: what the class indices mean.
         caption: a line above the matrices.
@@ -108,7 +102,7 @@ def draw_confusion(
     figure.supxlabel("predicted class", fontsize=9)
     figure.supylabel("true class", fontsize=9)
     figure.suptitle(caption, fontsize=9)
-    save(figure, path)
+    return figure
 
 
 def _draw_table(axes: Axes, table: npt.NDArray[np.int64]) -> None:

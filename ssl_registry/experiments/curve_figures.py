@@ -1,7 +1,6 @@
 """The data-efficiency curve, and the paired differences to training from scratch."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssl_registry.experiments.estimates import Estimate
-from ssl_registry.experiments.styles import WIDTH, label_ends, limits, save, spell_line, styles
+from ssl_registry.experiments.styles import WIDTH, label_ends, limits, spell_line, styles
 from ssl_registry.experiments.summary import SCRATCH, Summary
 from ssl_registry.experiments.verdicts import spell_share
 
@@ -18,14 +17,13 @@ Curves = Mapping[str, Sequence[tuple[int, Estimate]]]
 
 
 def draw_curve(
-    path: Path, summaries: Sequence[Summary], score: str, caption: str, *, log: bool = True
-) -> None:
-    """Draw each line's mean score against the number of labelled cases.
+    summaries: Sequence[Summary], score: str, caption: str, *, log: bool = True
+) -> Figure:
+    """Return a figure of each line's mean score against the number of labelled cases.
 
     Bands are 95 % intervals, cut where they would squeeze the means together.
 
     Args:
-        path: of the PNG file.
         summaries: of all lines.
         score: its name, for the axis.
         caption: a line above the axes.
@@ -39,13 +37,13 @@ def draw_curve(
     _draw_lines(axes, curves, bars=single, log=log)
     axes.set_ylim(limits(_estimates(curves)))
     axes.set_ylabel(f"{score} on the test cases")
-    _finish(axes, curves, path)
+    return _finish(axes, curves)
 
 
 def draw_differences(
-    path: Path, summaries: Sequence[Summary], score: str, caption: str, *, log: bool = True
-) -> None:
-    """Draw each line's mean paired difference to scratch, with its 95 % interval."""
+    summaries: Sequence[Summary], score: str, caption: str, *, log: bool = True
+) -> Figure:
+    """Return a figure of each line's mean paired difference to scratch, with 95 % intervals."""
     compared = [(s, s.comparison.difference) for s in summaries if s.comparison]
     lines = dict.fromkeys(summary.line for summary, _ in compared)
     curves = {
@@ -60,7 +58,7 @@ def draw_differences(
     look = styles([])[SCRATCH]
     axes.axhline(0, color=look.colour, linestyle=look.stroke, linewidth=1.5, zorder=1)
     axes.set_ylabel(f"{score}: difference\nto training from scratch")
-    _finish(axes, zero | curves, path)
+    return _finish(axes, zero | curves)
 
 
 def _start(height: float, caption: str) -> Axes:
@@ -132,7 +130,8 @@ def _estimates(curves: Curves) -> list[Estimate]:
     return [estimate for curve in curves.values() for _, estimate in curve]
 
 
-def _finish(axes: Axes, curves: Curves, path: Path) -> None:
+def _finish(axes: Axes, curves: Curves) -> Figure:
+    """Name the lines, and return their figure."""
     looks = styles([*curves])
     ends = [
         (spell_line(line), looks[line], float(curve[-1][0]), curve[-1][1].mean)
@@ -141,4 +140,4 @@ def _finish(axes: Axes, curves: Curves, path: Path) -> None:
     label_ends(axes, ends)
     figure = axes.figure
     assert isinstance(figure, Figure)
-    save(figure, path)
+    return figure

@@ -68,6 +68,7 @@ def write_efficiency_report(
         table=_table(rows, summaries),
         probes=[name for key, name in PROBES.items() if any(key in row.scores for row in rows)],
         headline=rows[0].headline if rows else "",
+        validated=any(row.validation for row in rows),
         pictures=pictures,
         undefined=sum(summary.missing for summary in summaries),
         failures=failures,

@@ -4,14 +4,13 @@ import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssl_registry.experiments.rows import PretrainRow
-from ssl_registry.experiments.styles import WIDTH, Style, label_ends, save, styles
+from ssl_registry.experiments.styles import WIDTH, Style, label_ends, styles
 from ssl_registry.training.run_folder import METRICS
 
 QUANTITIES: Final = ("accuracy", "loss")
@@ -48,11 +47,10 @@ def read_learning(run: PretrainRow, quantity: str) -> Learning | None:
     return None
 
 
-def draw_pretext(path: Path, runs: Sequence[PretrainRow], chance: Mapping[str, float]) -> bool:
-    """Draw accuracy and loss of every pretraining run; return whether there was any to draw.
+def draw_pretext(runs: Sequence[PretrainRow], chance: Mapping[str, float]) -> Figure | None:
+    """Return accuracy and loss of every pretraining run, or None where there is nothing to draw.
 
     Args:
-        path: of the PNG file.
         runs: finished ones.
         chance: accuracy of guessing, by line, where it is known.
     """
@@ -62,7 +60,7 @@ def draw_pretext(path: Path, runs: Sequence[PretrainRow], chance: Mapping[str, f
     }
     panels = {quantity: learnings for quantity, learnings in found.items() if learnings}
     if not panels:
-        return False
+        return None
     looks = styles(list(dict.fromkeys(run.line for run in runs)))
     figure = Figure(figsize=(WIDTH, 2.5 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
@@ -76,8 +74,7 @@ def draw_pretext(path: Path, runs: Sequence[PretrainRow], chance: Mapping[str, f
     grid[-1].set_xlabel("epoch of pretraining; a curve for each run")
     for axes, learnings in zip(grid, panels.values(), strict=True):
         label_ends(axes, _ends(learnings, looks))
-    save(figure, path)
-    return True
+    return figure
 
 
 def _draw_learnings(axes: Axes, learnings: Sequence[Learning], looks: Mapping[str, Style]) -> None:

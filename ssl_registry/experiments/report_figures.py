@@ -17,7 +17,7 @@ from ssl_registry.experiments.pretext_figure import draw_pretext
 from ssl_registry.experiments.rows import PretrainRow, Row
 from ssl_registry.experiments.sample_figures import draw_graded, draw_masks
 from ssl_registry.experiments.samples import Shown, choose_shown, read_samples
-from ssl_registry.experiments.styles import DPI
+from ssl_registry.experiments.styles import DPI, save
 from ssl_registry.experiments.summary import Summary, lines_of
 from ssl_registry.experiments.verdicts import spell_share
 
@@ -91,7 +91,7 @@ def draw_all(
 
 def _curve(path: Path, rows: Sequence[Row], summaries: Sequence[Summary], *, log: bool) -> Picture:
     caption = f"{spell_tests(rows)} test cases; {_repeats([s.score for s in summaries], 'repeat')}"
-    draw_curve(path, summaries, rows[0].headline, caption, log=log)
+    save(draw_curve(summaries, rows[0].headline, caption, log=log), path)
     axis = "logarithmic" if log else "linear"
     lines = ", ".join(lines_of(rows))
     return Picture(
@@ -104,13 +104,15 @@ def _differences(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) 
     if not any(gain.count for gain in gains):
         return None
     caption = _repeats(gains, "pair of equal seed and fold", "pairs of equal seed and fold")
-    draw_differences(path, summaries, rows[0].headline, caption)
+    save(draw_differences(summaries, rows[0].headline, caption), path)
     return Picture(path, "difference of each line to training from scratch, with its interval")
 
 
 def _pretext(path: Path, pretrained: Sequence[PretrainRow]) -> Picture | None:
-    if not draw_pretext(path, pretrained, {}):
+    figure = draw_pretext(pretrained, {})
+    if figure is None:
         return None
+    save(figure, path)
     return Picture(path, "accuracy and loss of the pretext tasks over the epochs of pretraining")
 
 
@@ -121,7 +123,7 @@ def _classes(path: Path, rows: Sequence[Row]) -> Picture | None:
     found = {title: scores for title, scores in panels.items() if scores is not None}
     if not found:
         return None
-    draw_class_scores(path, found)
+    save(draw_class_scores(found), path)
     return Picture(path, "score of each class, by line")
 
 
@@ -135,7 +137,7 @@ def _confusion(path: Path, rows: Sequence[Row], fraction: float) -> Picture | No
     if not counted or len(counted[0]) > MOST_CLASSES:
         return None
     caption = f"{spell_share(fraction)} of the labels; test cases of all repeats, counted together"
-    draw_confusion(path, tables, rows[0].labels, caption)
+    save(draw_confusion(tables, rows[0].labels, caption), path)
     return Picture(path, "confusion matrices, one a line")
 
 
@@ -148,9 +150,9 @@ def _samples(path: Path, shown: Shown) -> tuple[Picture | None, str]:
     if not samples:
         return None, "none of the test cases is among the data any more"
     if samples[0].target.ndim:
-        draw_masks(path, samples, first.labels, first.headline)
+        save(draw_masks(samples, first.labels, first.headline), path)
         return Picture(path, "scan, label and predictions of some test cases"), ""
-    draw_graded(path, samples, first.labels)
+    save(draw_graded(samples, first.labels), path)
     return Picture(path, "test images with their true and their predicted classes"), ""
 
 

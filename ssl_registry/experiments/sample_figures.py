@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from matplotlib.patches import Patch
 from ssl_registry.experiments.panels import Panel, Row, draw_panel, draw_row, height
 from ssl_registry.experiments.planes import MOSAIC_PLANE, Pixels, Plane, cut
 from ssl_registry.experiments.samples import Sample
-from ssl_registry.experiments.styles import label_colour, save, spell_line
+from ssl_registry.experiments.styles import label_colour, spell_line
 
 COLUMN: Final = 1.6
 """Width of a column in inches."""
@@ -24,15 +23,12 @@ GRADED_ACROSS: Final = 4
 """Graded images side by side."""
 
 
-def draw_masks(
-    path: Path, samples: Sequence[Sample], labels: Mapping[str, str], score: str
-) -> None:
-    """Draw a row a case: the scan, its label, and the prediction of each line.
+def draw_masks(samples: Sequence[Sample], labels: Mapping[str, str], score: str) -> Figure:
+    """Return a figure with a row a case: the scan, its label, and the prediction of each line.
 
     Volumes are cut by the coronal plane that shows the most labels.
 
     Args:
-        path: of the PNG file.
         samples: with label maps.
         labels: what the label values mean.
         score: name of the score of a case.
@@ -49,7 +45,7 @@ def draw_masks(
     parts[-1].legend(
         handles=handles, loc="center", ncols=max(2, int(width / 1.7)), frameon=False, fontsize=8
     )
-    save(figure, path)
+    return figure
 
 
 def _row_of(sample: Sample, score: str) -> Row:
@@ -100,13 +96,12 @@ def _spell(score: float) -> str:
     return "undefined" if math.isnan(score) else f"{score:.2f}"
 
 
-def draw_graded(path: Path, samples: Sequence[Sample], labels: Mapping[str, str]) -> None:
-    """Draw images with their true class, and under each what every line took it for.
+def draw_graded(samples: Sequence[Sample], labels: Mapping[str, str]) -> Figure:
+    """Return images with their true class, and under each what every line took it for.
 
     Volumes are shown by their middle coronal slice.
 
     Args:
-        path: of the PNG file.
         samples: with classes.
         labels: what the class indices mean.
     """
@@ -119,7 +114,7 @@ def draw_graded(path: Path, samples: Sequence[Sample], labels: Mapping[str, str]
         axes.set_visible(False)
     for axes, sample in zip(grid.flat, samples, strict=False):
         _draw_graded(axes, sample, labels)
-    save(figure, path)
+    return figure
 
 
 def _draw_graded(axes: Axes, sample: Sample, labels: Mapping[str, str]) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ssl_registry.data.cache import prepare_case
 from ssl_registry.data.preprocessing import Preprocessing
@@ -64,7 +63,11 @@ def test_any_number_of_lines_fits_in(tmp_path: Path, lines: int) -> None:
     names = {f"line-{place}": 0.5 for place in range(lines)}
     rows = write_experiment(tmp_path, names, fractions=(0.5,), seeds=(0,), size=16)
     samples = read_samples(choose_shown(rows))
-    draw_masks(tmp_path / "samples.png", samples, rows[0].labels, "dice")
-    width, height = Image.open(tmp_path / "samples.png").size
-    assert width / (2 + lines) > 200
-    assert height / len(samples) > 200
+    figure = draw_masks(samples, rows[0].labels, "dice")
+    titles = [axes.get_title() for part in figure.subfigs for axes in part.axes]
+    assert [title for title in titles if title.startswith("line-")]
+    for part, sample in zip(figure.subfigs, samples, strict=False):
+        shown = [axes.get_title().partition("\n")[0] for axes in part.axes]
+        assert shown == ["scan", "label", *names]
+        assert sample.name in str(part.get_suptitle())
+    assert figure.get_figwidth() / (2 + lines) > 1.5
