@@ -20,6 +20,7 @@ from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component, explain
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.downstream import DownstreamTask
+from ssl_registry.entry import Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.pretext import PretextTask
 from ssl_registry.registry import registry
@@ -35,12 +36,38 @@ def _create(value: object) -> object:
     return value
 
 
+def _created(interface: type[Component], what: str, kind: Kind) -> BeforeValidator:
+    """Return a validator that makes a component and sees that it is of the right kind."""
+
+    def create(value: object) -> object:
+        made = _create(value)
+        if isinstance(made, Component) and not isinstance(made, interface):
+            raise ConfigError(
+                f"{registry.entry_of(made).name} is no {what}: `ssl-registry list --kind {kind}` "
+                "shows which there are"
+            )
+        return made
+
+    return BeforeValidator(create)
+
+
+def _named(spec: object, name: str) -> object:
+    """Take fields without a name for those of the component called `name`."""
+    return {"name": name, **spec} if isinstance(spec, Mapping) else spec
+
+
 _AS_SPEC = PlainSerializer(registry.spec_of, return_type=dict[str, Any])
-TaskSpec = Annotated[InstanceOf[PretextTask], BeforeValidator(_create), _AS_SPEC]
+TaskSpec = Annotated[
+    InstanceOf[PretextTask], _created(PretextTask, "pretext task", "pretext"), _AS_SPEC
+]
 """A component in settings: made of a name or a mapping, written as a mapping."""
 
-BackboneSpec = Annotated[InstanceOf[Backbone], BeforeValidator(_create), _AS_SPEC]
-DownstreamSpec = Annotated[InstanceOf[DownstreamTask], BeforeValidator(_create), _AS_SPEC]
+BackboneSpec = Annotated[InstanceOf[Backbone], _created(Backbone, "backbone", "backbone"), _AS_SPEC]
+DownstreamSpec = Annotated[
+    InstanceOf[DownstreamTask],
+    _created(DownstreamTask, "downstream task", "downstream"),
+    _AS_SPEC,
+]
 
 
 class DataSettings(BaseModel):
@@ -142,13 +169,12 @@ class PretrainSettings(RunSettings):
     @classmethod
     def _suit_the_dimensions(cls, values: Any) -> Any:
         """Fill in the backbone and the size that go with the task's dimensions."""
-        if not isinstance(values, dict) or "task" not in values:
+        if not isinstance(values, dict):
             return values
-        task = _create(values["task"])
-        if not isinstance(task, PretextTask):
-            return values
-        dims = task.spatial_dims
-        return {"backbone": f"unet{dims}d", "size": DEFAULT_SIZES[dims], **values, "task": task}
+        made = {"task": _create(values["task"])} if "task" in values else {}
+        dims = getattr(made.get("task"), "spatial_dims", 3)
+        backbone = _named(values.get("backbone", {}), f"unet{dims}d")
+        return {"size": DEFAULT_SIZES[dims], **values, "backbone": backbone, **made}
 
     @model_validator(mode="after")
     def _dimensions_agree(self) -> Self:
@@ -194,17 +220,18 @@ class FinetuneSettings(RunSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _freeze_downstream(cls, values: Any) -> Any:
-        """Let `freeze_epochs` stand for the downstream task's own field."""
-        if not isinstance(values, dict) or not isinstance(values.get("freeze_epochs"), int):
+    def _fill_in_names(cls, values: Any) -> Any:
+        """Let fields without a name be those of the defaults, and freeze the encoder."""
+        if not isinstance(values, dict):
             return values
-        downstream = values.get("downstream", "segmentation3d")
+        downstream = _create(_named(values.get("downstream", {}), "segmentation3d"))
         if isinstance(downstream, DownstreamTask):
-            downstream = registry.spec_of(downstream)
-        if isinstance(downstream, str):
-            downstream = {"name": downstream}
-        if isinstance(downstream, Mapping):
-            downstream = {**downstream, "freeze_epochs": values["freeze_epochs"]}
+            if isinstance(values.get("freeze_epochs"), int):
+                frozen = {"freeze_epochs": values["freeze_epochs"]}
+                downstream = registry.create({**registry.spec_of(downstream), **frozen})
+            if "backbone" in values:
+                backbone = _named(values["backbone"], f"unet{downstream.spatial_dims}d")
+                values = {**values, "backbone": backbone}
         return {**values, "downstream": downstream}
 
     @model_validator(mode="after")

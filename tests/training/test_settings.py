@@ -1,0 +1,57 @@
+"""Settings: what may be left out, and what is said where something cannot be meant."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_registry.errors import ConfigError
+from ssl_registry.training.settings import (
+    FinetuneSettings,
+    PretrainSettings,
+    RunSettings,
+    read_settings,
+)
+
+
+def read(cls: type[RunSettings], **fields: Any) -> Any:
+    command = cls.__name__.removesuffix("Settings").lower()
+    return read_settings(cls, {"out": Path("run"), **fields}, command)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_fields_without_a_name_are_those_of_the_component_that_is_there_anyway(dims: int) -> None:
+    fields = {"base_filters": 4}
+    pretraining = read(PretrainSettings, task=f"rotation{dims}d", backbone=fields)
+    assert repr(pretraining.backbone).startswith(f"UNet{dims}d(base_filters=4,")
+    finetuning = read(FinetuneSettings, downstream=f"segmentation{dims}d", backbone=fields)
+    assert finetuning.backbone == pretraining.backbone
+    frozen = read(FinetuneSettings, downstream={"freeze_epochs": 3})
+    assert frozen.downstream == read(FinetuneSettings, freeze_epochs=3).downstream
+    assert frozen.downstream.freeze_epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields", "message"),
+    [
+        (PretrainSettings, {"task": "unet3d"}, "unet3d is no pretext task: .* --kind pretext"),
+        (
+            PretrainSettings,
+            {"task": "rpl3d", "backbone": "rpl3d"},
+            "rpl3d is no backbone: .* --kind backbone",
+        ),
+        (
+            FinetuneSettings,
+            {"downstream": {"name": "rotation3d"}},
+            "rotation3d is no downstream task: .* --kind downstream",
+        ),
+        (PretrainSettings, {}, "pretrain needs the field 'task'"),
+        (PretrainSettings, {"task": {"jitter": 1}}, "no 'name' that says which"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_one_line(
+    cls: type[RunSettings], fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^[^\n]*{message}[^\n]*$"):
+        read(cls, **fields)
