@@ -5,18 +5,20 @@ plugin of the same entry-point name in silence, and accepts misspelt hooks. Here
 entry point gets a plugin manager of its own.
 """
 
-import importlib.metadata
 import os
 import re
 from dataclasses import replace
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pluggy
 
 from ssl_registry import hookspecs
 from ssl_registry.entry import API_VERSION, NAME, Entry, Kind, PluginReport
 from ssl_registry.errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "ssl_registry"
 
@@ -64,16 +66,18 @@ def find_plugins() -> tuple[list[Entry], list[PluginReport]]:
     return entries, reports
 
 
-def _entry_points() -> list[tuple[str, str, importlib.metadata.EntryPoint]]:
+def _entry_points() -> "list[tuple[str, str, EntryPoint]]":
     """All entry points of the group with their distribution, each distribution once."""
-    found: dict[tuple[str, str, str], tuple[str, str, importlib.metadata.EntryPoint]] = {}
-    for point in importlib.metadata.entry_points(group=GROUP):
+    from importlib.metadata import entry_points  # half of what importing this package costs
+
+    found: dict[tuple[str, str, str], tuple[str, str, EntryPoint]] = {}
+    for point in entry_points(group=GROUP):
         name, version = _origin(point)
         found.setdefault((name, point.name, point.value), (name, version, point))
     return [found[key] for key in sorted(found)]
 
 
-def _origin(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+def _origin(point: "EntryPoint") -> tuple[str, str]:
     """Return the name and version of the distribution an entry point comes from.
 
     What an interrupted uninstallation leaves behind has entry points and no metadata.
@@ -86,9 +90,7 @@ def _origin(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
     return normalise_distribution(name or "unknown"), version or ""
 
 
-def read_plugin(
-    point: importlib.metadata.EntryPoint, distribution: str, version: str
-) -> list[Entry]:
+def read_plugin(point: "EntryPoint", distribution: str, version: str) -> list[Entry]:
     """Import one plugin's hook module and return the entries that it declares.
 
     Raises:

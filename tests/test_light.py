@@ -45,6 +45,16 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert modules_after(code) & HEAVY == set()
 
 
+def test_installed_plugins_are_looked_for_when_somebody_asks() -> None:
+    """Reading the metadata of what is installed costs more than all the rest of the import."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\nimport ssl_registry\n"
+        "assert 'importlib.metadata' not in set(sys.modules) - before\n"
+        "assert ssl_registry.registry.entries()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_component_brings_what_it_needs() -> None:
     assert {"torch", "pydantic"} <= modules_after(
         "from ssl_registry import registry\nregistry.get('unet3d')"
