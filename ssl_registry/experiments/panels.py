@@ -11,7 +11,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from ssl_registry.experiments.planes import Pixels, Plane
+from ssl_registry.experiments.planes import AXES, Pixels, Plane
 
 Style: TypeAlias = tuple[str, str]
 """A colour and a line."""
@@ -103,9 +103,11 @@ def draw_panel(axes: Axes, panel: Panel, shades: tuple[float, float]) -> None:
     axes.set_title(panel.title, fontsize=8.5)
     if panel.ruled:
         axes.tick_params(labelsize=6, length=2)
+        flat = panel.plane.through is None
         axes.set_xlabel(
-            "voxels" if panel.plane.through is not None else "pixels", fontsize=6.5, labelpad=1
+            "pixels" if flat else f"{AXES[panel.plane.across]} in voxels", fontsize=6.5, labelpad=1
         )
+        axes.set_ylabel("" if flat else AXES[panel.plane.up], fontsize=6.5, labelpad=1)
     else:
         axes.set_xticks([])
         axes.set_yticks([])

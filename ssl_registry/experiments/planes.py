@@ -17,6 +17,10 @@ Pixels = npt.NDArray[np.float32]
 """`[rows, columns]` or, in colour, `[rows, columns, 3]`; NaN where there is nothing."""
 
 
+AXES: Final = ("x", "y", "z")
+"""The spatial axes of a volume: towards the patient's right, front and head."""
+
+
 class Plane(NamedTuple):
     """A way to cut through an image.
 

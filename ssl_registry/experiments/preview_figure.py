@@ -24,6 +24,7 @@ from ssl_registry.experiments.panels import (
     height,
 )
 from ssl_registry.experiments.planes import (
+    AXES,
     MOSAIC_PLANE,
     PLANES,
     Box,
@@ -41,6 +42,9 @@ BLUE: Final = "#56B4E9"
 FEW: Final = 3
 """Views up to which each has a row of its own; more become a mosaic or a contact sheet."""
 
+SCATTERED: Final = 5
+"""Tiles up to which all are marked on a slice, also those in front of it or behind it."""
+
 SHEET: Final = 9
 """Panels in a row of a contact sheet."""
 
@@ -53,7 +57,7 @@ DPI: Final = 130
 def draw_preview(path: Path, shown: Shown, asked: Sequence[Asked], caption: str) -> None:
     """Draw what `asked` says about an image into a PNG file, whole or not at all."""
     title, answers = _share_words([one.text for one in asked])
-    rows = _rows(shown, asked, answers)
+    rows = lay_out_rows(shown, asked, answers)
     width = max(7.5, min(11.5, 2.7 * max(len(row.panels) for row in rows)))
     rows = [replace(row, heading=textwrap.fill(row.heading, round(11 * width))) for row in rows]
     heights = [height(row, width) for row in rows]
@@ -84,7 +88,8 @@ def _share_words(texts: Sequence[str]) -> tuple[str, list[str]]:
     ]
 
 
-def _rows(shown: Shown, asked: Sequence[Asked], answers: Sequence[str]) -> list[Row]:
+def lay_out_rows(shown: Shown, asked: Sequence[Asked], answers: Sequence[str]) -> list[Row]:
+    """Return the rows of the figure; `answers` are the headings of examples, or empty."""
     dims = shown.image.ndim - 1
     first = asked[0]
     if len(first.tiles) > FEW:
@@ -161,7 +166,7 @@ def _panels(image: Tensor, frame: Style | None = None) -> list[Panel]:
         Panel(
             cut(image, plane),
             plane,
-            "" if plane.through is None else f"across axis {plane.through + 1}",
+            "" if plane.through is None else f"across {AXES[plane.through]}",
             frame=frame,
         )
         for plane in _planes(image)
@@ -169,9 +174,13 @@ def _panels(image: Tensor, frame: Style | None = None) -> list[Panel]:
 
 
 def _image_panels(image: Tensor, one: Asked) -> list[Panel]:
-    """Return the image cut in the middle, with the tiles that the cut runs through."""
+    """Return the image cut in the middle, with the tiles that the cut runs through.
+
+    A few tiles about a centre are marked wherever they lie.
+    """
     middles = [side // 2 for side in image.shape[1:]]
-    return [_image_panel(image, plane, middles, one, all_of_them=False) for plane in _planes(image)]
+    every = one.centred and len(one.boxes) <= SCATTERED
+    return [_image_panel(image, plane, middles, one, all_of_them=every) for plane in _planes(image)]
 
 
 def _context(image: Tensor, one: Asked, box: Box) -> list[Panel]:
@@ -194,12 +203,9 @@ def _image_panel(
         if inside or all_of_them:
             colour, line = _style(index, one.centred)
             label = _label(index, one)
-            # What lies before or behind the slice is dotted, and named where it is cut.
-            shown = (label, colour, line) if inside else ("", colour, HIDDEN)
-            outlines.append(Outline(box.outline(plane), *shown))
-    title = (
-        "" if plane.through is None else f"{plane.name}: slice {at} across axis {plane.through + 1}"
-    )
+            # What lies before or behind the slice is dotted.
+            outlines.append(Outline(box.outline(plane), label, colour, line if inside else HIDDEN))
+    title = "" if plane.through is None else f"{plane.name}, {AXES[plane.through]} = {at}"
     return Panel(cut(image, plane, at), plane, title, outlines, marked=True, ruled=True)
 
 

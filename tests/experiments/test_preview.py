@@ -16,7 +16,7 @@ from ssl_registry import Encoder, PretextBatch, PretextTask, registry
 from ssl_registry.errors import DataError, ImageShapeError
 from ssl_registry.experiments.planes import PLANES, Box, cut, lay_out, split_stacked
 from ssl_registry.experiments.preview import Asked, Shown, ask, show_image
-from ssl_registry.experiments.preview_figure import draw_preview
+from ssl_registry.experiments.preview_figure import draw_preview, lay_out_rows
 
 TASKS = [entry.name for entry in registry.entries(kind="pretext")]
 TILED = [name for name in TASKS if name.startswith(("rpl", "jigsaw"))]
@@ -263,3 +263,16 @@ def test_the_centre_and_the_query_are_named(fields: dict[str, object]) -> None:
     assert asked.centred
     assert asked.names[0] == "centre tile"
     assert asked.names[1].startswith("query tile")
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+@pytest.mark.parametrize("name", ["rpl2d", "rpl3d"])
+def test_every_place_asked_for_is_marked_and_named_in_every_plane(name: str, fusion: str) -> None:
+    task = task_named(name, fusion=fusion, questions=3)
+    image = torch.rand(1, *[32] * task.spatial_dims)
+    asked = ask(task, image, 0)
+    whole, *_ = lay_out_rows(Shown(image, "noise"), asked, [""])
+    panels = [panel for panel in whole.panels if panel.ruled]
+    assert len(panels) == len(PLANES[task.spatial_dims])
+    for panel in panels:
+        assert [outline.label for outline in panel.outlines] == ["centre", "1", "2", "3"]

@@ -166,7 +166,8 @@ class _Exemplar(PretextTask):
             done.append(f"zoom {row.zoom:.2f}")
         if row.brightness != 0 or row.contrast != 1:
             done.append(f"brightness {row.brightness:+.2f}, contrast {row.contrast:.2f}")
-        text = f"Which of these is the same image? Here: {', '.join(done) or 'left as it is'}"
+        asked = (type(self).__doc__ or "").partition("?")[0]
+        text = f"{asked}? Here: {', '.join(done) or 'left as it is'}"
         return Question(text, ["image", "augmented copy"])
 
 

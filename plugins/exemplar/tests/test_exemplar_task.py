@@ -170,7 +170,7 @@ def test_the_question_says_what_was_done() -> None:
     ]:
         task = Exemplar3d(**fields_)
         question = task.question(task.make_batch(images_for(task), seeded()), 1)
-        assert question.text.startswith("Which of these is the same image?")
+        assert question.text.startswith("Which volume is an altered copy of this one?")
         assert words in question.text
         assert question.views == ["image", "augmented copy"]
 

@@ -112,7 +112,7 @@ class Rotation3d(_Rotation):
     """About which axis, and by how much, was the volume turned?
 
     Ten classes: 0 as it was; 1-3, 4-6 and 7-9 turned by 90, 180 and 270 degrees about the
-    first, second and third axis, by the right-hand rule.
+    first, second and third axis (x, y, z), by the right-hand rule.
 
     Reference: Taleb et al. 2020 (arXiv:2006.03829), after Gidaris, Singh and Komodakis 2018.
     """

@@ -2,7 +2,7 @@
 
 In the plane, class c turns by c * 90 degrees from the first axis towards the second. In
 space, class 0 leaves the volume as it is, and 1-3, 4-6 and 7-9 turn it by 90, 180 and 270
-degrees about the first, second and third axis, by the right-hand rule.
+degrees about the first, second and third axis (x, y, z), by the right-hand rule.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ voxel of a cache line. The slabs are cut along the axis that stays.
 _PLANES = ((1, 2), (2, 0), (0, 1))
 """The two axes that turn, for each axis of rotation, in right-handed order."""
 
-_ORDINALS = ("first", "second", "third")
+_AXES = ("x", "y", "z")
 
 
 def turn(images: Tensor, classes: Sequence[int]) -> Tensor:
@@ -49,7 +49,7 @@ def quarters(turn_class: int, dims: int) -> tuple[tuple[int, int], int]:
 
 
 def spell(turn_class: int, dims: int) -> str:
-    """Return a class in words, for instance `"180 degrees about the second axis"`.
+    """Return a class in words, for instance `"180 degrees about y"`.
 
     Pictures are taken as they are shown, rows downwards.
     """
@@ -58,7 +58,7 @@ def spell(turn_class: int, dims: int) -> str:
     plane, count = quarters(turn_class, dims)
     if dims == 2:
         return f"{90 * count} degrees" + (" counterclockwise" if count % 2 else "")
-    return f"{90 * count} degrees about the {_ORDINALS[_PLANES.index(plane)]} axis"
+    return f"{90 * count} degrees about {_AXES[_PLANES.index(plane)]}"
 
 
 def _turn_each(images: Tensor, turns: Sequence[tuple[tuple[int, int], int]]) -> Tensor:

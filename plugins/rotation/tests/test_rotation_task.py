@@ -193,7 +193,7 @@ def test_the_question_says_which_way_the_image_was_turned() -> None:
     assert len(spelt) == len(set(spelt.values())) == 4 + 10
     assert spelt[3, 5] == (
         "About which axis, and by how much, was the volume turned? "
-        "Here: class 5 of 0 to 9, 180 degrees about the second axis."
+        "Here: class 5 of 0 to 9, 180 degrees about y."
     )
     assert spelt[3, 0].endswith("Here: class 0 of 0 to 9, as it was.")
     assert spelt[2, 1] == (

@@ -64,6 +64,8 @@ class PairClassifier(nn.Module):
 class _Rpl(patches.PatchTask):
     """What the plane and space have in common."""
 
+    axes: ClassVar[tuple[str, ...]]
+
     questions: int = Field(1, ge=1, description="query tiles each image is asked about in a step")
 
     def view_channels(self, image_channels: int) -> int:
@@ -142,8 +144,9 @@ class _Rpl(patches.PatchTask):
         centre, *others = _cells(self.per_side, self.spatial_dims)
         answers = []
         for place in batch.drawn["position"][index].flatten().tolist():
-            steps = ", ".join(f"{step:+d}" if step else "0" for step in others[place] - centre)
-            answers.append(f"place {place + 1} of {len(others)}, at ({steps})")
+            steps = zip((others[place] - centre).tolist(), self.axes, strict=True)
+            where = ", ".join(f"{step:+d} along {axis}" for step, axis in steps if step)
+            answers.append(f"place {place + 1} of {len(others)} ({where})")
         text = "Where, seen from the centre tile, does the query tile belong? Here: "
         queries = ["query tile"]
         if self.questions > 1:
@@ -162,6 +165,7 @@ class Rpl2d(_Rpl):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
+    axes: ClassVar[tuple[str, ...]] = ("height", "width")
 
     questions: int = Field(
         1, ge=1, le=8, description="query tiles each image is asked about in a step"
@@ -175,6 +179,7 @@ class Rpl3d(_Rpl):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
+    axes: ClassVar[tuple[str, ...]] = ("x", "y", "z")
 
     questions: int = Field(
         1, ge=1, le=26, description="query tiles each image is asked about in a step"

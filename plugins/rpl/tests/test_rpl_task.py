@@ -155,7 +155,7 @@ def test_the_question_names_the_place_and_the_steps() -> None:
     text, titles = task.question(batch, 0)
     assert text == (
         "Where, seen from the centre tile, does the query tile belong? "
-        "Here: place 15 of 26, at (0, +1, -1)"
+        "Here: place 15 of 26 (+1 along y, -1 along z)"
     )
     assert titles == ["centre tile", "query tile"]
 
@@ -167,7 +167,7 @@ def test_the_question_has_a_title_for_each_view(cls: type[Rpl], fields: dict[str
     batch = task.make_batch(images_for(task), seeded())
     text, titles = task.question(batch, 1)
     assert len(titles) == len(set(titles)) == batch.views.shape[1]
-    assert text.count(f" of {CLASSES[task.spatial_dims]}, at (") == task.questions
+    assert text.count(f" of {CLASSES[task.spatial_dims]} (") == task.questions
 
 
 @pytest.mark.parametrize("fusion", ["late", "early"])
