@@ -183,8 +183,18 @@ def test_a_third_party_plugs_in_without_a_change_to_the_core(
     assert "ssl-registry-cutout:tiny3d" in environment.names("backbone")
     assert environment.ask(CHECK).splitlines() == ["checked"]
 
-    words = "task=cutout3d task.share=0.25 backbone=tiny3d data=phantoms:4 size=32 epochs=1"
     program = environment.programs / "ssl-registry"
+    for words, shown in (
+        ("list", r"cutout3d +pretext +3D +ssl-registry-cutout 0\.3\.0 +What was in the box"),
+        ("list", r"tiny3d +backbone +3D +ssl-registry-cutout 0\.3\.0 +Three convolutions"),
+        ("plugins", r"ssl-registry-cutout +0\.3\.0 +ok +cutout3d, tiny3d"),
+        ("show cutout3d", r"share +float +0\.5 +> 0, < 1 +side of the box"),
+        ("preview cutout3d share=0.25 --size 16", "Hide a box in the volume"),
+    ):
+        assert re.search(shown, run(program, *words.split(), cwd=environment.folder).stdout), words
+    assert (environment.folder / "preview.png").is_file()
+
+    words = "task=cutout3d task.share=0.25 backbone=tiny3d data=phantoms:4 size=32 epochs=1"
     command = [program, "pretrain", *words.split(), "batch_size=2", "out=pretrained"]
     run(*command, cwd=environment.folder)
     written = json.loads((environment.folder / "pretrained" / "encoder.json").read_text())

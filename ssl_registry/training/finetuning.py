@@ -99,7 +99,7 @@ def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
             "load_encoder)"
         )
     if plan.source.graded:
-        console.print(f"classes (training, test): {_count_classes(plan)}")
+        _say_classes(plan, console)
     console.print(
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
@@ -108,11 +108,17 @@ def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
     )
 
 
-def _count_classes(plan: Plan) -> str:
+def _say_classes(plan: Plan, console: Console) -> None:
+    """Say how many images each class has, and what follows where it has none."""
     train, test = (Counter(c.case.grade for c in cases) for cases in (plan.train, plan.test))
-    return ", ".join(
-        f"{name}: {train[grade]}, {test[grade]}" for grade, name in plan.source.labels.items()
-    )
+    counts = [f"{name}: {train[k]}, {test[k]}" for k, name in plan.source.labels.items()]
+    console.print(f"classes (training, test): {', '.join(counts)}")
+    for counted, missing in (
+        (train, "no image to train on: it cannot be learned"),
+        (test, "no test image: the score says nothing about it"),
+    ):
+        for name in (name for k, name in plan.source.labels.items() if not counted[k]):
+            console.print(f"class {name} has {missing}")
 
 
 def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console) -> RunResult:

@@ -85,3 +85,17 @@ def test_each_turn(benchmark: Any, turn_class: int) -> None:
         turns.turn, args=(images, [turn_class] * 4), rounds=ROUNDS // 2, warmup_rounds=2
     )
     assert turned.shape == images.shape
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_choosing_permutations(benchmark: Any, count: int) -> None:
+    """Done once in a process, at the first batch."""
+    benchmark.group = f"jigsaw3d, {count} permutations"
+    permutations = pytest.importorskip("ssl_registry_jigsaw.permutations")
+
+    def choose() -> Tensor:
+        permutations.choose_permutations.cache_clear()
+        chosen: Tensor = permutations.choose_permutations(3, count, 0)
+        return chosen
+
+    assert len(benchmark.pedantic(choose, rounds=5)) == count

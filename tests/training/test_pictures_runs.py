@@ -90,6 +90,21 @@ def test_what_was_met_in_the_data_is_said(
     assert "classes (training, test): 0: " in said
 
 
+def test_a_class_with_fewer_members_than_parts_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grades = {**eyes(10), "9_left": "2"}
+    data = write_aptos(tmp_path / "aptos", grades)
+    fields = {**QUICK, "quiet": False, "backbone": UNET, "size": 24, "validation_fraction": 0}
+    finetune(downstream="classification2d", data=data, out=tmp_path / "run", **fields)
+    said = capsys.readouterr().out
+    tested = "9_left" in json.loads((tmp_path / "run" / "result.json").read_text())["cases"]
+    unlearned = "class 2 has no image to train on: it cannot be learned" in said
+    untested = "class 2 has no test image: the score says nothing about it" in said
+    assert (unlearned, untested) == (tested, not tested)
+    assert "class 0 has" not in said
+
+
 def test_a_truncated_picture_stops_the_run_before_it_writes(tmp_path: Path) -> None:
     data = write_aptos(tmp_path / "aptos", eyes(10))
     victim = data / "train_images" / "3_left.png"
