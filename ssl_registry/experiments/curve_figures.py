@@ -21,7 +21,8 @@ def draw_curve(
 ) -> Figure:
     """Return a figure of each line's mean score against the number of labelled cases.
 
-    Bands are 95 % intervals, cut where they would squeeze the means together.
+    Dots are the repeats, bands 95 % intervals, cut where they would squeeze the repeats
+    together.
 
     Args:
         summaries: of all lines.
@@ -113,6 +114,9 @@ def _draw_lines(axes: Axes, curves: Curves, *, bars: bool, log: bool) -> None:
             faint = min(0.15, 0.5 / len(curves))
             axes.fill_between(counts, low, high, color=colour, alpha=faint, linewidth=0)
         axes.plot(counts, means, color=colour, marker=marker, linestyle=stroke, ms=6, lw=1.8)
+        for count, (_, estimate) in zip(counts, curve, strict=True):
+            dots = [count] * estimate.count
+            axes.plot(dots, estimate.values, ".", color=colour, ms=3.5, alpha=0.6)
 
 
 def _aside(

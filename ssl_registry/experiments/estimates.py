@@ -17,7 +17,7 @@ class Estimate:
     """What repeats of one measurement say about its expected value.
 
     Attributes:
-        count: number of repeats that gave a number.
+        values: of the repeats that gave a number.
         mean: of these; NaN where there are none.
         sd: their standard deviation (n - 1); NaN below two repeats.
         low: lower end of Student's 95 % interval; NaN where the repeats show no spread, for
@@ -25,7 +25,7 @@ class Estimate:
         high: its upper end.
     """
 
-    count: int
+    values: tuple[float, ...]
     mean: float
     sd: float
     low: float
@@ -34,14 +34,19 @@ class Estimate:
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
         """Return the estimate from repeats; those that are NaN are left out."""
-        known = np.array([value for value in values if not math.isnan(value)])
-        count = len(known)
+        numbers = tuple(value for value in values if not math.isnan(value))
+        known, count = np.array(numbers), len(numbers)
         mean = float(known.mean()) if count else math.nan
         sd = float(known.std(ddof=1)) if count > 1 else math.nan
         if math.isnan(sd) or np.ptp(known) == 0:
-            return cls(count, mean, sd, math.nan, math.nan)
+            return cls(numbers, mean, sd, math.nan, math.nan)
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * sd / math.sqrt(count)
-        return cls(count, mean, sd, mean - half, mean + half)
+        return cls(numbers, mean, sd, mean - half, mean + half)
+
+    @property
+    def count(self) -> int:
+        """Number of repeats that gave a number."""
+        return len(self.values)
 
     @property
     def bounded(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ssl_registry.experiments.rows import PretrainRow
 from ssl_registry.experiments.styles import WIDTH, Style, label_ends, styles
@@ -86,6 +87,7 @@ def _draw_learnings(axes: Axes, learnings: Sequence[Learning], looks: Mapping[st
         )
     last = max(learning.epochs[-1] for learning in learnings)
     axes.set_xlim(0, 1.02 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 

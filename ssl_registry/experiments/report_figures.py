@@ -90,7 +90,8 @@ def draw_all(
 
 
 def _curve(path: Path, rows: Sequence[Row], summaries: Sequence[Summary], *, log: bool) -> Picture:
-    caption = f"{spell_tests(rows)} test cases; {_repeats([s.score for s in summaries], 'repeat')}"
+    repeats = _repeats([s.score for s in summaries], "repeat")
+    caption = f"{spell_tests(rows)} test cases; {repeats} (dots)"
     save(draw_curve(summaries, rows[0].headline, caption, log=log), path)
     axis = "logarithmic" if log else "linear"
     lines = ", ".join(lines_of(rows))

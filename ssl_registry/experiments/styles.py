@@ -107,12 +107,12 @@ def _shorten(name: str) -> str:
 
 
 def limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
-    """Return the limits of a score's axis, in which the means fill a third or more.
+    """Return the limits of a score's axis, in which the repeats fill a third or more.
 
-    All means are inside; an interval that is much wider than the means lie apart is cut.
+    All repeats are inside; an interval that is much wider than they lie apart is cut.
     """
-    means = [estimate.mean for estimate in estimates if estimate.count] or [0.0]
-    bottom, top = min(means), max(means)
+    values = [value for estimate in estimates for value in estimate.values] or [0.0]
+    bottom, top = min(values), max(values)
     room = max(top - bottom, 0.02)
     ends = [end for e in estimates if e.bounded for end in (e.low, e.high)]
     low = max(min([bottom, *ends]), bottom - room)

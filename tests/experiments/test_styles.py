@@ -50,8 +50,8 @@ def test_a_dozen_lines_look_different_and_scratch_always_the_same() -> None:
     assert styles(["rpl3d"])["scratch"] == looks["scratch"]
 
 
-def test_wide_intervals_do_not_squeeze_the_means() -> None:
-    estimates = [Estimate(3, 0.8, 0.1, -9.0, 9.0), Estimate(3, 0.9, 0.1, 0.89, 0.91)]
+def test_wide_intervals_do_not_squeeze_the_repeats() -> None:
+    estimates = [Estimate((0.8,), 0.8, 0.1, -9.0, 9.0), Estimate((0.9,), 0.9, 0.1, 0.89, 0.91)]
     low, high = limits(estimates)
     assert low < 0.8
     assert high > 0.9
