@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from ssl_registry.backbone import Encoder as Encoder
     from ssl_registry.backbone import LibraryWeights as LibraryWeights
     from ssl_registry.component import Component as Component
+    from ssl_registry.deprecation import RemovedField as RemovedField
+    from ssl_registry.deprecation import RenamedField as RenamedField
     from ssl_registry.downstream import DownstreamTask as DownstreamTask
     from ssl_registry.entry import API_VERSION as API_VERSION
     from ssl_registry.entry import Entry as Entry
+    from ssl_registry.entry import FormerName as FormerName
     from ssl_registry.hookspecs import hookimpl as hookimpl
     from ssl_registry.pretext import PretextBatch as PretextBatch
     from ssl_registry.pretext import PretextModel as PretextModel
@@ -45,11 +48,14 @@ _HOMES = {
     "DownstreamTask": "downstream",
     "Encoder": "backbone",
     "Entry": "entry",
+    "FormerName": "entry",
     "LibraryWeights": "backbone",
     "PretextBatch": "pretext",
     "PretextModel": "pretext",
     "PretextTask": "pretext",
     "Question": "pretext",
+    "RemovedField": "deprecation",
+    "RenamedField": "deprecation",
     "derive_generator": "randomness",
     "export_encoder": "training.export",
     "finetune": "training.finetuning",

@@ -1,11 +1,13 @@
 """Components: hyper-parameters as frozen values, mathematics as methods."""
 
-import difflib
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from ssl_registry.deprecation import FormerField, bring_up_to_date
 from ssl_registry.errors import SslRegistryError
+from ssl_registry.wording import nearest
 
 
 class Component(BaseModel):
@@ -14,11 +16,23 @@ class Component(BaseModel):
     The fields are its hyper-parameters, so a component is validated, hashable,
     picklable, prints itself, and turns into JSON and back. It holds no weights: it
     builds the `nn.Module`s that do.
+
+    Attributes:
+        spatial_dims: 2 for images, 3 for volumes.
+        former_fields: fields of older releases that are still read from files.
     """
 
     spatial_dims: ClassVar[Literal[2, 3]]
+    former_fields: ClassVar[Mapping[str, FormerField]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_former_fields(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return bring_up_to_date(cls.__name__, cls.former_fields, values)
 
 
 def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
@@ -37,7 +51,7 @@ def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
             continue
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(where, known, n=1)
+            near = nearest(where, known, most=1)
             hint = f"did you mean {near[0]}?" if near else f"the fields are: {', '.join(known)}"
             lines.append(f"{owner} has no field {where!r}; {hint}")
         elif problem["type"] == "missing":

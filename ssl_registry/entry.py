@@ -17,6 +17,19 @@ NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
+class FormerName:
+    """A name that a component had in an older release.
+
+    Args:
+        name: the old name; it is found, with a warning, and not listed.
+        until: version of the distribution, such as `"0.3"`, from which on it is not found.
+    """
+
+    name: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One component on offer.
 
@@ -27,6 +40,7 @@ class Entry:
         summary: one line for `ssl-registry list`.
         argument: field that `name:value` sets, where one component stands for many networks:
             with `argument="model"`, `timm:resnet18` is `timm` with `model="resnet18"`.
+        formerly: names it had before, which older files still say.
         kind: which interface it implements; set by the registry from the hook.
         distribution: the distribution that offers it; set by the registry.
         version: that distribution's version; set by the registry.
@@ -37,6 +51,7 @@ class Entry:
     dims: int
     summary: str = ""
     argument: str = ""
+    formerly: tuple[FormerName, ...] = field(default=(), kw_only=True)
     kind: Kind = field(default="pretext", kw_only=True)
     distribution: str = field(default="", kw_only=True)
     version: str = field(default="", kw_only=True)

@@ -13,6 +13,10 @@ class UnknownComponentError(SslRegistryError, LookupError):
     """No installed plugin offers a component of that name."""
 
 
+class UnknownPluginError(SslRegistryError, LookupError):
+    """No installed distribution of that name is a plugin."""
+
+
 class NameConflictError(SslRegistryError, LookupError):
     """Several plugins offer one name; the qualified name says which is meant."""
 
@@ -47,3 +51,7 @@ class RunError(SslRegistryError):
 
 class PluginWarning(UserWarning):
     """A plugin was left out; everything else goes on."""
+
+
+class ComponentDeprecationWarning(FutureWarning):
+    """An old name or field was met; it works until the version that the message names."""

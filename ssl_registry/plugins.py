@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 
 from ssl_registry import hookspecs
-from ssl_registry.entry import API_VERSION, NAME, Entry, Kind, PluginReport
+from ssl_registry.entry import API_VERSION, NAME, Entry, FormerName, Kind, PluginReport
 from ssl_registry.errors import PluginError
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ def find_plugins() -> tuple[list[Entry], list[PluginReport]]:
         entries += offered
         reports.append(replace(report, names=tuple(entry.name for entry in offered)))
     return entries, reports
+
+
+def entry_points_of(distribution: str) -> "list[EntryPoint]":
+    """Return the entry points that an installed distribution has in the group."""
+    return [point for name, _, point in _entry_points() if name == distribution]
 
 
 def _entry_points() -> "list[tuple[str, str, EntryPoint]]":
@@ -125,8 +130,7 @@ def read_plugin(point: "EntryPoint", distribution: str, version: str) -> list[En
             if not isinstance(answer, list):
                 raise PluginError(f"{hook} returned {answer!r}; expected a list of Entry")
             for item in answer:
-                taken = {entry.name for entry in entries}
-                _check_entry(item, hook, taken)
+                _check_entry(item, hook, _names_of(entries))
                 entries.append(replace(item, kind=kind, distribution=distribution, version=version))
     return entries
 
@@ -148,17 +152,40 @@ def _check_against(entries: list[Entry], offered: list[Entry]) -> None:
             raise PluginError(f"{entry.qualified_name} is declared by two of its entry points")
 
 
+def _names_of(entries: list[Entry]) -> set[str]:
+    """Return the names that entries have and had."""
+    return {name for entry in entries for name in (entry.name, *(o.name for o in entry.formerly))}
+
+
+def _check_name(name: object, hook: str, taken: set[str]) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise PluginError(
+            f"{hook}: the name {name!r} is not a lower-case letter followed by "
+            "lower-case letters, digits, '_', '-' or '.'"
+        )
+    if name in taken:
+        raise PluginError(f"{hook}: the name {name!r} is declared twice")
+
+
+def _check_former_names(item: Entry, hook: str, taken: set[str]) -> None:
+    if not isinstance(item.formerly, tuple):
+        raise PluginError(
+            f"{hook}: {item.name} has formerly={item.formerly!r}; expected a tuple of FormerName"
+        )
+    for old in item.formerly:
+        if not isinstance(old, FormerName) or not isinstance(old.until, str):
+            raise PluginError(
+                f"{hook}: {item.name} was formerly {old!r}; expected FormerName(name, until='0.3')"
+            )
+        _check_name(old.name, hook, {*taken, item.name})
+
+
 def _check_entry(item: object, hook: str, taken: set[str]) -> None:
     """Raise a `PluginError` that says what is wrong with one thing a hook returned."""
     if not isinstance(item, Entry):
         raise PluginError(f"{hook} returned a list with {item!r} in it; expected only Entry")
-    if not isinstance(item.name, str) or not NAME.fullmatch(item.name):
-        raise PluginError(
-            f"{hook}: the name {item.name!r} is not a lower-case letter followed by "
-            "lower-case letters, digits, '_', '-' or '.'"
-        )
-    if item.name in taken:
-        raise PluginError(f"{hook}: the name {item.name!r} is declared twice")
+    _check_name(item.name, hook, taken)
+    _check_former_names(item, hook, taken)
     if item.dims not in (2, 3):
         raise PluginError(f"{hook}: {item.name} has dims={item.dims!r}; expected 2 or 3")
     if not isinstance(item.summary, str):

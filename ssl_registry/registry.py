@@ -4,23 +4,23 @@ Nothing heavy is imported here; a component's class is imported when it is first
 for by `get` or `create`.
 """
 
-import difflib
-import sys
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from ssl_registry.entry import NAME, Entry, Kind, PluginReport
 from ssl_registry.errors import (
+    ComponentDeprecationWarning,
     ConfigError,
     NameConflictError,
     PluginError,
     PluginWarning,
     UnknownComponentError,
 )
+from ssl_registry.loading import INTERFACES, check_usable, imported, kind_of, load_class, path_of
 from ssl_registry.plugins import find_plugins, normalise_distribution
+from ssl_registry.wording import did_you_mean, nearest
 
 if TYPE_CHECKING:
     from ssl_registry.component import Component
@@ -34,12 +34,6 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "timm": ("timm",),
 }
 """First-party extras and the names they bring, for the answer to an unknown name."""
-
-INTERFACES: Final[dict[Kind, str]] = {
-    "pretext": "ssl_registry.pretext:PretextTask",
-    "backbone": "ssl_registry.backbone:Backbone",
-    "downstream": "ssl_registry.downstream:DownstreamTask",
-}
 
 IN_PROCESS: Final = "in-process"
 """What stands for a distribution where a class was registered by hand."""
@@ -109,6 +103,7 @@ class Registry:
         distribution, colon, bare = name.rpartition(":")
         wanted = f"{normalise_distribution(distribution)}:{bare}" if colon else name
         offers = [entry for entry in self.entries() if wanted in (entry.name, entry.qualified_name)]
+        offers = offers or self._find_former(wanted)
         if len(offers) == 1:
             return offers[0]
         if not offers and colon and (family := self._family(distribution)):
@@ -125,6 +120,25 @@ class Registry:
         families = [entry for entry in self.entries() if entry.name == name and entry.argument]
         return families[0] if len(families) == 1 else None
 
+    def _find_former(self, wanted: str) -> list[Entry]:
+        """Return the entries that had the name `wanted` before; warn if it is one."""
+        _, _, bare = wanted.rpartition(":")
+        offers = [
+            entry
+            for entry in self.entries()
+            for old in entry.formerly
+            if wanted in (old.name, f"{entry.distribution}:{old.name}")
+        ]
+        if len(offers) == 1:
+            (until,) = [old.until for old in offers[0].formerly if old.name == bare]
+            warnings.warn(
+                f"{bare} is called {offers[0].name} now; the old name works until "
+                f"{offers[0].distribution} {until}",
+                ComponentDeprecationWarning,
+                stacklevel=3,
+            )
+        return offers
+
     def get(self, name: str) -> "type[Component]":
         """Return the class behind a name, importing it the first time.
 
@@ -137,7 +151,7 @@ class Registry:
         key = entry.qualified_name
         if key not in self._loaded:
             try:
-                self._loaded[key] = _load(entry)
+                self._loaded[key] = load_class(entry)
             except PluginError as error:
                 self._load_failures[key] = PluginReport(
                     entry.distribution,
@@ -174,7 +188,7 @@ class Registry:
         entry, argument = self.find(name), name.rpartition(":")[2]
         if entry.argument and argument != entry.name:
             fields = {entry.argument: argument, **fields}
-        cls = self.get(name)
+        cls = self.get(entry.qualified_name)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -194,11 +208,11 @@ class Registry:
         """
         if not NAME.fullmatch(name):
             raise PluginError(f"the name {name!r} is not lower-case letters and digits")
-        kind = _kind_of(cls)
-        _check_usable(cls, name)
+        kind = kind_of(cls)
+        check_usable(cls, name)
         rivals = [entry.qualified_name for entry in self._found[0] if entry.name == name]
         present = self._registered.get(name)
-        if present is not None and _path(present.target) != _path(cls):
+        if present is not None and path_of(present.target) != path_of(cls):
             rivals.append(present.qualified_name)
         if rivals:
             raise NameConflictError(
@@ -225,7 +239,7 @@ class Registry:
         """
         cls = component if isinstance(component, type) else type(component)
         for entry in self.entries():
-            if entry.target in (cls, _path(cls)) or _imported(entry.target) is cls:
+            if entry.target in (cls, path_of(cls)) or imported(entry.target) is cls:
                 return entry
         raise UnknownComponentError(
             f"{cls.__qualname__} is not registered: call "
@@ -251,13 +265,11 @@ class Registry:
                 if report.distribution == owner and report.status != "ok":
                     return f"{message} It belongs to {owner}, which is out: {report.message}"
             return f"{message} It comes with: {_install(extra_of[bare])}"
-        near = difflib.get_close_matches(bare, sorted(offered | set(extra_of)), n=3, cutoff=0.6)
-        if near:
-            hints = [
-                f"{match} ({_install(extra_of[match])})" if match not in offered else match
-                for match in near
-            ]
-            message += f" Did you mean {' or '.join(hints)}?"
+        hints = [
+            f"{match} ({_install(extra_of[match])})" if match not in offered else match
+            for match in nearest(bare, offered | set(extra_of))
+        ]
+        message += did_you_mean(hints)
         message += " `ssl-registry list` shows what is installed"
         broken = [report.distribution for report in self.failures()]
         if broken:
@@ -269,67 +281,6 @@ class Registry:
 
 def _install(extra: str) -> str:
     return f'pip install "ssl-registry[{extra}]"'
-
-
-def _path(target: "str | type") -> str:
-    return target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
-
-
-def _import(target: str) -> Any:
-    module, _, attributes = target.partition(":")
-    value: Any = import_module(module)
-    for attribute in attributes.split("."):
-        value = getattr(value, attribute)
-    return value
-
-
-def _imported(target: "str | type") -> Any:
-    """Return what a target stands for if its module is imported already, else None."""
-    if isinstance(target, type):
-        return target
-    module, _, attributes = target.partition(":")
-    value: Any = sys.modules.get(module)
-    for attribute in attributes.split("."):
-        value = getattr(value, attribute, None)
-    return value
-
-
-def _load(entry: Entry) -> "type[Component]":
-    """Import an entry's class and check that it is what the entry says."""
-    who = f"{entry.name} of {entry.distribution} {entry.version}".rstrip()
-    try:
-        cls = _import(entry.target) if isinstance(entry.target, str) else entry.target
-    except (Exception, SystemExit) as error:  # whatever a stranger's module may do
-        raise PluginError(
-            f"{who} cannot be loaded from {entry.target}: {type(error).__name__}: {error}"
-        ) from error
-    interface = _import(INTERFACES[entry.kind])
-    if not isinstance(cls, type) or not issubclass(cls, interface):
-        raise PluginError(f"{who}: {entry.target} is not a subclass of {interface.__name__}")
-    dims = getattr(cls, "spatial_dims", None)
-    if dims != entry.dims:
-        raise PluginError(f"{who}: its entry says dims={entry.dims}, the class spatial_dims={dims}")
-    _check_usable(cls, who)
-    return cls
-
-
-def _check_usable(cls: "type[Component]", who: str) -> None:
-    """Raise a `PluginError` if no instance of the class could be made or written down."""
-    missing = sorted(getattr(cls, "__abstractmethods__", ()))
-    if missing:
-        raise PluginError(f"{who}: {cls.__name__} does not implement {', '.join(missing)}")
-    if "name" in cls.model_fields:
-        raise PluginError(f"{who}: {cls.__name__} has a field 'name', which is the component's own")
-
-
-def _kind_of(cls: type) -> Kind:
-    for kind, path in INTERFACES.items():
-        if isinstance(cls, type) and issubclass(cls, _import(path)):
-            if getattr(cls, "spatial_dims", None) not in (2, 3):
-                raise PluginError(f"{cls.__name__}.spatial_dims must be 2 or 3")
-            return kind
-    names = ", ".join(path.partition(":")[2] for path in INTERFACES.values())
-    raise PluginError(f"{cls!r} is not a subclass of any of {names}")
 
 
 registry = Registry()

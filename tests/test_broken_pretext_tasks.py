@@ -1,22 +1,24 @@
 """The checks of a pretext task see one that breaks its contract in a single respect."""
 
 import random
-from typing import ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from ssl_registry import (
     Encoder,
     PretextBatch,
     PretextTask,
+    Question,
 )
-from ssl_registry.errors import ImageTypeError
+from ssl_registry.errors import ImageShapeError, ImageTypeError
 from ssl_registry.heads import ClassifierHead
-from ssl_registry.testing import check_pretext_task
+from ssl_registry.testing import ConformanceError, check_pretext_task, checks_of_pretext_task
 
 
 class Flipped(PretextTask):
@@ -216,44 +218,195 @@ class HasAFieldThatJsonLoses(Flipped):
     scale: float = Field(1.0, exclude=True)
 
 
-BROKEN: list[tuple[Flipped, str]] = [
-    (DrawsFromTorch(), "never from a global stream"),
-    (DrawsFromTorchInSecret(), "equal generators give equal bits"),
-    (DrawsFromNumpy(), "never from a global stream"),
-    (DrawsFromPython(), "never from a global stream"),
-    (ModifiesImages(), "does not modify the images"),
-    (IgnoresTheGenerator(), "different generators"),
-    (PromisesAnotherShape(), "view_shape"),
-    (PromisesOtherChannels(), "view_channels"),
-    (NeedsFloat32(), "works on torch.bfloat16 images.*not implemented"),
-    (ReturnsFloat32(), "views keep the images' torch.float16"),
-    (TakesIntegers(), "integers is refused with ImageTypeError"),
-    (TakesAnyAxes(), "missing channel axis is refused with ImageShapeError"),
-    (ReadsMemoryOrder(), "non-contiguous"),
-    (AnswersTwice(), "one image gives the views of one"),
-    (HashesByPlace(), "equal hashes"),
-    (ForgetsInPickle(axis=-2), "round trip through pickle"),
-    (FailsOnOneImage(), "one image is a batch"),
-    (HasATargetTooFew(), "one item for each image"),
-    (HasAnInt32Target(), "target is int64"),
-    (LosesPerImage(), "finite scalar|step through PretextModel"),
-    (LosesNothing(), "loss is a finite scalar"),
-    (LearnsNothing(), "head's .* receives a gradient"),
-    (MeasuresPerImage(), "metric 'right'"),
-    (HasAnUnusedLayer(), "head's spare.weight receives a gradient"),
-    (CutsTheEncoderOff(), "encoder receives a gradient"),
-    (CanBeChanged(), "change of a field is refused"),
-    (TakesUnknownFields(), "unknown field is refused"),
-    (HasAListField(), "hashable"),
-    (HasAFieldThatJsonLoses(scale=2.0), "round trip through JSON"),
-]
+class DoublesItsField(Flipped):
+    @field_validator("axis")
+    @classmethod
+    def double(cls, axis: int) -> int:
+        return 2 * axis
+
+
+class TakesAnything(Flipped):
+    axis: Any = -1
+
+
+class RefusesOnlyWhenAsked(Flipped):
+    def view_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(image_shape)) > 1:
+            raise ImageShapeError("sides must be equal: change `size`")
+        return image_shape
+
+
+class NeedsEvenSides(Flipped):
+    def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
+        if images.ndim == 4 and images.shape[-1] % 2:
+            raise RuntimeError("odd")
+        return super().make_batch(images, generator)
+
+
+class DividesByTheSpread(Flipped):
+    def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
+        self.check_images(images)
+        return super().make_batch((images - images.mean()) / images[0].std(), generator)
+
+
+class HasNoTitles(Flipped):
+    def question(self, batch: PretextBatch, index: int) -> Question:
+        return Question("Was it flipped?", [])
+
+
+class HasNoWords(Flipped):
+    def question(self, batch: PretextBatch, index: int) -> Question:
+        return Question(" ", ["image"])
+
+
+class ReversesTheGradient(Flipped):
+    def loss(self, outputs: Tensor, target: Tensor | None) -> Tensor:
+        loss = super().loss(outputs, target)
+        return 2 * loss.detach() - loss
+
+
+class WrappedHead(nn.Module):
+    """The head of `Flipped`, with something before it."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        outputs: Tensor = self.head(self.change(list(pyramid)))
+        return outputs
+
+    def change(self, pyramid: list[Tensor]) -> list[Tensor]:
+        return pyramid
+
+
+class HasAHead(Flipped):
+    """Whose head is `head`, around the sound one."""
+
+    head: ClassVar[type[WrappedHead]]
+
+    def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
+        return self.head(super().build_head(encoder, view_shape))
+
+
+class IsAnotherWhenCompiled(HasAHead):
+    class head(WrappedHead):  # noqa: N801
+        def change(self, pyramid: list[Tensor]) -> list[Tensor]:
+            return [pyramid[-1] * 0] if torch.compiler.is_compiling() else pyramid
+
+
+class MixesDtypes(HasAHead):
+    class head(WrappedHead):  # noqa: N801
+        def change(self, pyramid: list[Tensor]) -> list[Tensor]:
+            features = torch.zeros_like(pyramid[-1], dtype=torch.float32)
+            features[:, :] = 0
+            features[torch.ones(len(features), dtype=torch.bool)] = pyramid[-1]
+            return [features]
+
+
+class LeavesATensorBehind(HasAHead):
+    class head(WrappedHead):  # noqa: N801
+        def __init__(self, head: nn.Module) -> None:
+            super().__init__(head)
+            self.weights = torch.ones(16, 1, 1)
+
+        def change(self, pyramid: list[Tensor]) -> list[Tensor]:
+            return [pyramid[-1] * self.weights]
+
+
+class CountsImages(HasAHead):
+    class head(WrappedHead):  # noqa: N801
+        def change(self, pyramid: list[Tensor]) -> list[Tensor]:
+            return [pyramid[-1].reshape(4, *pyramid[-1].shape[1:])]
+
+
+class WantsGreyImages(HasAHead):
+    def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
+        assert encoder.in_channels == 1, "grey images only"
+        return Flipped.build_head(self, encoder, view_shape)
+
+
+BROKEN: dict[str, list[tuple[Flipped, str]]] = {
+    "fields_make_it_again": [(DoublesItsField(axis=-1), "made again from its own fields")],
+    "json_gives_it_back": [(HasAFieldThatJsonLoses(scale=2.0), "round trip through JSON")],
+    "pickle_gives_it_back": [(ForgetsInPickle(axis=-2), "round trip through pickle")],
+    "equal_components_hash_alike": [
+        (HashesByPlace(), "equal hashes"),
+        (HasAListField(), "hashable.*unhashable"),
+    ],
+    "fields_cannot_be_changed": [(CanBeChanged(), "change of axis")],
+    "unknown_fields_are_refused": [(TakesUnknownFields(), "no_such_field")],
+    "nonsense_is_refused": [(TakesAnything(), r"axis=object\(\) to be refused")],
+    "views_have_the_promised_shape": [
+        (PromisesAnotherShape(), "view_shape"),
+        (PromisesOtherChannels(), "view_channels"),
+    ],
+    "other_sizes_work_or_are_refused": [
+        (RefusesOnlyWhenAsked(), "refused with ImageShapeError.*no error"),
+        (NeedsEvenSides(), "RuntimeError: odd"),
+    ],
+    "one_image_is_a_batch_or_is_refused": [
+        (AnswersTwice(), r"views of one image, \[1, V"),
+        (FailsOnOneImage(), "AssertionError"),
+    ],
+    "views_keep_the_dtype": [
+        (NeedsFloat32(), "not implemented for 'BFloat16'"),
+        (ReturnsFloat32(), "views of torch.float16"),
+    ],
+    "constant_images_stay_finite": [(DividesByTheSpread(), "nan or inf")],
+    "targets_are_classes_or_images": [
+        (HasATargetTooFew(), r"a target \[4, ...\]\s+came +\[3\]"),
+        (HasAnInt32Target(), "torch.int32"),
+    ],
+    "equal_generators_give_equal_batches": [(DrawsFromTorchInSecret(), "equal generators")],
+    "other_generators_give_other_batches": [(IgnoresTheGenerator(), "14 other seeds")],
+    "global_streams_are_left_alone": [
+        (DrawsFromTorch(), "a stream that moved"),
+        (DrawsFromNumpy(), "a stream that moved"),
+        (DrawsFromPython(), "a stream that moved"),
+    ],
+    "images_are_left_as_they_were": [(ModifiesImages(), "changed images")],
+    "memory_order_makes_no_difference": [(ReadsMemoryOrder(), "non-contiguous")],
+    "integers_are_refused": [(TakesIntegers(), "int16 to be refused with ImageTypeError")],
+    "missing_axes_are_refused": [(TakesAnyAxes(), "refused with ImageShapeError")],
+    "question_is_put_in_words": [(HasNoTitles(), "1 titles"), (HasNoWords(), "words for")],
+    "losses_are_finite_scalars": [(LosesPerImage(), r"\[4\]"), (LosesNothing(), "came +inf")],
+    "gradients_reach_every_parameter": [
+        (LearnsNothing(), "finite gradient for .* none"),
+        (HasAnUnusedLayer(), "spare.weight"),
+        (CutsTheEncoderOff(), "reaches the encoder"),
+    ],
+    "training_lowers_the_loss": [(ReversesTheGradient(), "before training")],
+    "compiling_changes_nothing": [(IsAnotherWhenCompiled(), "when compiled")],
+    "autocast_works": [(MixesDtypes(), "dtype")],
+    "work_stays_on_the_device": [(LeavesATensorBehind(), "a step on the device 'meta'")],
+    "heads_fit_images_of_any_channels": [(WantsGreyImages(), "grey images only")],
+    "smaller_batches_are_answered": [(CountsImages(), "shape .* invalid")],
+    "metrics_are_finite_scalars": [(MeasuresPerImage(), "metric 'right'")],
+}
+"""For every check of a pretext task, what it has to catch."""
+
+CASES = [(check, broken, words) for check, cases in BROKEN.items() for broken, words in cases]
 
 
 def test_the_sound_task_passes() -> None:
     check_pretext_task(Flipped(axis=-2), image_shape=(16, 16))
 
 
-@pytest.mark.parametrize(("broken", "claim"), BROKEN, ids=lambda x: type(x).__name__)
-def test_a_broken_pretext_task_is_caught(broken: Flipped, claim: str) -> None:
-    with pytest.raises(AssertionError, match=f"does not hold.*({claim})"):
+def test_a_class_is_checked_with_its_default_fields() -> None:
+    check_pretext_task(Flipped, image_shape=(16, 16))
+
+
+@pytest.mark.parametrize(
+    ("check", "broken", "words"), CASES, ids=[f"{c}-{type(b).__name__}" for c, b, _ in CASES]
+)
+def test_a_check_catches_a_broken_pretext_task(check: str, broken: Flipped, words: str) -> None:
+    (found,) = [c for c in checks_of_pretext_task(broken, image_shape=(16, 16)) if c.name == check]
+    with pytest.raises(ConformanceError, match=f"(?s){check} does not hold.*{words}"):
+        found()
+    with pytest.raises(ConformanceError):
         check_pretext_task(broken, image_shape=(16, 16))
+
+
+def test_every_check_of_a_pretext_task_is_proved_by_a_broken_one() -> None:
+    assert list(BROKEN) == [check.name for check in checks_of_pretext_task(Flipped)]

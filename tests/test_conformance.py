@@ -1,13 +1,20 @@
-"""Every installed component keeps its contract."""
+"""Every installed component keeps its contract, check by check."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from ssl_registry import (
-    registry,
+from ssl_registry import Backbone, PretextTask, registry
+from ssl_registry.testing import (
+    Check,
+    check_backbone,
+    check_pretext_task,
+    checks_of,
+    checks_of_downstream_task,
+    checks_of_pretext_task,
+    parametrize_with_checks,
 )
-from ssl_registry.testing import check_backbone, check_downstream_task, check_pretext_task
 
 SMALL: dict[str, dict[str, Any]] = {
     "densenet121": {"growth": 4},
@@ -15,6 +22,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "unet3d": {"base_filters": 4},
 }
 """Fields that keep a component's check quick; the rest of it is as installed."""
+
+TOGETHER = (
+    "losses_are_finite_scalars",
+    "gradients_reach_every_parameter",
+    "training_lowers_the_loss",
+)
+"""The checks that depend on which backbone a task is tried on."""
 
 
 def installed(kind: Any, dims: int | None = None) -> list[str]:
@@ -25,33 +39,32 @@ def make(name: str) -> Any:
     return registry.create(name, **SMALL.get(name.rpartition(":")[2], {}))
 
 
-@pytest.mark.parametrize("name", installed("pretext"))
-def test_pretext_task(name: str) -> None:
-    check_pretext_task(make(name))
+def pairs(kind: Any) -> Iterator[Check]:
+    """Yield the checks of every backbone with every task of its dimensions."""
+    checks = checks_of_pretext_task if kind == "pretext" else checks_of_downstream_task
+    for backbone in map(make, installed("backbone")):
+        for task in map(make, installed(kind, backbone.spatial_dims)):
+            yield from (c for c in checks(task, backbone=backbone) if c.name in TOGETHER)
 
 
-@pytest.mark.parametrize("name", installed("backbone"))
-def test_backbone(name: str) -> None:
-    check_backbone(make(name))
+@parametrize_with_checks([make(name) for name in installed(None)])
+def test_a_component_keeps_its_contract(check: Check) -> None:
+    check()
 
 
-@pytest.mark.parametrize("name", installed("downstream"))
-def test_downstream_task(name: str) -> None:
-    check_downstream_task(make(name))
+@parametrize_with_checks(sorted({entry.distribution for entry in registry.entries()}))
+def test_a_distribution_is_a_sound_plugin(check: Check) -> None:
+    check()
 
 
-@pytest.mark.parametrize("backbone", installed("backbone"))
-def test_every_backbone_learns_from_every_pretext_task(backbone: str) -> None:
-    structure = make(backbone)
-    for task in installed("pretext", structure.spatial_dims):
-        check_pretext_task(make(task), channels=(1,), backbone=structure)
+@parametrize_with_checks([*pairs("pretext")])
+def test_every_backbone_learns_from_every_pretext_task(check: Check) -> None:
+    check()
 
 
-@pytest.mark.parametrize("backbone", installed("backbone"))
-def test_every_backbone_serves_every_downstream_task(backbone: str) -> None:
-    structure = make(backbone)
-    for task in installed("downstream", structure.spatial_dims):
-        check_downstream_task(make(task), backbone=structure)
+@parametrize_with_checks([*pairs("downstream")])
+def test_every_backbone_serves_every_downstream_task(check: Check) -> None:
+    check()
 
 
 def test_something_is_installed_to_be_checked() -> None:
@@ -68,3 +81,32 @@ def test_something_is_installed_to_be_checked() -> None:
     assert {"ssl-registry-rotation:rotation3d", "ssl-registry-rpl:rpl3d"} <= set(
         installed("pretext")
     )
+
+
+def test_a_class_stands_for_its_default_fields() -> None:
+    cls = registry.get("rotation2d")
+    assert checks_of(cls) != []
+    assert [c.name for c in checks_of(cls)] == [
+        c.name for c in checks_of(registry.create("rotation2d"))
+    ]
+
+
+def test_what_is_no_component_is_refused() -> None:
+    with pytest.raises(TypeError, match="is no PretextTask, Backbone or DownstreamTask"):
+        checks_of(dict)  # type: ignore[arg-type]
+
+
+def test_all_at_once_is_the_same_as_one_by_one() -> None:
+    task, backbone = make("rotation2d"), registry.create("unet2d", base_filters=2, levels=2)
+    assert isinstance(task, PretextTask)
+    assert isinstance(backbone, Backbone)
+    check_pretext_task(task, image_shape=(16, 16), channels=(1,))
+    check_backbone(backbone, image_shapes=[(32, 32)], channels=(1,))
+
+
+def test_checks_are_named_described_and_documented() -> None:
+    for check in checks_of(registry.create("rotation2d")):
+        assert check.name.isidentifier()
+        assert check.contract.splitlines()[0].endswith((".", ":"))
+        assert check.documented == f"docs/reference/conformance.md#{check.name}"
+        assert check.subject == "Rotation2d"

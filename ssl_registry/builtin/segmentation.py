@@ -37,6 +37,10 @@ class Segmentation(DownstreamTask):
         Raises:
             ImageShapeError: scores and labels differ in shape.
         """
+        if len(outputs) != len(target):
+            raise ImageShapeError(
+                f"the network returns scores of {len(outputs)} images for labels of {len(target)}"
+            )
         if outputs.shape[2:] != target.shape[1:]:
             raise ImageShapeError(
                 f"the network returns {list(outputs.shape[2:])} voxels for labels of "

@@ -9,7 +9,8 @@ from rich.table import Table
 from ssl_registry.cli.console import console, mention_failures
 from ssl_registry.entry import Kind
 from ssl_registry.errors import ConfigError
-from ssl_registry.registry import INTERFACES, registry
+from ssl_registry.loading import INTERFACES
+from ssl_registry.registry import registry
 
 
 def list_components(

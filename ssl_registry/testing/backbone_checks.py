@@ -1,0 +1,164 @@
+"""What a backbone promises, and the encoders that it builds."""
+
+from collections.abc import Callable
+from typing import Final
+
+import torch
+from safetensors.torch import load, save
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.errors import ImageShapeError
+from ssl_registry.randomness import lend_to_torch
+from ssl_registry.testing.check import equal, require
+from ssl_registry.testing.trial import BackboneTrial, seeded, undisturbed_streams
+
+
+def an_encoder_is_built(trial: BackboneTrial) -> None:
+    """`build` returns an `Encoder` that says how many channels it takes."""
+    for channels in trial.channels:
+        encoder = trial.encoder(channels)
+        require(isinstance(encoder, Encoder), "an Encoder from build", type(encoder).__name__)
+        came = encoder.in_channels
+        require(came == channels, f"in_channels={channels}, as asked for", f"in_channels={came}")
+
+
+def equal_seeds_give_equal_weights(trial: BackboneTrial) -> None:
+    """Weights are drawn from torch's global stream, and from nothing else.
+
+    The trainer lends that stream a generator of its own: equal seed, equal weights.
+    """
+    first, again = (list(trial.encoder(seed=1).parameters()) for _ in range(2))
+    require(equal(first, again), "equal weights from equal seeds", "different ones")
+
+
+def other_seeds_give_other_weights(trial: BackboneTrial) -> None:
+    """Weights are random: another seed gives others."""
+    first, other = (list(trial.encoder(seed=seed).parameters()) for seed in (1, 2))
+    require(not equal(first, other), "weights that differ with the seed", "equal ones")
+
+
+def global_streams_are_left_alone(trial: BackboneTrial) -> None:
+    """`build` and `forward` draw nothing from NumPy's or Python's global stream."""
+    with lend_to_torch(seeded(1)), undisturbed_streams("build and forward", torch_too=False):
+        trial.encoder()(trial.images())
+
+
+def strides_grow(trial: BackboneTrial) -> None:
+    """Levels come finest first: strides grow from one to the next.
+
+    Decoders walk from the last level up to the first.
+    """
+    strides = list(trial.encoder().strides)
+    require(strides == sorted(set(strides)), "strides that grow, finest level first", strides)
+
+
+def levels_have_the_promised_shape(trial: BackboneTrial) -> None:
+    """Level l is `[B, channels[l], *]` with sides of the input's divided by `strides[l]`.
+
+    Sides that cannot be divided are rounded either way. Heads are built from `channels`
+    and `strides` alone. The first shape tried has to work; another may be refused with an
+    `ImageShapeError`.
+    """
+    for channels in trial.channels:
+        encoder = trial.encoder(channels).eval()
+        for number, shape in enumerate(trial.shapes):
+            _check_levels(trial, encoder, shape, may_refuse=number > 0)
+
+
+def images_are_answered_one_by_one(trial: BackboneTrial) -> None:
+    """In evaluation, an image has the same features alone as among others."""
+    encoder = trial.encoder().eval()
+    with torch.no_grad():
+        several, one = encoder(trial.images()), encoder(trial.images()[:1])
+    for number, (whole, single) in enumerate(zip(several, one, strict=True)):
+        same = torch.allclose(whole[:1], single, rtol=1e-3, atol=1e-4)
+        require(same, f"equal features at level {number}", "others, depending on the batch")
+
+
+def evaluation_repeats_itself(trial: BackboneTrial) -> None:
+    """In evaluation, equal images give equal features, bit for bit."""
+    encoder = trial.encoder().eval()
+    with torch.no_grad(), lend_to_torch(seeded(1)):
+        first, again = encoder(trial.images()), encoder(trial.images())
+    require(equal(first, again), "equal features twice", "different ones")
+
+
+def images_are_left_as_they_were(trial: BackboneTrial) -> None:
+    """`forward` does not modify its input, which is the cache's own memory."""
+    images = trial.images()
+    trial.encoder()(images)
+    require(torch.equal(images, trial.images()), "the images as they were", "changed images")
+
+
+def features_keep_the_dtype(trial: BackboneTrial) -> None:
+    """An encoder in another dtype takes images of that dtype, and features have it too."""
+    for dtype in (torch.float64, torch.bfloat16):
+        levels = trial.encoder().to(dtype)(trial.images().to(dtype))
+        came = {level.dtype for level in levels}
+        require(came == {dtype}, f"features of {dtype}", ", ".join(map(str, came)))
+
+
+def wrong_channels_are_refused(trial: BackboneTrial) -> None:
+    """Images with other channels than the encoder was built for raise an error."""
+    channels = trial.channels[0]
+    images = trial.images(channels=channels + 1)
+    try:
+        trial.encoder(channels)(images)
+    except Exception:  # noqa: BLE001, torch's own error is clear enough
+        return
+    require(False, f"an error from {channels + 1} channels where {channels} are due", "features")
+
+
+def weights_go_through_the_encoder_file(trial: BackboneTrial) -> None:
+    """The weights, saved and loaded into a new encoder, give equal features.
+
+    `encoder.safetensors` holds the state dict and nothing else: what decides about the
+    features has to be a parameter or a buffer, and no two of these may share memory.
+    """
+    trained = trial.encoder(seed=1)
+    trained(trial.images())  # running statistics move
+    weights = load(save({name: v.contiguous() for name, v in trained.state_dict().items()}))
+    again = trial.encoder(seed=2)
+    again.load_state_dict(weights)
+    with torch.no_grad():
+        same = equal(trained.eval()(trial.images()), again.eval()(trial.images()))
+    require(same, "equal features of the encoder that was loaded", "different ones")
+
+
+def _check_levels(
+    trial: BackboneTrial, encoder: Encoder, shape: tuple[int, ...], may_refuse: bool
+) -> None:
+    """Require levels that fit `channels` and `strides`, rounded either way."""
+    images = trial.images(2, encoder.in_channels, shape)
+    try:
+        with torch.no_grad():
+            levels = encoder(images)
+    except ImageShapeError:
+        if may_refuse:
+            return
+        raise
+    counts = [len(levels), len(encoder.channels), len(encoder.strides)]
+    require(len(set(counts)) == 1, "as many levels as channels and strides", counts)
+    for level, channels, stride in zip(levels, encoder.channels, encoder.strides, strict=True):
+        fits = level.shape[:2] == (len(images), channels) and all(
+            got in (side // stride, -(-side // stride))
+            for got, side in zip(level.shape[2:], shape, strict=True)
+        )
+        promised = f"{channels} channels at stride {stride} of images {list(images.shape)}"
+        require(fits, promised, f"a level {list(level.shape)}")
+
+
+BACKBONE_CHECKS: Final[tuple[Callable[[BackboneTrial], None], ...]] = (
+    an_encoder_is_built,
+    equal_seeds_give_equal_weights,
+    other_seeds_give_other_weights,
+    global_streams_are_left_alone,
+    strides_grow,
+    levels_have_the_promised_shape,
+    images_are_answered_one_by_one,
+    evaluation_repeats_itself,
+    images_are_left_as_they_were,
+    features_keep_the_dtype,
+    wrong_channels_are_refused,
+    weights_go_through_the_encoder_file,
+)

@@ -1,0 +1,279 @@
+"""What a component is tried on: random images, a small encoder, and watched streams."""
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.component import Component
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.pretext import PretextBatch, PretextModel, PretextTask
+from ssl_registry.randomness import lend_to_torch
+from ssl_registry.testing.check import require
+
+BATCH: Final = 4
+
+SHAPES: Final[dict[int, tuple[tuple[int, ...], ...]]] = {
+    2: ((64, 64), (64, 32), (50, 41)),
+    3: ((32, 32, 32), (24, 17, 20)),
+}
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Return a generator on the CPU that starts from `seed`."""
+    return torch.Generator().manual_seed(seed)
+
+
+def label_of(component: Component) -> str:
+    """Return a component's class and the fields that differ from the defaults."""
+    fields = component.model_dump(exclude_defaults=True)
+    inner = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+    return f"{type(component).__name__}({inner})" if inner else type(component).__name__
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A component, and what it is tried on.
+
+    Attributes:
+        component: with the fields it is checked with.
+        shapes: spatial shapes of images; it has to accept the first.
+        channels: numbers of image channels to try.
+    """
+
+    component: Component
+    shapes: tuple[tuple[int, ...], ...]
+    channels: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return label_of(self.component)
+
+    @property
+    def dims(self) -> int:
+        """2 or 3."""
+        return self.component.spatial_dims
+
+    def images(
+        self, count: int = BATCH, channels: int | None = None, shape: tuple[int, ...] | None = None
+    ) -> Tensor:
+        """Return random images `[count, channels, *shape]` between 0 and 1, float32."""
+        sides = shape or self.shapes[0]
+        return torch.rand((count, channels or self.channels[0], *sides), generator=seeded(0))
+
+
+@dataclass(frozen=True)
+class LearningTrial(Trial, ABC):
+    """A trial with a network that learns: what all three interfaces have in common."""
+
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """Return a new network in training mode, always with the same weights."""
+
+    @abstractmethod
+    def inputs(self, count: int = BATCH) -> Tensor:
+        """Return what the network takes, for `count` images."""
+
+    @abstractmethod
+    def loss(self, outputs: Any) -> Tensor:
+        """Return the loss of what the network makes of `inputs()`, on its device."""
+
+    def has_to_learn(self, network: nn.Module) -> nn.Module:
+        """Return the part of the network whose every parameter has to get a gradient."""
+        return network
+
+    def step(self, network: nn.Module) -> Tensor:
+        """Return the loss of the network's answer to `inputs()`; chance is the same each time."""
+        with lend_to_torch(seeded(2)):
+            return self.loss(network(self.inputs()))
+
+
+@dataclass(frozen=True)
+class PretextTrial(LearningTrial):
+    """A pretext task on trial; `backbone` None stands for the small encoder."""
+
+    component: PretextTask
+    backbone: Backbone | None = None
+
+    @cached_property
+    def batch(self) -> PretextBatch:
+        """A batch made of `images()`."""
+        return self.component.make_batch(self.images(), seeded(1))
+
+    def model(self, channels: int | None = None) -> PretextModel:
+        """Return the task, an encoder and its head, in training mode."""
+        fed = self.component.view_channels(channels or self.channels[0])
+        with lend_to_torch(seeded(1)):
+            encoder = build(self.backbone, fed, self.dims)
+            return PretextModel(self.component, encoder, self.shapes[0])
+
+    def network(self) -> "Answering":
+        """Return the encoder and the head, from views to outputs."""
+        return Answering(self.model())
+
+    def inputs(self, count: int = BATCH) -> Tensor:
+        """Return views `[count, V, C, *S]`."""
+        return self.batch.views[:count]
+
+    def loss(self, outputs: Tensor) -> Tensor:
+        """Return the task's loss."""
+        target = self.batch.target
+        return self.component.loss(outputs, None if target is None else target.to(outputs.device))
+
+    def has_to_learn(self, network: nn.Module) -> nn.Module:
+        """Return the head; a task may look at some levels of the encoder only."""
+        assert isinstance(network, Answering)
+        return network.model.head
+
+
+class Answering(nn.Module):
+    """A `PretextModel` as a network from views to outputs."""
+
+    def __init__(self, model: PretextModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Return the head's outputs for views `[B, V, C, *S]`."""
+        return self.model.answer(views)
+
+
+@dataclass(frozen=True)
+class BackboneTrial(LearningTrial):
+    """A backbone on trial."""
+
+    component: Backbone
+
+    def encoder(self, channels: int | None = None, seed: int = 1) -> Encoder:
+        """Return an encoder in training mode, its weights drawn from `seed`."""
+        with lend_to_torch(seeded(seed)):
+            return self.component.build(channels or self.channels[0]).train()
+
+    def network(self) -> Encoder:
+        """Return the encoder."""
+        return self.encoder()
+
+    def inputs(self, count: int = BATCH) -> Tensor:
+        """Return images `[count, C, *S]`."""
+        return self.images(count)
+
+    def loss(self, outputs: Sequence[Tensor]) -> Tensor:
+        """Return how far the features of all levels are from random ones, squared."""
+        stream = seeded(4)
+        wanted = [torch.rand(level.shape, generator=stream).to(level.device) for level in outputs]
+        errors = [F.mse_loss(level.float(), w) for level, w in zip(outputs, wanted, strict=True)]
+        return torch.stack(errors).sum()
+
+
+@dataclass(frozen=True)
+class DownstreamTrial(LearningTrial):
+    """A downstream task on trial; `backbone` None stands for the small encoder."""
+
+    component: DownstreamTask
+    backbone: Backbone | None = None
+    classes: int = 3
+
+    def network(self) -> nn.Sequential:
+        """Return an encoder and the task's head."""
+        with lend_to_torch(seeded(1)):
+            encoder = build(self.backbone, self.channels[0], self.dims)
+            return nn.Sequential(encoder, self.component.build_head(encoder, self.classes))
+
+    def inputs(self, count: int = BATCH) -> Tensor:
+        """Return images `[count, C, *S]`."""
+        return self.images(count)
+
+    def outputs(self) -> Tensor:
+        """Return what a new network makes of `inputs()`."""
+        with lend_to_torch(seeded(2)):
+            outputs: Tensor = self.network()(self.inputs())
+        return outputs
+
+    @property
+    def form(self) -> tuple[int, ...]:
+        """The shape of targets and predictions, `[B, *S]` or `[B]`."""
+        mask = self.component.target_kind == "mask"
+        return (BATCH, *self.shapes[0]) if mask else (BATCH,)
+
+    def target(self) -> Tensor:
+        """Return a random target of the kind that the task says, every class in it."""
+        return (
+            torch.randperm(math.prod(self.form), generator=seeded(5)).reshape(self.form)
+            % self.classes
+        )
+
+    def guess(self) -> Tensor:
+        """Return predictions that are wrong for the first case and right for the others."""
+        guess = self.target()
+        guess[0] = (guess[0] + 1) % self.classes
+        return guess
+
+    def loss(self, outputs: Tensor) -> Tensor:
+        """Return the task's loss of outputs and `target()`."""
+        return self.component.loss(outputs, self.target().to(outputs.device))
+
+    def has_to_learn(self, network: nn.Module) -> nn.Module:
+        """Return the head; a task may look at some levels of the encoder only."""
+        assert isinstance(network, nn.Sequential)
+        return network[1]
+
+
+class SmallEncoder(Encoder):
+    """Three convolutions with a stride: the smallest network with a pyramid."""
+
+    def __init__(self, in_channels: int, dims: int) -> None:
+        super().__init__()
+        self.in_channels, self.channels, self.strides = in_channels, (4, 8, 16), (1, 2, 4)
+        convolution = nn.Conv2d if dims == 2 else nn.Conv3d
+        self.levels = nn.ModuleList(
+            convolution(fed, made, 3, stride=stride, padding=1)
+            for fed, made, stride in ((in_channels, 4, 1), (4, 8, 2), (8, 16, 2))
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return three levels of `x` `[B, C, *S]`, finest first."""
+        pyramid = []
+        for level in self.levels:
+            x = level(x).relu()
+            pyramid.append(x)
+        return pyramid
+
+
+def build(backbone: Backbone | None, channels: int, dims: int) -> Encoder:
+    """Return an encoder of a backbone, or the small one."""
+    return backbone.build(channels) if backbone else SmallEncoder(channels, dims)
+
+
+def _streams() -> tuple[object, ...]:
+    """Return the state of every global stream that a component has to leave alone."""
+    words = np.random.get_state(legacy=False)["state"]
+    return torch.get_rng_state().tolist(), words["key"].tolist(), words["pos"], random.getstate()
+
+
+@contextmanager
+def undisturbed_streams(what: str, torch_too: bool = True) -> Iterator[None]:
+    """Require that the global streams of torch, numpy and Python stand still meanwhile."""
+    first = 0 if torch_too else 1
+    before = _streams()[first:]
+    yield
+    require(
+        _streams()[first:] == before,
+        f"{what} to leave the global streams of torch, numpy and random alone",
+        "a stream that moved: something is drawn from it",
+    )
+
+
+def levels_of(outputs: Any) -> list[Tensor]:
+    """Return a network's outputs as a list: the levels of an encoder, or one tensor."""
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
