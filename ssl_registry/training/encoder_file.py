@@ -18,6 +18,7 @@ from ssl_registry.errors import EncoderFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.input_channels import convert_input
+from ssl_registry.training.origins import create_as_written, origin_of
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"
@@ -36,6 +37,7 @@ class EncoderSummary:
         size: their side in voxels.
         data: name, fingerprint, number of cases and split of what it learned from.
         versions: of the distributions it was made with.
+        distributions: where backbone and task came from, such as `"ssl-registry-rpl 0.1.0"`.
     """
 
     backbone: Backbone
@@ -45,6 +47,7 @@ class EncoderSummary:
     size: int
     data: Mapping[str, Any]
     versions: Mapping[str, str]
+    distributions: Mapping[str, str]
 
 
 def write_encoder(
@@ -57,8 +60,12 @@ def write_encoder(
     size: int,
     data: Mapping[str, Any],
     versions: Mapping[str, str],
+    task_origin: str | None = None,
 ) -> None:
-    """Write both files, the weights first."""
+    """Write both files, the weights first.
+
+    `task_origin` is the distribution that the task came from, as `origin_of` says it.
+    """
     weights = {
         name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
     }
@@ -72,6 +79,10 @@ def write_encoder(
         "size": size,
         "data": dict(data),
         "versions": dict(versions),
+        "distributions": {
+            "backbone": origin_of(backbone),
+            **({"task": task_origin} if task_origin else {}),
+        },
     }
     text = json.dumps(summary, indent=2) + "\n"
     write_whole(folder / SUMMARY, lambda beside: beside.write_text(text, encoding="utf-8"))
@@ -82,7 +93,8 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
 
     Raises:
         EncoderFileError: there is none, or it cannot be read.
-        UnknownComponentError: the backbone's plugin is not installed.
+        UnknownComponentError: the backbone's plugin is not installed; says which to install.
+            The pretext task's plugin is not needed.
     """
     path = Path(folder).expanduser() / SUMMARY
     if not path.is_file():
@@ -96,7 +108,8 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
             raise EncoderFileError(
                 f"{path} has format {said['format']}; this release reads format {FORMAT}"
             )
-        backbone = registry.create(said["backbone"])
+        origins = {**said.get("distributions", {})}
+        backbone = create_as_written(said["backbone"], origins.get("backbone"), str(path))
         if not isinstance(backbone, Backbone):
             raise EncoderFileError(f"{path}: {said['backbone']['name']!r} is not a backbone")
         return EncoderSummary(
@@ -107,6 +120,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
             size=int(said["size"]),
             data=said["data"],
             versions=said["versions"],
+            distributions=origins,
         )
     except ValidationError as error:
         raise EncoderFileError(explain(error, str(path), ())) from error

@@ -151,6 +151,7 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
         size=settings.size,
         data=_provenance(plan),
         versions=_versions(plan),
+        task_origin=plan.summary.distributions.get("task") if plan.summary else None,
     )
     result = {
         "kind": "finetune",

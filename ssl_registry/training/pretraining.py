@@ -25,6 +25,7 @@ from ssl_registry.training.loop import (
     train,
     training_loader,
 )
+from ssl_registry.training.origins import origin_of
 from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
 from ssl_registry.training.provenance import git_state, versions_of
 from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
@@ -183,6 +184,7 @@ def _run(
             "held_out": sorted(case.name for case in [*split.validation, *split.test]),
         },
         versions=versions,
+        task_origin=origin_of(settings.task),
     )
     result = {
         "kind": "pretrain",

@@ -21,7 +21,7 @@ CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 RESULT = "result.json"
 
-_MAY_CHANGE = {"resume", "out", "checkpoint_minutes", "workers"}
+_MAY_CHANGE = {"resume", "out", "checkpoint_minutes", "workers", "distributions"}
 """Settings that do not change what a run computes, so a resumed run may change them."""
 
 

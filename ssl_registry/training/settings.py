@@ -13,6 +13,7 @@ from pydantic import (
     InstanceOf,
     PlainSerializer,
     ValidationError,
+    computed_field,
     model_validator,
 )
 
@@ -24,6 +25,7 @@ from ssl_registry.entry import Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.pretext import PretextTask
 from ssl_registry.registry import registry
+from ssl_registry.training.origins import check_installed, origins_of
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
@@ -144,6 +146,20 @@ class RunSettings(DataSettings):
         "32-true", description="of the arithmetic; the mixed ones on a GPU only"
     )
 
+    @computed_field(description="where the components came from; a run writes it")  # type: ignore[prop-decorator]
+    @property
+    def distributions(self) -> dict[str, str]:
+        """Which distribution each component came from, with its version."""
+        return origins_of({name: value for name, value in self if isinstance(value, Component)})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_distributions(cls, values: Any) -> Any:
+        """Leave out what `config.yaml` says about where components came from then."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key != "distributions"}
+
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:
         if self.fold >= self.folds:
@@ -262,6 +278,9 @@ def read_settings(cls: type[S], values: Mapping[str, Any], command: str) -> S:
         ConfigError: a key is unknown, missing or out of bounds.
         UnknownComponentError, NameConflictError, PluginError: a component's name is.
     """
+    origins = values.get("distributions")
+    if isinstance(origins, Mapping):
+        check_installed(values, origins, command)
     try:
         return cls(**values)
     except ValidationError as error:
