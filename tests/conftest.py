@@ -3,12 +3,12 @@
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ssl_registry.registry import Registry
+from ssl_registry.registry import Registry, registry
 
 IMPORTS = """
 from ssl_registry import Entry, hookimpl
@@ -106,3 +106,19 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     yield made
     for module in made.modules:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def look(site: Site) -> Iterator[Callable[[], None]]:
+    """Let the one registry see what is installed on the site now, as a new process would."""
+
+    def forget() -> None:
+        registry.__dict__.pop("_found", None)
+        registry._loaded.clear()
+        registry._load_failures.clear()
+        for module in site.modules:
+            sys.modules.pop(module, None)
+        site.refresh()
+
+    yield forget
+    forget()

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,16 +51,8 @@ LATER_FIELDS = """
 class Shelf:
     """Two plugins that come and go: acme with a backbone, zebra with a task."""
 
-    def __init__(self, site: "Site") -> None:
-        self.site = site
-
-    def look(self) -> None:
-        """Let the registry see what is installed now, as a new process would."""
-        registry.__dict__.pop("_found", None)
-        registry._loaded.clear()
-        for module in ("fake_acme", "fake_zebra", "fake_small", "fake_components"):
-            sys.modules.pop(module, None)
-        self.site.refresh()
+    def __init__(self, site: "Site", look: Callable[[], None]) -> None:
+        self.site, self.look = site, look
 
     def install_acme(self) -> None:
         self.site.add_module("fake_small", BACKBONE)
@@ -93,16 +84,12 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(site: "Site") -> Iterator[Shelf]:
-    made = Shelf(site)
+def shelf(site: "Site", look: Callable[[], None]) -> Shelf:
+    made = Shelf(site, look)
     made.install_acme()
     made.install_zebra()
-    made.look()
-    yield made
-    for distribution in ("acme", "zebra"):
-        for info in site.folder.glob(f"{distribution}-*.dist-info"):
-            shutil.rmtree(info)
-    made.look()
+    look()
+    return made
 
 
 @pytest.fixture
