@@ -61,6 +61,18 @@ class Entry:
         """`distribution:name`, which is never ambiguous."""
         return f"{self.distribution}:{self.name}"
 
+    def as_json(self) -> dict[str, str | int]:
+        """Return what `ssl-registry list --json` says; these keys stay as they are."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "dims": self.dims,
+            "summary": self.summary,
+            "distribution": self.distribution,
+            "version": self.version,
+            "qualified_name": self.qualified_name,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class PluginReport:

@@ -104,7 +104,7 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
     "an_encoder_is_built": [("no encoder", "came +Conv2d"), ("in_channels", "in_channels=2")],
     "equal_seeds_give_equal_weights": [("weights of its own", "equal seeds")],
     "other_seeds_give_other_weights": [("constant weights", "differ with the seed")],
-    "global_streams_are_left_alone": [("python", "moved"), ("numpy", "moved")],
+    "encoders_leave_global_streams_alone": [("python", "moved"), ("numpy", "moved")],
     "strides_grow": [("coarse first", r"\[2, 1\]")],
     "levels_have_the_promised_shape": [
         ("channels", "5 channels at stride 2"),
@@ -113,9 +113,9 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
         ("odd sides", "sides must be even"),
         ("large", "too large"),
     ],
-    "images_are_answered_one_by_one": [("batch", "depending on the batch")],
+    "features_do_not_depend_on_the_batch": [("batch", "depending on the batch")],
     "evaluation_repeats_itself": [("noise", "equal features twice")],
-    "images_are_left_as_they_were": [("in place", "changed images")],
+    "encoders_leave_images_alone": [("in place", "changed images")],
     "features_keep_the_dtype": [("float32", "features of torch.float64")],
     "wrong_channels_are_refused": [("any channels", "an error from 2 channels where 1")],
     "weights_go_through_the_encoder_file": [

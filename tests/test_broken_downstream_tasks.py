@@ -113,7 +113,7 @@ BROKEN: dict[str, list[tuple[str | Brightness, str]]] = {
     "outputs_have_a_channel_for_each_class": [
         ("classes", r"outputs \[4, 4, ...\]\s+came +\[4, 2\]")
     ],
-    "images_are_answered_one_by_one": [("batch", "depending on the batch")],
+    "outputs_do_not_depend_on_the_batch": [("batch", "depending on the batch")],
     "predictions_have_the_form_of_targets": [
         ("soft", "predictions of int64"),
         ("one-hot", r"predictions \[4\], as target_kind 'class' says"),
@@ -121,7 +121,7 @@ BROKEN: dict[str, list[tuple[str | Brightness, str]]] = {
     ],
     "wrong_targets_are_refused": [("broadcasts", "an error from 4 outputs and one target")],
     "targets_are_left_as_they_were": [("in place", "changed ones")],
-    "global_streams_are_left_alone": [("draws", "moved")],
+    "scores_leave_global_streams_alone": [("draws", "moved")],
     "the_headline_is_scored": [("headline", "headline 'accuracy'"), ("one class", "came +\\[\\]")],
     "no_prediction_beats_the_perfect_one": [("lower is better", "perfect predictions")],
     "cases_come_as_list_or_tensor": [("list", "a list of the same cases"), ("one tensor", "eq")],

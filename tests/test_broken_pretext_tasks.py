@@ -360,12 +360,12 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
     ],
     "equal_generators_give_equal_batches": [(DrawsFromTorchInSecret(), "equal generators")],
     "other_generators_give_other_batches": [(IgnoresTheGenerator(), "14 other seeds")],
-    "global_streams_are_left_alone": [
+    "batches_leave_global_streams_alone": [
         (DrawsFromTorch(), "a stream that moved"),
         (DrawsFromNumpy(), "a stream that moved"),
         (DrawsFromPython(), "a stream that moved"),
     ],
-    "images_are_left_as_they_were": [(ModifiesImages(), "changed images")],
+    "batches_leave_images_alone": [(ModifiesImages(), "changed images")],
     "memory_order_makes_no_difference": [(ReadsMemoryOrder(), "non-contiguous")],
     "integers_are_refused": [(TakesIntegers(), "int16 to be refused with ImageTypeError")],
     "missing_axes_are_refused": [(TakesAnyAxes(), "refused with ImageShapeError")],

@@ -19,6 +19,7 @@ ROOMS: Final[dict[str, set[str]]] = {
         "backbone",
         "component",
         "deprecation",
+        "description",
         "downstream",
         "heads",
         "patches",
@@ -41,7 +42,15 @@ MAY_KNOW: Final[dict[str, set[str]]] = {
     "data": {"randomness", "registry"},
     "training": {"data", "interfaces", "randomness", "registry"},
     "experiments": {"training", "data", "interfaces", "randomness", "registry"},
-    "cli": {"experiments", "training", "data", "interfaces", "randomness", "registry"},
+    "cli": {
+        "experiments",
+        "training",
+        "data",
+        "interfaces",
+        "randomness",
+        "registry",
+        "testing",
+    },
 }
 """A room also knows itself, and everybody may ask for the version."""
 

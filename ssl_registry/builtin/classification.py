@@ -70,13 +70,18 @@ class Classification2d(Classification):
     The headline, the quadratic weighted kappa, takes class indices for grades: a grade
     missed by two costs four times a grade missed by one. Where classes have no order,
     look at `balanced_accuracy` instead.
+
+    Reference: Cohen 1968 (doi:10.1037/h0026256), for weighted kappa.
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
 
 
 class Classification3d(Classification):
-    """Grade a volume: `classification2d` with voxels in place of pixels."""
+    """Grade a volume: `classification2d` with voxels in place of pixels.
+
+    Reference: Cohen 1968 (doi:10.1037/h0026256), for weighted kappa.
+    """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 

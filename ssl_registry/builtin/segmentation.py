@@ -79,7 +79,10 @@ class Segmentation(DownstreamTask):
 
 
 class Segmentation2d(Segmentation):
-    """Label every pixel of an image: `segmentation3d` with pixels in place of voxels."""
+    """Label every pixel of an image: `segmentation3d` with pixels in place of voxels.
+
+    Reference: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), for the loss.
+    """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
 
@@ -87,11 +90,12 @@ class Segmentation2d(Segmentation):
 class Segmentation3d(Segmentation):
     """Label every voxel of a volume.
 
-    The loss is one minus the soft Dice of each class, background included, averaged
-    (Milletari et al. 2016, doi:10.1109/3DV.2016.79), mixed with cross-entropy in the share
-    `cross_entropy`. In the cross-entropy each class counts alike, however few voxels it
-    has: soft Dice alone may let a small class die out in a short run. The score is the hard
-    Dice of each foreground class per case.
+    The loss is one minus the soft Dice of each class, background included, averaged,
+    mixed with cross-entropy in the share `cross_entropy`. In the cross-entropy each class
+    counts alike, however few voxels it has: soft Dice alone may let a small class die out in
+    a short run. The score is the hard Dice of each foreground class per case.
+
+    Reference: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), for the loss.
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3

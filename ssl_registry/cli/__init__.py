@@ -5,11 +5,13 @@ What a command needs is imported when it runs: `ssl-registry list` must not wait
 
 import sys
 import warnings
+from typing import Any
 
 import typer
 
 from ssl_registry.cli import (
     cache,
+    check_plugin,
     demo,
     export,
     finetune,
@@ -19,19 +21,19 @@ from ssl_registry.cli import (
     preview,
     show,
 )
-from ssl_registry.cli.console import complain
-from ssl_registry.errors import PluginWarning, SslRegistryError
+from ssl_registry.cli.console import complain, mention
+from ssl_registry.errors import ComponentDeprecationWarning, PluginWarning, SslRegistryError
 
 app = typer.Typer(
     name="ssl-registry",
     help="Self-supervised pretext tasks for medical images.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command("list")(listing.list_components)
 app.command("show")(show.show_component)
 app.command("plugins")(plugins.list_plugins)
+app.command("check-plugin")(check_plugin.check_plugin)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("export")(export.run_export)
@@ -43,8 +45,20 @@ app.add_typer(cache.app, name="cache")
 def main() -> None:
     """Run the command line; what the user can mend is told in one message, with status 2."""
     warnings.filterwarnings("ignore", category=PluginWarning)  # the commands say it themselves
+    warnings.showwarning = _show_warning
     try:
         app()
     except SslRegistryError as error:
         complain(str(error))
         sys.exit(2)
+
+
+_show_as_python_does = warnings.showwarning
+
+
+def _show_warning(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Say what is old in one line, without the place in the code that a user did not write."""
+    if issubclass(category, ComponentDeprecationWarning):
+        mention(str(message))
+    else:
+        _show_as_python_does(message, category, *place, **more)

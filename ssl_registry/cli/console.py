@@ -8,16 +8,28 @@ import typer
 from rich.console import Console
 
 
-def console() -> Console:
-    """Return the console of normal output: as wide as the terminal, wider in a file."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+def console(*, stderr: bool = False) -> Console:
+    """Return the console of normal output, or of messages: as wide as the terminal.
+
+    In a file it is wider.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 160
+    return Console(width=width, stderr=stderr, highlight=False, markup=False)
 
 
 def complain(message: str) -> None:
     """Say on standard error what went wrong."""
-    stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    stderr.print("error:", style="bold red", end=" ")
-    stderr.print(message)
+    out = console(stderr=True)
+    out.print("error:", style="bold red", end=" ")
+    out.print(message, soft_wrap=True)
+
+
+def mention(message: str) -> None:
+    """Say on standard error what is worth knowing, though nothing went wrong."""
+    out = console(stderr=True)
+    out.print("note:", style="yellow", end=" ")
+    out.print(message, soft_wrap=True)
 
 
 @contextmanager
@@ -36,5 +48,8 @@ def mention_failures() -> None:
 
     broken = ", ".join(report.distribution for report in registry.failures())
     if broken:
-        stderr = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        stderr.print(f"left out as broken: {broken} (`ssl-registry plugins` says why)", style="red")
+        console(stderr=True).print(
+            f"left out as broken: {broken} (`ssl-registry plugins` says why)",
+            style="red",
+            soft_wrap=True,
+        )

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from ssl_registry.cli.completion import complete_words
 from ssl_registry.cli.console import console, mention_failures, resumable
 from ssl_registry.cli.overrides import read_words
 
@@ -11,7 +12,11 @@ from ssl_registry.cli.overrides import read_words
 def run_finetune(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[FILE.yaml] KEY=VALUE...", help="see config.yaml of any run"),
+        typer.Argument(
+            metavar="[FILE.yaml] KEY=VALUE...",
+            help="see config.yaml of any run",
+            autocompletion=complete_words,
+        ),
     ],
 ) -> None:
     """Fine-tune an encoder on labelled scans and score it on held-out ones.

@@ -1,39 +1,71 @@
 """`ssl-registry list`: what is on offer."""
 
+import json
+from itertools import groupby
 from typing import Annotated
 
 import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from ssl_registry.cli.completion import complete_kinds
 from ssl_registry.cli.console import console, mention_failures
-from ssl_registry.entry import Kind
+from ssl_registry.entry import Entry, Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.loading import INTERFACES
 from ssl_registry.registry import registry
+from ssl_registry.wording import did_you_mean, nearest
+
+TITLES: dict[Kind, str] = {
+    "pretext": "pretext tasks",
+    "backbone": "backbones",
+    "downstream": "downstream tasks",
+}
 
 
 def list_components(
     kind: Annotated[
-        str | None, typer.Option(help="only pretext, backbone or downstream components")
+        str | None,
+        typer.Option(
+            help="only pretext, backbone or downstream components", autocompletion=complete_kinds
+        ),
     ] = None,
     dims: Annotated[int | None, typer.Option(help="only components for 2D or for 3D")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
 ) -> None:
     """List pretext tasks, backbones and downstream tasks; imports none of them."""
-    chosen: Kind | None = next((known for known in INTERFACES if known == kind), None)
-    if kind is not None and chosen is None:
-        raise ConfigError(f"--kind {kind} is none of {', '.join(INTERFACES)}")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "kind", "dims", "from", "what it is"):
-        table.add_column(column, no_wrap=column != "what it is")
-    for entry in registry.entries(kind=chosen, dims=dims):
-        origin = f"{entry.distribution} {entry.version}"
-        table.add_row(entry.name, entry.kind, f"{entry.dims}D", origin, entry.summary)
-    console().print(table)
+    entries = registry.entries(kind=_kind(kind), dims=dims)
+    if as_json:
+        console().print_json(json.dumps([entry.as_json() for entry in entries]))
+    else:
+        console().print(_table(entries))
     mention_failures()
     if not registry.entries(kind="pretext"):
-        console().print(
+        console(stderr=as_json).print(
             'No pretext task is installed: pip install "ssl-registry[all]" brings those of this '
             "project.",
             soft_wrap=True,
         )
+
+
+def _kind(said: str | None) -> Kind | None:
+    chosen: Kind | None = next((known for known in INTERFACES if known == said), None)
+    if said is not None and chosen is None:
+        hint = did_you_mean(nearest(said, INTERFACES))
+        raise ConfigError(f"--kind {said} is none of {', '.join(INTERFACES)}.{hint}")
+    return chosen
+
+
+def _table(entries: list[Entry]) -> Table:
+    """Return the table: for each kind a heading, then one row a component."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "dims", "what it is", "distribution", "version"):
+        table.add_column(column, no_wrap=column != "what it is")
+    for kind, group in groupby(entries, key=lambda entry: entry.kind):
+        table.add_row(Text(TITLES[kind], style="bold"))
+        for entry in group:
+            row = (entry.name, f"{entry.dims}D", entry.summary, entry.distribution, entry.version)
+            table.add_row(Text(f"  {row[0]}", style="cyan"), *row[1:])
+        table.add_section()
+    return table

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssl_registry.cli.completion import complete_tasks
 from ssl_registry.cli.console import console, mention_failures
 from ssl_registry.cli.overrides import read_words
 from ssl_registry.errors import ConfigError, RunError
@@ -16,7 +17,10 @@ OUT = Path("preview.png")
 
 
 def run_preview(
-    task: Annotated[str, typer.Argument(help="a pretext task, such as rpl3d")],
+    task: Annotated[
+        str,
+        typer.Argument(help="a pretext task, such as rpl3d", autocompletion=complete_tasks),
+    ],
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="fields of the task, such as jitter=1"),

@@ -37,7 +37,7 @@ def other_seeds_give_other_weights(trial: BackboneTrial) -> None:
     require(not equal(first, other), "weights that differ with the seed", "equal ones")
 
 
-def global_streams_are_left_alone(trial: BackboneTrial) -> None:
+def encoders_leave_global_streams_alone(trial: BackboneTrial) -> None:
     """`build` and `forward` draw nothing from NumPy's or Python's global stream."""
     with lend_to_torch(seeded(1)), undisturbed_streams("build and forward", torch_too=False):
         trial.encoder()(trial.images())
@@ -65,7 +65,7 @@ def levels_have_the_promised_shape(trial: BackboneTrial) -> None:
             _check_levels(trial, encoder, shape, may_refuse=number > 0)
 
 
-def images_are_answered_one_by_one(trial: BackboneTrial) -> None:
+def features_do_not_depend_on_the_batch(trial: BackboneTrial) -> None:
     """In evaluation, an image has the same features alone as among others."""
     encoder = trial.encoder().eval()
     with torch.no_grad():
@@ -83,7 +83,7 @@ def evaluation_repeats_itself(trial: BackboneTrial) -> None:
     require(equal(first, again), "equal features twice", "different ones")
 
 
-def images_are_left_as_they_were(trial: BackboneTrial) -> None:
+def encoders_leave_images_alone(trial: BackboneTrial) -> None:
     """`forward` does not modify its input, which is the cache's own memory."""
     images = trial.images()
     trial.encoder()(images)
@@ -152,12 +152,12 @@ BACKBONE_CHECKS: Final[tuple[Callable[[BackboneTrial], None], ...]] = (
     an_encoder_is_built,
     equal_seeds_give_equal_weights,
     other_seeds_give_other_weights,
-    global_streams_are_left_alone,
+    encoders_leave_global_streams_alone,
     strides_grow,
     levels_have_the_promised_shape,
-    images_are_answered_one_by_one,
+    features_do_not_depend_on_the_batch,
     evaluation_repeats_itself,
-    images_are_left_as_they_were,
+    encoders_leave_images_alone,
     features_keep_the_dtype,
     wrong_channels_are_refused,
     weights_go_through_the_encoder_file,

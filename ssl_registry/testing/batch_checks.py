@@ -124,7 +124,7 @@ def other_generators_give_other_batches(trial: PretextTrial) -> None:
     require(differ, expected, "the same batch every time")
 
 
-def global_streams_are_left_alone(trial: PretextTrial) -> None:
+def batches_leave_global_streams_alone(trial: PretextTrial) -> None:
     """`make_batch` draws from its generator, never from torch's, NumPy's or Python's stream.
 
     Global streams are shared: a draw in one place would change the numbers everywhere else.
@@ -134,7 +134,7 @@ def global_streams_are_left_alone(trial: PretextTrial) -> None:
         trial.component.make_batch(images, seeded(1))
 
 
-def images_are_left_as_they_were(trial: PretextTrial) -> None:
+def batches_leave_images_alone(trial: PretextTrial) -> None:
     """`make_batch` does not modify the images it is given.
 
     They are the cache's own memory, and other tasks may be asked about the same ones.
@@ -222,8 +222,8 @@ BATCH_CHECKS: Final[tuple[Callable[[PretextTrial], None], ...]] = (
     targets_are_classes_or_images,
     equal_generators_give_equal_batches,
     other_generators_give_other_batches,
-    global_streams_are_left_alone,
-    images_are_left_as_they_were,
+    batches_leave_global_streams_alone,
+    batches_leave_images_alone,
     memory_order_makes_no_difference,
     integers_are_refused,
     missing_axes_are_refused,

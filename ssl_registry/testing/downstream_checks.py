@@ -32,7 +32,7 @@ def outputs_have_a_channel_for_each_class(trial: DownstreamTrial) -> None:
         require(fits, f"outputs [{BATCH}, {classes}, ...]", list(outputs.shape))
 
 
-def images_are_answered_one_by_one(trial: DownstreamTrial) -> None:
+def outputs_do_not_depend_on_the_batch(trial: DownstreamTrial) -> None:
     """In evaluation, an image gets the same outputs alone as among others.
 
     Test cases come one by one.
@@ -76,7 +76,7 @@ def targets_are_left_as_they_were(trial: DownstreamTrial) -> None:
     require(left, "outputs and targets as they were", "changed ones")
 
 
-def global_streams_are_left_alone(trial: DownstreamTrial) -> None:
+def scores_leave_global_streams_alone(trial: DownstreamTrial) -> None:
     """`loss`, `predict` and `score` draw from no global stream."""
     outputs, target = trial.outputs(), trial.target()
     with undisturbed_streams("loss, predict and score"):
@@ -125,11 +125,11 @@ DOWNSTREAM_CHECKS: Final[tuple[Callable[[DownstreamTrial], None], ...]] = (
     target_kind_is_known,
     encoders_can_be_frozen,
     outputs_have_a_channel_for_each_class,
-    images_are_answered_one_by_one,
+    outputs_do_not_depend_on_the_batch,
     predictions_have_the_form_of_targets,
     wrong_targets_are_refused,
     targets_are_left_as_they_were,
-    global_streams_are_left_alone,
+    scores_leave_global_streams_alone,
     the_headline_is_scored,
     no_prediction_beats_the_perfect_one,
     cases_come_as_list_or_tensor,

@@ -50,12 +50,6 @@ def test_list_can_be_narrowed() -> None:
     assert "is none of" in call("list", "--kind", "pretexts", status=2).stderr
 
 
-def test_show_tells_fields_bounds_and_source() -> None:
-    shown = call("show", "rpl3d").stdout
-    for part in ("jitter", ">= 1", "voxels", "'late' | 'early'", "ssl-registry-rpl"):
-        assert part in shown
-
-
 def test_plugins_shows_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "disabled" not in call("plugins").stdout
     monkeypatch.setenv("SSL_REGISTRY_DISABLE", "ssl-registry-rpl")

@@ -1,0 +1,211 @@
+"""What there is to say about a component: its text, fields, shapes, reference and an example."""
+
+import inspect
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Final, get_args
+
+import torch
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from ssl_registry.backbone import Backbone
+from ssl_registry.component import Component
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.entry import Entry
+from ssl_registry.errors import ConfigError, SslRegistryError
+from ssl_registry.pretext import PretextTask
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+
+BATCH: Final = 4
+SIDES: Final[dict[int, int]] = {2: 128, 3: 64}
+"""Sides of the images, in pixels or voxels, whose shapes are told."""
+
+_LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
+_REFERENCE: Final = re.compile(r"^References?:\s*(.+?)(?:\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_DOI: Final = re.compile(r"doi:(10\.[^\s,;]+?)(?=[).,;]*(?:\s|$|[).,;]))")
+_ARXIV: Final = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
+
+
+@dataclass(frozen=True)
+class FieldDescription:
+    """One hyper-parameter.
+
+    Attributes:
+        name: of the field.
+        type: in words, such as `"int"` or `"'late' | 'early'"`.
+        required: whether it has no default.
+        default: as JSON says it; None for a required field.
+        bounds: such as `{"ge": 1}`.
+        description: one line.
+    """
+
+    name: str
+    type: str
+    required: bool
+    default: Any
+    bounds: dict[str, Any]
+    description: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A component, described.
+
+    Attributes:
+        entry: its name, summary and distribution.
+        text: its docstring, less the reference.
+        reference: where the method was published, as the docstring says it.
+        links: addresses of everything that the docstring cites by DOI or arXiv number.
+        fields: its hyper-parameters.
+        shapes: of what goes in and comes out, for `BATCH` images of one channel; with
+            `"refused"` in words where the default fields cannot work on them.
+        python: lines that use it.
+        command: a command that uses it.
+    """
+
+    entry: Entry
+    text: str
+    reference: str
+    links: list[str]
+    fields: list[FieldDescription]
+    shapes: dict[str, Any]
+    python: str
+    command: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it for scripts; the keys stay the same within a major version."""
+        return {
+            **self.entry.as_json(),
+            "description": self.text,
+            "reference": self.reference,
+            "links": self.links,
+            "fields": [asdict(field) for field in self.fields],
+            "shapes": self.shapes,
+            "example": {"python": self.python, "command": self.command},
+        }
+
+
+def describe(name: str) -> Description:
+    """Return the description of a component by name.
+
+    Raises:
+        UnknownComponentError, NameConflictError, PluginError: as for `registry.get`.
+    """
+    entry = registry.find(name)
+    cls = registry.get(name)
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    cited = _REFERENCE.search(doc)
+    python, command = _example(entry)
+    return Description(
+        entry,
+        text=_REFERENCE.sub("", doc).strip(),
+        reference=" ".join(cited.group(1).split()) if cited else "",
+        links=_links(doc),
+        fields=[_describe_field(name, info) for name, info in cls.model_fields.items()],
+        shapes=_shapes(entry),
+        python=python,
+        command=command,
+    )
+
+
+def _links(doc: str) -> list[str]:
+    found = _DOI.findall(doc) + [f"10.48550/arXiv.{number}" for number in _ARXIV.findall(doc)]
+    return [f"https://doi.org/{doi}" for doi in dict.fromkeys(found)]
+
+
+def _describe_field(name: str, info: FieldInfo) -> FieldDescription:
+    required = info.is_required()
+    default = None if required else info.get_default(call_default_factory=True)
+    bounds = {
+        limit: getattr(constraint, limit)
+        for constraint in info.metadata
+        for limit in _LIMITS
+        if getattr(constraint, limit, None) is not None
+    }
+    return FieldDescription(
+        name,
+        spell_type(info.annotation),
+        required,
+        to_jsonable_python(default, fallback=repr),
+        bounds,
+        info.description or "",
+    )
+
+
+def spell_type(annotation: Any) -> str:
+    """Return a type as a person writes it: `int`, `'late' | 'early'`, `float | None`."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return "None" if annotation is type(None) else annotation.__name__
+    choices = get_args(annotation)
+    if choices and all(isinstance(choice, (str, int)) for choice in choices):
+        return " | ".join(repr(choice) for choice in choices)
+    return str(annotation).replace("typing.", "")
+
+
+def _shapes(entry: Entry) -> dict[str, Any]:
+    """Return the shapes of what goes in and comes out, with the default fields."""
+    images = torch.zeros(BATCH, 1, *[SIDES[entry.dims]] * entry.dims)
+    shapes: dict[str, Any] = {"images": list(images.shape)}
+    try:
+        component = registry.create(entry.qualified_name)
+        return shapes | _shapes_of(component, images)
+    except ConfigError as error:
+        return shapes | {"refused": f"it cannot be made without fields: {error}"}
+    except SslRegistryError as error:
+        return shapes | {"refused": str(error)}
+
+
+def _shapes_of(component: Component, images: torch.Tensor) -> dict[str, Any]:
+    stream = derive_generator(0, "describe")
+    if isinstance(component, PretextTask):
+        images = torch.rand(images.shape, generator=stream)
+        views, target, _ = component.make_batch(images, stream)
+        return {
+            "views": list(views.shape),
+            "target": None if target is None else list(target.shape),
+        }
+    if isinstance(component, Backbone):
+        with lend_to_torch(stream):
+            encoder = component.build(images.shape[1])
+        sides = [[-(-side // s) for side in images.shape[2:]] for s in encoder.strides]
+        levels = zip(encoder.channels, sides, strict=True)
+        return {
+            "levels": [[BATCH, channels, *level] for channels, level in levels],
+            "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        }
+    assert isinstance(component, DownstreamTask)
+    mask = component.target_kind == "mask"
+    return {
+        "target": [BATCH, *images.shape[2:]] if mask else [BATCH],
+        "target_kind": component.target_kind,
+        "headline": component.headline,
+    }
+
+
+def _example(entry: Entry) -> tuple[str, str]:
+    """Return lines of Python, which run as they stand, and a command that use a component."""
+    name, dims = entry.name, entry.dims
+    shape = ", ".join(map(str, (BATCH, 1, *[SIDES[dims]] * dims)))
+    out = f"out=runs/{name}"
+    if entry.kind == "pretext":
+        lines = [
+            f'task = registry.create("{name}")',
+            f"images = torch.rand({shape})",
+            "views, target, drawn = task.make_batch(images, torch.Generator())",
+        ]
+        command = f"pretrain task={name} data=phantoms:20 {out}"
+    elif entry.kind == "backbone":
+        lines = [f'encoder = registry.create("{name}").build(in_channels=1)']
+        downstream = f"downstream=segmentation{dims}d"
+        command = f"finetune {downstream} backbone={name} data=phantoms:20 {out}"
+    else:
+        lines = [
+            f'encoder = registry.create("unet{dims}d").build(in_channels=1)',
+            f'head = registry.create("{name}").build_head(encoder, num_classes=3)',
+        ]
+        command = f"finetune downstream={name} data=FOLDER {out}"
+    imports = ["import torch"] if entry.kind == "pretext" else []
+    imports += ["from ssl_registry import registry", ""]
+    return "\n".join([*imports, *lines]), f"ssl-registry {command}"
