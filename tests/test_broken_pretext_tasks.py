@@ -376,7 +376,7 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
         (HasAnUnusedLayer(), "spare.weight"),
         (CutsTheEncoderOff(), "reaches the encoder"),
     ],
-    "training_lowers_the_loss": [(ReversesTheGradient(), "before training")],
+    "training_lowers_the_loss": [(ReversesTheGradient(), "a loss below")],
     "compiling_changes_nothing": [(IsAnotherWhenCompiled(), "when compiled")],
     "autocast_works": [(MixesDtypes(), "dtype")],
     "work_stays_on_the_device": [(LeavesATensorBehind(), "a step on the device 'meta'")],

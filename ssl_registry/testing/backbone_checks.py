@@ -66,10 +66,13 @@ def levels_have_the_promised_shape(trial: BackboneTrial) -> None:
 
 
 def features_do_not_depend_on_the_batch(trial: BackboneTrial) -> None:
-    """In evaluation, an image has the same features alone as among others."""
-    encoder = trial.encoder().eval()
+    """In evaluation, an image has the same features alone as among others.
+
+    Compared in float64: normalising a level of two voxels makes much of a rounding error.
+    """
+    encoder, images = trial.encoder().eval().double(), trial.images().double()
     with torch.no_grad():
-        several, one = encoder(trial.images()), encoder(trial.images()[:1])
+        several, one = encoder(images), encoder(images[:1])
     for number, (whole, single) in enumerate(zip(several, one, strict=True)):
         same = torch.allclose(whole[:1], single, rtol=1e-3, atol=1e-4)
         require(same, f"equal features at level {number}", "others, depending on the batch")

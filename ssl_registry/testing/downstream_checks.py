@@ -37,10 +37,10 @@ def outputs_do_not_depend_on_the_batch(trial: DownstreamTrial) -> None:
 
     Test cases come one by one.
     """
-    network = trial.network().eval()
+    network, images = trial.network().eval().double(), trial.images().double()
     with torch.no_grad(), lend_to_torch(seeded(2)):
-        several, one = network(trial.images()), network(trial.images()[:1])
-    same = torch.allclose(several[:1].float(), one.float(), rtol=1e-3, atol=1e-4)
+        several, one = network(images), network(images[:1])
+    same = torch.allclose(several[:1], one, rtol=1e-3, atol=1e-4)
     require(same, "equal outputs alone and among others", "others, depending on the batch")
 
 

@@ -15,7 +15,7 @@ from ssl_registry.testing.downstream_checks import DOWNSTREAM_CHECKS
 from ssl_registry.testing.learning_checks import LEARNING_CHECKS
 from ssl_registry.testing.model_checks import MODEL_CHECKS
 from ssl_registry.testing.plugin_checks import PLUGIN_CHECKS, find_plugin
-from ssl_registry.testing.trial import SHAPES, BackboneTrial, DownstreamTrial, PretextTrial
+from ssl_registry.testing.trial import BackboneTrial, DownstreamTrial, PretextTrial
 
 if TYPE_CHECKING:
     import pytest
@@ -34,7 +34,7 @@ def checks_of_pretext_task(
 ) -> list[Check]:
     """Return the checks of a pretext task; see `check_pretext_task` for the arguments."""
     made = _instance(task)
-    shapes = (image_shape or SHAPES[made.spatial_dims][0],)
+    shapes = (image_shape,) if image_shape else None
     trial = PretextTrial(made, shapes, tuple(channels), backbone)
     return [
         *bind(COMPONENT_CHECKS, trial),
@@ -51,7 +51,7 @@ def checks_of_backbone(
 ) -> list[Check]:
     """Return the checks of a backbone; see `check_backbone` for the arguments."""
     made = _instance(backbone)
-    shapes = tuple(image_shapes or SHAPES[made.spatial_dims])
+    shapes = tuple(image_shapes) if image_shapes else None
     trial = BackboneTrial(made, shapes, tuple(channels))
     return [
         *bind(COMPONENT_CHECKS, trial),
@@ -67,7 +67,7 @@ def checks_of_downstream_task(
 ) -> list[Check]:
     """Return the checks of a downstream task; see `check_downstream_task` for the arguments."""
     made = _instance(task)
-    shapes = (image_shape or (16,) * made.spatial_dims,)
+    shapes = (image_shape,) if image_shape else None
     trial = DownstreamTrial(made, shapes, (1,), backbone)
     return [
         *bind(COMPONENT_CHECKS, trial),
@@ -113,7 +113,7 @@ def check_pretext_task(
     Args:
         task: with the fields it should be checked with, or its class.
         image_shape: spatial shape that it can work on; without it, 64 voxels a side in
-            2D and 32 in 3D.
+            2D and 32 in 3D, or more where it refuses these.
         channels: numbers of image channels to try.
         backbone: what a few steps are trained with; without it, three convolutions.
 
@@ -134,7 +134,8 @@ def check_backbone(
     Args:
         backbone: with the fields it should be checked with, or its class.
         image_shapes: spatial shapes to try; it has to accept the first, and may refuse
-            others with an `ImageShapeError`.
+            others with an `ImageShapeError`. Without them, a few with equal, unequal and odd
+            sides.
         channels: numbers of input channels to try.
 
     Raises:
@@ -153,7 +154,8 @@ def check_downstream_task(
 
     Args:
         task: with the fields it should be checked with, or its class.
-        image_shape: spatial shape of the images; without it, 16 voxels a side.
+        image_shape: spatial shape of the images; without it, 16 voxels a side, or more where
+            the backbone refuses these.
         backbone: whose encoder it is tried on; without it, three convolutions.
 
     Raises:

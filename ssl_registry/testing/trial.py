@@ -17,16 +17,23 @@ from torch.nn import functional as F
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.component import Component
 from ssl_registry.downstream import DownstreamTask
+from ssl_registry.errors import ImageShapeError
 from ssl_registry.pretext import PretextBatch, PretextModel, PretextTask
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import require
 
 BATCH: Final = 4
 
-SHAPES: Final[dict[int, tuple[tuple[int, ...], ...]]] = {
-    2: ((64, 64), (64, 32), (50, 41)),
-    3: ((32, 32, 32), (24, 17, 20)),
+Shape = tuple[int, ...]
+
+CANDIDATES: Final[dict[int, tuple[Shape, ...]]] = {
+    2: ((64, 64), (128, 128), (224, 224)),
+    3: ((32, 32, 32), (64, 32, 32), (64, 64, 64)),
 }
+"""Shapes of images, of which the first that a component accepts is the one it is tried on."""
+
+OTHERS: Final[dict[int, tuple[Shape, ...]]] = {2: ((64, 32), (50, 41)), 3: ((24, 17, 20),)}
+"""Shapes that a backbone is tried on besides."""
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -47,13 +54,27 @@ class Trial:
 
     Attributes:
         component: with the fields it is checked with.
-        shapes: spatial shapes of images; it has to accept the first.
+        given: spatial shapes of images, of which it has to accept the first; None for
+            those that suit it.
         channels: numbers of image channels to try.
     """
 
     component: Component
-    shapes: tuple[tuple[int, ...], ...]
+    given: tuple[Shape, ...] | None
     channels: tuple[int, ...]
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Spatial shapes of images; it has to accept the first."""
+        return self.given or (self._suitable(CANDIDATES[self.dims]),)
+
+    def _suitable(self, candidates: tuple[Shape, ...]) -> Shape:
+        """Return the first shape that the component accepts, or the first of all."""
+        return next(filter(self.accepts, candidates), candidates[0])
+
+    def accepts(self, shape: Shape) -> bool:
+        """Return whether the component can work on images of that shape."""
+        raise NotImplementedError
 
     @property
     def label(self) -> str:
@@ -66,7 +87,7 @@ class Trial:
         return self.component.spatial_dims
 
     def images(
-        self, count: int = BATCH, channels: int | None = None, shape: tuple[int, ...] | None = None
+        self, count: int = BATCH, channels: int | None = None, shape: Shape | None = None
     ) -> Tensor:
         """Return random images `[count, channels, *shape]` between 0 and 1, float32."""
         sides = shape or self.shapes[0]
@@ -105,6 +126,14 @@ class PretextTrial(LearningTrial):
 
     component: PretextTask
     backbone: Backbone | None = None
+
+    def accepts(self, shape: Shape) -> bool:
+        """Return whether the task has a view of images of that shape, which the backbone takes."""
+        try:
+            view = self.component.view_shape(shape)
+        except ImageShapeError:
+            return False
+        return _takes(self.backbone, view)
 
     @cached_property
     def batch(self) -> PretextBatch:
@@ -155,6 +184,15 @@ class BackboneTrial(LearningTrial):
 
     component: Backbone
 
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Spatial shapes of images; it has to accept the first."""
+        return super().shapes if self.given else (*super().shapes, *OTHERS[self.dims])
+
+    def accepts(self, shape: Shape) -> bool:
+        """Return whether an encoder takes images of that shape."""
+        return _takes(self.component, shape)
+
     def encoder(self, channels: int | None = None, seed: int = 1) -> Encoder:
         """Return an encoder in training mode, its weights drawn from `seed`."""
         with lend_to_torch(seeded(seed)):
@@ -183,6 +221,15 @@ class DownstreamTrial(LearningTrial):
     component: DownstreamTask
     backbone: Backbone | None = None
     classes: int = 3
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The spatial shape of images."""
+        return self.given or (self._suitable(((16,) * self.dims, *CANDIDATES[self.dims])),)
+
+    def accepts(self, shape: Shape) -> bool:
+        """Return whether the backbone takes images of that shape."""
+        return _takes(self.backbone, shape)
 
     def network(self) -> nn.Sequential:
         """Return an encoder and the task's head."""
@@ -253,6 +300,20 @@ class SmallEncoder(Encoder):
 def build(backbone: Backbone | None, channels: int, dims: int) -> Encoder:
     """Return an encoder of a backbone, or the small one."""
     return backbone.build(channels) if backbone else SmallEncoder(channels, dims)
+
+
+def _takes(backbone: Backbone | None, shape: Shape) -> bool:
+    """Return whether encoders of a backbone take images of that shape; the small one takes all."""
+    if backbone is None:
+        return True
+    with lend_to_torch(seeded(1)):
+        encoder = backbone.build(1).eval()
+    try:
+        with torch.no_grad():
+            encoder(torch.zeros(1, 1, *shape))
+    except ImageShapeError:
+        return False
+    return True
 
 
 def _streams() -> tuple[object, ...]:
