@@ -67,7 +67,7 @@ _HOMES = {
     "save_for_hub": "training.hub",
 }
 
-_MODULES = ("errors", "heads", "patches", "testing")
+_MODULES = ("distributed", "errors", "heads", "patches", "testing")
 
 __all__ = [*sorted([*_HOMES, *_MODULES, "registry"]), "__version__"]  # noqa: PLE0604
 

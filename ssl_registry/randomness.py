@@ -33,12 +33,14 @@ def lend_to_torch(generator: torch.Generator) -> Iterator[None]:
     """Let code that can only draw from torch's global stream draw from `generator`.
 
     Weight initialisation and dropout take no generator. Inside this block they see a
-    stream that starts from `generator`, on the CPU and on every initialised GPU; the
-    caller's global state is put back at the end, whatever happens.
+    stream that starts from `generator`, on the CPU and on the GPU that this process uses, if
+    it uses one; the caller's global state is put back at the end, whatever happens.
     """
     start = int(torch.randint(0, 2**62, (), generator=generator, device=generator.device))
-    with torch.random.fork_rng():
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = [torch.cuda.current_device()] if in_use else []
+    with torch.random.fork_rng(gpus):
         torch.default_generator.manual_seed(start)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed_all(start)
+        for gpu in gpus:
+            torch.cuda.default_generators[gpu].manual_seed(start)
         yield

@@ -15,6 +15,7 @@ PLUGINS: Final = Path(__file__).parents[1] / "plugins"
 ROOMS: Final[dict[str, set[str]]] = {
     "registry": {"entry", "errors", "hookspecs", "loading", "plugins", "registry", "wording"},
     "randomness": {"randomness"},
+    "distributed": {"distributed"},
     "interfaces": {
         "backbone",
         "component",
@@ -36,16 +37,18 @@ ROOMS: Final[dict[str, set[str]]] = {
 MAY_KNOW: Final[dict[str, set[str]]] = {
     "registry": set(),
     "randomness": set(),
+    "distributed": set(),
     "interfaces": {"randomness", "registry"},
     "testing": {"interfaces", "randomness", "registry"},
     "builtin": {"interfaces", "randomness", "registry"},
     "data": {"randomness", "registry"},
-    "training": {"data", "interfaces", "randomness", "registry"},
+    "training": {"data", "distributed", "interfaces", "randomness", "registry"},
     "experiments": {"training", "data", "interfaces", "randomness", "registry"},
     "cli": {
         "experiments",
         "training",
         "data",
+        "distributed",
         "interfaces",
         "randomness",
         "registry",

@@ -8,14 +8,14 @@ import typer
 from rich.console import Console
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return the console of normal output, or of messages: as wide as the terminal.
 
     In a file it is wider.
     """
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160
-    return Console(width=width, stderr=stderr, highlight=False, markup=False)
+    return Console(width=width, stderr=stderr, highlight=False, markup=False, quiet=quiet)
 
 
 def complain(message: str) -> None:

@@ -26,6 +26,7 @@ def run_finetune(
     """
     settings = read_words(words)
     mention_failures()
+    from ssl_registry.distributed import is_main
     from ssl_registry.training.finetuning import finetune
 
     with resumable():
@@ -33,6 +34,6 @@ def run_finetune(
     headline = done.result["headline"]
     score = done.result["score"][headline]
     tests = done.result["counts"]["test"]
-    console().print(
+    console(quiet=not is_main()).print(
         f"{headline} {score:.3f} on {tests} test cases; the run is in {done.folder}", soft_wrap=True
     )

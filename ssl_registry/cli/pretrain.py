@@ -25,6 +25,7 @@ def run_pretrain(
     """
     settings = read_words(words)
     mention_failures()
+    from ssl_registry.distributed import is_main
     from ssl_registry.training.pretraining import pretrain
 
     with resumable():
@@ -33,4 +34,5 @@ def run_pretrain(
     last = ", ".join(
         f"{name} {value:.3f}" for name, value in values.items() if not name.endswith("rate")
     )
-    console().print(f"the encoder is in {done.folder} ({last})", soft_wrap=True)
+    say = console(quiet=not is_main())
+    say.print(f"the encoder is in {done.folder} ({last})", soft_wrap=True)

@@ -1,38 +1,59 @@
-"""What happens beside the training loop: metrics, checkpoints, progress."""
+"""What happens beside the training loop: metrics and progress."""
 
 import csv
 import io
 import time
+from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
 
-from ssl_registry.data.whole_files import write_whole
-from ssl_registry.training.run_folder import CHECKPOINT, METRICS, RunFolder
+from ssl_registry.training.machine import on_main
+from ssl_registry.training.run_folder import METRICS, RunFolder
+
+REDRAW_SECONDS = 0.2
+"""Least time between two looks at the loss for the progress bar: each waits for the device."""
+
+
+class Callback:
+    """Something that happens beside training, in every process.
+
+    Its state travels in the checkpoint, so a resumed run goes on with it.
+    """
+
+    def on_start(self, step: int, total: int) -> None:
+        """Training begins, or goes on, after `step` of `total` optimiser steps."""
+
+    def on_step(self, step: int, total: int, loss: Tensor) -> None:
+        """Optimiser step number `step` was made, for this `loss` on the device."""
+
+    def on_epoch(self, row: Mapping[str, float], model: nn.Module) -> None:
+        """An epoch ended, with this row of `metrics.csv`; `val_...` where it was validated."""
+
+    def on_end(self) -> None:
+        """Training ended, by its last step or by an error."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs: tensors, numbers and names alone."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of the run that is resumed."""
 
 
 class MetricsFile(Callback):
-    """Keeps `metrics.csv`: a row for each epoch, means over its steps.
-
-    The rows travel in the checkpoint, so a resumed run goes on with the same file.
-    """
+    """Keeps `metrics.csv`: a row for each epoch, means over its batches."""
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self.rows: list[dict[str, float]] = []
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_epoch(self, row: Mapping[str, float], model: nn.Module) -> None:
         """Add the epoch's row."""
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        if not _validated(trainer):
-            values = {k: v for k, v in values.items() if not k.startswith("val_")}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        self.rows.append({**row, "learning_rate": float(rate), **dict(sorted(values.items()))})
-        self.folder.write(METRICS, self._as_csv())
+        self.rows.append(dict(row))
+        on_main(lambda: self.folder.write(METRICS, self._as_csv()))
 
     def _as_csv(self) -> str:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -54,39 +75,6 @@ class MetricsFile(Callback):
         self.rows = list(state_dict["rows"])
 
 
-def _validated(trainer: L.Trainer) -> bool:
-    every = trainer.check_val_every_n_epoch
-    return every is not None and (trainer.current_epoch + 1) % every == 0
-
-
-class ValidateLast(Callback):
-    """Has the last epoch validated too, whatever the interval: it is the one that is kept."""
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Validate every epoch from the last one on."""
-        if trainer.current_epoch + 1 == trainer.max_epochs:
-            trainer.check_val_every_n_epoch = 1
-
-
-class LastCheckpoint(Callback):
-    """Writes `last.ckpt` at the end of an epoch, at most once in so many minutes.
-
-    It must come after the callbacks whose state it keeps.
-    """
-
-    def __init__(self, folder: RunFolder, minutes: float) -> None:
-        self.path = folder.path / CHECKPOINT
-        self.seconds = 60 * minutes
-        self.saved = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the checkpoint if it is time."""
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if last or time.monotonic() - self.saved >= self.seconds:
-            write_whole(self.path, trainer.save_checkpoint)
-            self.saved = time.monotonic()
-
-
 class ProgressLine(Callback):
     """Shows how far the whole run is and how long it will still take.
 
@@ -96,13 +84,13 @@ class ProgressLine(Callback):
     def __init__(self, console: Console, what: str) -> None:
         self.console = console
         self.what = what
-        self.started = time.monotonic()
+        self.started = self.drawn = time.monotonic()
         self.first_step = 0
         self.bar: Progress | None = None
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_start(self, step: int, total: int) -> None:
         """Start the clock."""
-        self.started, self.first_step = time.monotonic(), trainer.global_step
+        self.started, self.first_step = time.monotonic(), step
         if self.console.is_terminal:
             self.bar = Progress(
                 TextColumn("{task.description}"),
@@ -111,41 +99,30 @@ class ProgressLine(Callback):
                 TimeRemainingColumn(),
                 console=self.console,
             )
-            self.bar.add_task(self.what, total=self._total(trainer), loss="")
+            self.bar.add_task(self.what, total=total, completed=step, loss="")
             self.bar.start()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_step(self, step: int, total: int, loss: Tensor) -> None:
         """Move on by one step."""
-        done, total = trainer.global_step, self._total(trainer)
-        tenth = 10 * done // total > 10 * (done - 1) // total
-        if self.bar is None and not tenth:
-            return
-        loss = f"loss {float(outputs['loss']):.3f}"
+        now = time.monotonic()
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], completed=done, loss=loss)
-        else:
-            passed = time.monotonic() - self.started
-            left = passed * (total - done) / max(1, done - self.first_step)
+            if now - self.drawn >= REDRAW_SECONDS or step == total:
+                self.drawn = now
+                self.bar.update(self.bar.task_ids[0], completed=step, loss=_say(loss))
+        elif 10 * step // total > 10 * (step - 1) // total:
+            left = (now - self.started) * (total - step) / max(1, step - self.first_step)
             self.console.print(
-                f"{self.what}: step {done} of {total}, {loss}, {spell_time(left)} left"
+                f"{self.what}: step {step} of {total}, {_say(loss)}, {spell_time(left)} left"
             )
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_end(self) -> None:
         """Take the bar away."""
         if self.bar is not None:
             self.bar.stop()
 
-    def on_exception(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
-    ) -> None:
-        """Take the bar away, so that the error stands alone."""
-        if self.bar is not None:
-            self.bar.stop()
 
-    def _total(self, trainer: L.Trainer) -> int:
-        return max(1, int(trainer.estimated_stepping_batches))
+def _say(loss: Tensor) -> str:
+    return f"loss {float(loss):.3f}"
 
 
 def spell_time(seconds: float) -> str:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache import Prepared
+from ssl_registry.distributed import from_all
 from ssl_registry.downstream import DownstreamTask
-from ssl_registry.randomness import lend_to_torch
-from ssl_registry.training.loop import Trained
 from ssl_registry.training.settings import FinetuneSettings
+from ssl_registry.training.trained import Trained
 
 
 class DownstreamModel(nn.Module):
@@ -47,35 +47,36 @@ class Finetuning(Trained):
         self.predictions: list[Tensor] = []
         self.targets: list[Tensor] = []
 
-    def on_train_epoch_start(self) -> None:
+    def begin_epoch(self, epoch: int) -> None:
         """Freeze or thaw the encoder."""
-        frozen = self.pretrained and self.current_epoch < self.task.freeze_epochs
+        frozen = self.pretrained and epoch < self.task.freeze_epochs
         self.model.encoder.requires_grad_(not frozen)
         self.model.encoder.train(not frozen)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    def training_step(
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """Return the loss of images `[B, C, *S]` and their target."""
         images, target = batch
-        with lend_to_torch(self.step_generator(index)):
-            loss = self.task.loss(self.model(images), target)
-        self.check_loss(loss)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
-        return loss
+        return {"loss": self.task.loss(self.model(images), target)}
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Keep the predictions, to be scored together."""
+    def validation_step(
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the loss, and keep the predictions, to be scored together."""
         images, target = batch
         outputs = self.model(images)
-        loss = self.task.loss(outputs, target)
-        self.log("val_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         self.predictions += self.task.predict(outputs).cpu()
         self.targets += target.cpu()
+        return {"loss": self.task.loss(outputs, target)}
 
-    def on_validation_epoch_end(self) -> None:
-        """Score the validation cases."""
-        scores = self.task.score(self.predictions, self.targets)
-        self.log_dict({f"val_{name}": value for name, value in scores.items()})
+    def validation_scores(self) -> dict[str, float]:
+        """Score the validation cases of all processes."""
+        parts = from_all((self.predictions, self.targets))
+        predictions = [one for part, _ in parts for one in part]
+        targets = [one for _, part in parts for one in part]
         self.predictions, self.targets = [], []
+        return self.task.score(predictions, targets)
 
 
 def predict(module: Finetuning, cases: Sequence[Prepared]) -> list[Tensor]:

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.component import explain
 from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.whole_files import write_whole
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.input_channels import convert_input
 from ssl_registry.training.origins import create_as_written, origin_of
+from ssl_registry.training.run_folder import RunFolder
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"
@@ -65,11 +65,15 @@ def write_encoder(
     """Write both files, the weights first.
 
     `task_origin` is the distribution that the task came from, as `origin_of` says it.
+
+    Raises:
+        RunError: they cannot be written.
     """
     weights = {
         name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
     }
-    write_whole(folder / WEIGHTS, lambda beside: save_file(weights, beside))
+    run = RunFolder(folder)
+    run.write_bytes(WEIGHTS, save(weights))
     summary = {
         "format": FORMAT,
         "backbone": registry.spec_of(backbone),
@@ -84,8 +88,7 @@ def write_encoder(
             **({"task": task_origin} if task_origin else {}),
         },
     }
-    text = json.dumps(summary, indent=2) + "\n"
-    write_whole(folder / SUMMARY, lambda beside: beside.write_text(text, encoding="utf-8"))
+    run.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 def read_encoder_summary(folder: str | Path) -> EncoderSummary:

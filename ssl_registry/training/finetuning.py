@@ -1,11 +1,12 @@
 """Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
 
+import io
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
 from rich.console import Console
@@ -13,28 +14,25 @@ from torch import Tensor
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache import LabelledImages, Prepared
-from ssl_registry.data.whole_files import write_whole
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
+from ssl_registry.training.batches import TrainingBatches, say_batch
 from ssl_registry.training.downstream_model import DownstreamModel, Finetuning, predict
 from ssl_registry.training.encoder_file import (
     load_encoder,
     write_encoder,
 )
 from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
-from ssl_registry.training.loop import (
-    check_device,
-    evaluation_loader,
-    parameters_of,
-    train,
-    training_loader,
-)
+from ssl_registry.training.loop import train
+from ssl_registry.training.machine import check_device, may_speak, on_main
 from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.provenance import git_state, versions_of
-from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
+from ssl_registry.training.run_folder import RunFolder, RunResult
 from ssl_registry.training.selection import BestState, select
 from ssl_registry.training.settings import FinetuneSettings, read_settings
+from ssl_registry.training.start import start
+from ssl_registry.training.trained import parameters_of
 
 PREDICTIONS = "predictions.npz"
 """Labels predicted for each test case, uint8: `[*S]` on the prepared grid, or a class, `[]`."""
@@ -60,16 +58,18 @@ def finetune(
     """
     if settings is None:
         settings = read_settings(FinetuneSettings, fields, "finetune")
-    console = quiet_or_loud(quiet)
+    console = quiet_or_loud(quiet or not may_speak(settings))
     check_device(settings)
     settings, summary = complete(settings)
     folder = RunFolder(settings.out)
     folder.check(settings.model_dump(mode="json"), settings.resume)
     plan = make_plan(settings, summary, console)
+    TrainingBatches(len(plan.train), settings, settings.steps_per_epoch)
     model = _build(plan)
     _say_plan(plan, model, console)
-    folder.write(CONFIG, settings.as_yaml())
-    return _run(plan, model, folder, console)
+    module = Finetuning(model, settings.downstream, settings)
+    fabric = start(settings, folder, module, LabelledImages(plan.train), console)
+    return _run(fabric, plan, module, folder, console)
 
 
 def build_encoder(plan: Plan) -> Encoder:
@@ -104,7 +104,7 @@ def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
         f"{len(plan.train)} of {plan.available} labelled images, {settings.epochs} epochs in "
-        f"batches of {settings.batch_size}, seed {settings.seed}; tested on {len(plan.test)} others"
+        f"batches of {say_batch(settings)}, seed {settings.seed}; tested on {len(plan.test)} others"
     )
 
 
@@ -121,42 +121,31 @@ def _say_classes(plan: Plan, console: Console) -> None:
             console.print(f"class {name} has {missing}")
 
 
-def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console) -> RunResult:
+def _run(
+    fabric: L.Fabric, plan: Plan, module: Finetuning, folder: RunFolder, console: Console
+) -> RunResult:
     settings, task = plan.settings, plan.settings.downstream
     started, git = time.monotonic(), git_state()
-    module = Finetuning(model, task, settings)
     best = BestState(task.headline)
     rows = train(
+        fabric,
         module,
-        training_loader(LabelledImages(plan.train), settings, settings.steps_per_epoch),
-        evaluation_loader(LabelledImages(plan.validation), settings) if plan.validation else None,
+        LabelledImages(plan.train),
+        LabelledImages(plan.validation) if plan.validation else None,
         folder,
         "fine-tuning" if settings.encoder else "training from scratch",
         console,
+        steps=settings.steps_per_epoch,
         callbacks=[best],
     )
-    selected = select(settings.select, best, model, rows[-1])
+    selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
     predictions = predict(module, plan.test)
     targets = [case.label() for case in plan.test]
-    score = task.score(predictions, targets)
-    _write_predictions(folder, plan.test, predictions)
-    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
-    write_encoder(
-        folder.path,
-        model.encoder,
-        backbone=plan.backbone,
-        task=dict(plan.summary.task) if plan.summary and plan.summary.task else None,
-        preprocessing=settings.preprocessing,
-        size=settings.size,
-        data=_provenance(plan),
-        versions=_versions(plan),
-        task_origin=plan.summary.distributions.get("task") if plan.summary else None,
-    )
     result = {
         "kind": "finetune",
         "headline": task.headline,
-        "score": score,
+        "score": task.score(predictions, targets),
         "labels": {str(value): name for value, name in plan.source.labels.items()},
         "cases": _score_cases(task, plan.test, predictions, targets),
         "counts": {
@@ -172,8 +161,30 @@ def _run(plan: Plan, model: DownstreamModel, folder: RunFolder, console: Console
         "versions": _versions(plan),
         "git": git,
     }
-    folder.write_result(result)
+
+    def finish() -> None:
+        _write_predictions(folder, plan.test, predictions)
+        _write_encoder(plan, module.model, folder)
+        folder.finish(result)
+
+    on_main(finish)
     return RunResult(folder.path, result)
+
+
+def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
+    settings, pretext = plan.settings, plan.summary.task if plan.summary else None
+    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    write_encoder(
+        folder.path,
+        model.encoder,
+        backbone=plan.backbone,
+        task=dict(pretext) if pretext else None,
+        preprocessing=settings.preprocessing,
+        size=settings.size,
+        data=_provenance(plan),
+        versions=_versions(plan),
+        task_origin=plan.summary.distributions.get("task") if plan.summary else None,
+    )
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
@@ -212,8 +223,6 @@ def _write_predictions(
         for case, predicted in zip(cases, predictions, strict=True)
     }
 
-    def save(beside: Path) -> None:
-        with beside.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-
-    write_whole(folder.path / PREDICTIONS, save)
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **arrays)
+    folder.write_bytes(PREDICTIONS, archive.getbuffer())

@@ -1,9 +1,9 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
+import lightning as L
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -15,47 +15,36 @@ from ssl_registry.errors import DataError
 from ssl_registry.pretext import PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
+from ssl_registry.training.batches import TrainingBatches, even_batches, say_batch
 from ssl_registry.training.encoder_file import write_encoder
-from ssl_registry.training.loop import (
-    Trained,
-    check_device,
-    evaluation_loader,
-    even_batches,
-    parameters_of,
-    train,
-    training_loader,
-)
+from ssl_registry.training.loop import train
+from ssl_registry.training.machine import check_device, may_speak, on_main
 from ssl_registry.training.origins import origin_of
 from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
 from ssl_registry.training.provenance import git_state, versions_of
-from ssl_registry.training.run_folder import CONFIG, RunFolder, RunResult
+from ssl_registry.training.run_folder import RunFolder, RunResult
 from ssl_registry.training.settings import PretrainSettings, read_settings
+from ssl_registry.training.start import start
+from ssl_registry.training.trained import Trained, parameters_of
 
 
 class Pretraining(Trained):
     """A pretext model in training."""
 
+    settings: PretrainSettings
+
     def __init__(self, model: PretextModel, settings: PretrainSettings) -> None:
         super().__init__(settings, "pretrain")
         self.model = model
 
-    def training_step(self, images: Tensor, batch: int) -> Tensor:
-        """Ask the question of `images` `[B, C, *S]`."""
-        with lend_to_torch(self.step_generator(batch)):
-            loss, metrics = self.model(images, self.step_generator(batch))
-        self.check_loss(loss)
-        self._log("train", loss, metrics, len(images))
-        return loss  # type: ignore[no-any-return]
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Ask the question of images `[B, C, *S]`."""
+        loss, metrics = self.model(batch, generator)
+        return {"loss": loss, **metrics}
 
-    def validation_step(self, images: Tensor, batch: int) -> None:
+    def validation_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Ask the same questions in every epoch, so the curve moves only with the model."""
-        generator = derive_generator(self.settings.seed, "validation", batch)
-        loss, metrics = self.model(images, generator)
-        self._log("val", loss, metrics, len(images))
-
-    def _log(self, stage: str, loss: Tensor, metrics: Mapping[str, Tensor], count: int) -> None:
-        values = {f"{stage}_{name}": value for name, value in {"loss": loss, **metrics}.items()}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=count)
+        return self.training_step(batch, generator)
 
 
 def pretrain(
@@ -78,7 +67,7 @@ def pretrain(
     """
     if settings is None:
         settings = read_settings(PretrainSettings, fields, "pretrain")
-    console = quiet_or_loud(quiet)
+    console = quiet_or_loud(quiet or not may_speak(settings))
     check_device(settings)
     folder = RunFolder(settings.out)
     folder.check(settings.model_dump(mode="json"), settings.resume)
@@ -96,8 +85,9 @@ def pretrain(
     model = _build(settings, training[0].channels)
     _rehearse(settings, training, validation)
     _say_plan(settings, model, split, console)
-    folder.write(CONFIG, settings.as_yaml())
-    return _run(settings, model, (training, validation), (source, split), folder, console)
+    module = Pretraining(model, settings)
+    fabric = start(settings, folder, module, Images(training), console)
+    return _run(fabric, module, (training, validation), (source, split), folder, console)
 
 
 def _build(settings: PretrainSettings, channels: int) -> PretextModel:
@@ -120,8 +110,10 @@ def _rehearse(
     """Make the smallest batch that the run will meet, so that a task refuses it at once.
 
     Raises:
-        SslRegistryError: the task cannot work on such a batch; its message says why.
+        SslRegistryError: the task cannot work on such a batch, or there are too few batches for
+            the processes; its message says why.
     """
+    TrainingBatches(len(training), settings)
     batches = [training[: settings.batch_size]]
     if validation:
         sizes = even_batches(len(validation), settings.batch_size)
@@ -138,7 +130,7 @@ def _say_plan(
     console.print(
         f"pretraining {backbone.name} ({parameters_of(model.encoder):,} parameters) by "
         f"{task.name}: {len(split.train)} images, {settings.epochs} epochs in batches of "
-        f"{settings.batch_size}, seed {settings.seed}"
+        f"{say_batch(settings)}, seed {settings.seed}"
     )
     if split.test:
         console.print(
@@ -148,43 +140,24 @@ def _say_plan(
 
 
 def _run(
-    settings: PretrainSettings,
-    model: PretextModel,
+    fabric: L.Fabric,
+    module: Pretraining,
     cases: tuple[list[Prepared], list[Prepared]],
     origin: tuple[Source, Split],
     folder: RunFolder,
     console: Console,
 ) -> RunResult:
     training, validation = cases
-    source, split = origin
-    started, git = time.monotonic(), git_state()
-    module = Pretraining(model, settings)
+    settings, git, started = module.settings, git_state(), time.monotonic()
     versions = versions_of(settings.task, settings.backbone)
-    what = f"pretraining {registry.entry_of(settings.task).name}"
     rows = train(
+        fabric,
         module,
-        training_loader(Images(training), settings),
-        evaluation_loader(Images(validation), settings) if validation else None,
+        Images(training),
+        Images(validation) if validation else None,
         folder,
-        what,
+        f"pretraining {registry.entry_of(settings.task).name}",
         console,
-    )
-    write_encoder(
-        folder.path,
-        model.encoder,
-        backbone=settings.backbone,
-        task=registry.spec_of(settings.task),
-        preprocessing=settings.preprocessing,
-        size=settings.size,
-        data={
-            "name": source.name,
-            "fingerprint": source.fingerprint,
-            "cases": len(training),
-            "image_channels": training[0].channels,
-            "held_out": sorted(case.name for case in [*split.validation, *split.test]),
-        },
-        versions=versions,
-        task_origin=origin_of(settings.task),
     )
     result = {
         "kind": "pretrain",
@@ -194,5 +167,30 @@ def _run(
         "versions": versions,
         "git": git,
     }
-    folder.write_result(result)
+
+    def finish() -> None:
+        write_encoder(
+            folder.path,
+            module.model.encoder,
+            backbone=settings.backbone,
+            task=registry.spec_of(settings.task),
+            preprocessing=settings.preprocessing,
+            size=settings.size,
+            data=_provenance(training, *origin),
+            versions=versions,
+            task_origin=origin_of(settings.task),
+        )
+        folder.finish(result)
+
+    on_main(finish)
     return RunResult(folder.path, result)
+
+
+def _provenance(training: list[Prepared], source: Source, split: Split) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "fingerprint": source.fingerprint,
+        "cases": len(training),
+        "image_channels": training[0].channels,
+        "held_out": sorted(case.name for case in [*split.validation, *split.test]),
+    }

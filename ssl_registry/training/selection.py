@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import lightning as L
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
+from ssl_registry.training.callbacks import Callback
 from ssl_registry.training.downstream_model import Finetuning
 
 
@@ -44,11 +43,11 @@ class BestState(Callback):
         self.score = f"val_{headline}"
         self.best: State | None = None
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the state if it is better than all before."""
-        assert isinstance(pl_module, Finetuning)
-        score = float(trainer.callback_metrics[self.score])
-        self.consider(pl_module.model, trainer.current_epoch + 1, trainer.global_step, score)
+    def on_epoch(self, row: Mapping[str, float], model: nn.Module) -> None:
+        """Keep the state if it was validated and is better than all before."""
+        assert isinstance(model, Finetuning)
+        if self.score in row:
+            self.consider(model.model, int(row["epoch"]), int(row["step"]), row[self.score])
 
     def consider(self, model: nn.Module, epoch: int, step: int, score: float) -> None:
         """Keep a copy of the model if its score is better than all before."""

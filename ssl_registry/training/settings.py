@@ -130,20 +130,33 @@ class RunSettings(DataSettings):
     fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
     out: Path = Field(description="folder of the run")
     epochs: int = Field(100, ge=1, description="passes over the training cases")
-    batch_size: int = Field(4, ge=1, description="images a step")
+    batch_size: int = Field(4, ge=1, description="images a step, on each device")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
     learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
     seed: int = Field(0, ge=0, description="where all chance of the run comes from")
     resume: bool = Field(False, description="go on with the unfinished run in `out`")
     validate_every: int = Field(5, ge=1, description="epochs between two validations")
     checkpoint_minutes: float = Field(
-        1.0, ge=0, description="least time between two checkpoints; 0 writes one every epoch"
+        1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
     )
     workers: int = Field(
-        0, ge=0, description="processes that prepare the images, and then read them"
+        0, ge=0, description="processes that prepare the images, and then read them, per device"
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
-        "32-true", description="of the arithmetic; the mixed ones on a GPU only"
+    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
+    num_nodes: int = Field(1, ge=1, description="machines")
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = Field(
+        "auto",
+        description="Lightning's, for several devices; auto is ddp, and looks for parameters "
+        "without a gradient where the model has some",
+    )
+    sync_batchnorm: bool = Field(
+        False, description="batch statistics over all GPUs instead of over each one's images"
+    )
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
+        "auto",
+        description="of the arithmetic; auto is bfloat16 where the processor has it and it is "
+        "proven right for every layer of the model, and float32 elsewhere",
     )
 
     @computed_field(description="where the components came from; a run writes it")  # type: ignore[prop-decorator]
@@ -165,6 +178,11 @@ class RunSettings(DataSettings):
         if self.fold >= self.folds:
             raise ConfigError(f"fold={self.fold}: folds={self.folds} are counted from 0")
         return self
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the work."""
+        return self.devices * self.num_nodes
 
     def as_yaml(self) -> str:
         """Return all settings, defaults included, as the YAML of `config.yaml`."""

@@ -15,6 +15,7 @@ from ssl_registry.experiments.demo import DemoSettings, run_demo
 from ssl_registry.experiments.report import verdict
 from ssl_registry.experiments.results import Point
 from ssl_registry.training.downstream_model import Finetuning
+from tests.kills import Killed, kill_at
 
 SMALL: dict[str, Any] = {
     "data": "phantoms:12",
@@ -137,19 +138,12 @@ def test_the_verdict_says_so_where_pretraining_does_not_help() -> None:
     assert "better in 1 of 2 seeds" in line
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
-
-
 def test_a_demo_killed_half_way_goes_on(
     demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_: Any) -> None:
-        raise Killed
-
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(Finetuning, "training_step", die)
+        kill_at(patch, epoch=0, model=Finetuning)
         with pytest.raises(Killed):
             run_demo(DemoSettings.read(**SMALL, out=out), quiet=True)
     assert (out / "pretrain" / "result.json").exists()

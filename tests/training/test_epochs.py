@@ -9,18 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_registry import finetune
-from ssl_registry.training.loop import ShuffledSampler
+from ssl_registry.training.batches import ShuffledSampler
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 
 
 def places(count: int, length: int | None, epochs: int) -> list[int]:
-    sampler = ShuffledSampler(range(count), 0, length)
+    sampler = ShuffledSampler(count, 0, length)
     drawn: list[int] = []
     for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        drawn += list(sampler)
-        assert len(drawn) == (epoch + 1) * len(sampler)
+        drawn += sampler.epoch(epoch)
+        assert len(drawn) == (epoch + 1) * sampler.length
     return drawn
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ssl_registry import finetune, pretrain
 from ssl_registry.errors import ConfigError, DataError, ImageShapeError, SslRegistryError
-from ssl_registry.training.loop import even_batches
+from ssl_registry.training.batches import even_batches
 from tests.pictures import eyes, write_aptos, write_picture
 
 UNET = {"name": "unet2d", "base_filters": 2, "levels": 3}

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningModule
 
 from ssl_registry import finetune, load_encoder, pretrain
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError, RunError
 from ssl_registry.training.pretraining import Pretraining
+from tests.kills import Killed, kill_at
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 PRETRAIN: dict[str, Any] = {
@@ -53,21 +53,6 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, cls: type[LightningModule], epoch: int) -> None:
-    step = cls.training_step
-
-    def die(self: LightningModule, *args: Any) -> Any:
-        if self.current_epoch == epoch:
-            raise Killed
-        return step(self, *args)
-
-    monkeypatch.setattr(cls, "training_step", die)
-
-
 def test_a_pretraining_run_is_a_folder_with_all_that_is_promised(pretrained: Path) -> None:
     assert files(pretrained) == {
         "config.yaml", "metrics.csv", "last.ckpt", "encoder.safetensors", "encoder.json",
@@ -99,10 +84,11 @@ def test_a_killed_run_resumes_to_the_same_bits(
     pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
 ) -> None:
     with monkeypatch.context() as patch:
-        kill_at(patch, Pretraining, epoch)
+        kill_at(patch, epoch)
         with pytest.raises(Killed):
             pretrain(**PRETRAIN, out=tmp_path / "run")
-    assert files(tmp_path / "run") == {"config.yaml", "metrics.csv", "last.ckpt"}
+    unfinished = {"config.yaml", "metrics.csv", "last.ckpt", "previous.ckpt"}
+    assert files(tmp_path / "run") == unfinished
     resumed = pretrain(**PRETRAIN, out=tmp_path / "run", resume=True).folder
     for name in ("encoder.safetensors", "metrics.csv"):
         assert digest(resumed / name) == digest(pretrained / name), name
@@ -112,7 +98,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        kill_at(patch, Pretraining, 0)
+        kill_at(patch, 0)
         with pytest.raises(Killed):
             pretrain(**PRETRAIN, out=tmp_path / "run")
     resumed = pretrain(**PRETRAIN, out=tmp_path / "run", resume=True).folder
@@ -135,7 +121,7 @@ def test_a_folder_in_use_is_not_overwritten(
     with pytest.raises(RunError, match="finished run"):
         pretrain(**PRETRAIN, out=pretrained)
     with monkeypatch.context() as patch:
-        kill_at(patch, Pretraining, 1)
+        kill_at(patch, 1)
         with pytest.raises(Killed):
             pretrain(**PRETRAIN, out=tmp_path / "run")
     with pytest.raises(RunError, match="resume=true"):
@@ -191,11 +177,9 @@ def test_finetuning_scores_held_out_cases(pretrained: Path, tmp_path: Path) -> N
 def test_finetuning_is_repeatable_and_resumable(
     pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ssl_registry.training.downstream_model import Finetuning
-
     first = finetune(**FINETUNE, encoder=pretrained, out=tmp_path / "first")
     with monkeypatch.context() as patch:
-        kill_at(patch, Finetuning, 2)
+        kill_at(patch, 2)
         with pytest.raises(Killed):
             finetune(**FINETUNE, encoder=pretrained, out=tmp_path / "second")
     second = finetune(**FINETUNE, encoder=pretrained, out=tmp_path / "second", resume=True)
@@ -258,7 +242,7 @@ def test_an_encoder_is_never_scored_on_what_it_was_pretrained_on(
         ({"encoder": "nowhere"}, EncoderFileError, "nowhere"),
         ({"downstream": {"name": "segmentation3d", "smooth": 1}}, ConfigError, "smooth"),
         ({"backbone": "unet3d"}, ConfigError, "leave out one"),
-        ({"precision": "bf16-mixed", "device": "cpu"}, ConfigError, "needs a GPU"),
+        ({"precision": "16-mixed", "device": "cpu"}, ConfigError, "needs a GPU"),
         ({"test_fraction": 0.9, "validation_fraction": 0.5}, ConfigError, "leave nothing"),
         ({"test_fraction": 0.0, "split_seed": 0}, DataError, "no test case"),
     ],

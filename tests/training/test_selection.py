@@ -11,14 +11,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning.pytorch import LightningModule
 from safetensors.torch import load_file
 from torch import nn
 
 from ssl_registry import finetune
-from ssl_registry.training.downstream_model import Finetuning
 from ssl_registry.training.run_folder import RunResult
 from ssl_registry.training.selection import BestState
+from tests.kills import Killed, kill_at
 from tests.pictures import eyes, write_aptos
 
 SMALL: dict[str, Any] = {
@@ -40,20 +39,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return finetune(**SMALL, out=tmp_path_factory.mktemp("runs") / "whole")
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing may catch it."""
-
-
 def run_until(patch: pytest.MonkeyPatch, epoch: int, out: Path) -> None:
     """Run for `epoch` epochs, and die."""
-    step = Finetuning.training_step
-
-    def die(self: LightningModule, *args: Any) -> Any:
-        if self.current_epoch == epoch:
-            raise Killed
-        return step(self, *args)
-
-    patch.setattr(Finetuning, "training_step", die)
+    kill_at(patch, epoch)
     with pytest.raises(Killed):
         finetune(**SMALL, out=out)
     patch.undo()
@@ -96,7 +84,7 @@ def test_select_last_tests_the_last_weights(whole: RunResult, tmp_path: Path) ->
 def test_a_run_killed_after_its_best_epoch_ends_with_the_same_bits(
     whole: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_until(monkeypatch, whole.result["selected"]["epoch"] + 1, tmp_path / "run")
+    run_until(monkeypatch, whole.result["selected"]["epoch"], tmp_path / "run")
     resumed = finetune(**SMALL, out=tmp_path / "run", resume=True)
     assert resumed.result["selected"] == whole.result["selected"]
     assert resumed.result["score"] == whole.result["score"]

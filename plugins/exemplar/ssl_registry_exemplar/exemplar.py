@@ -136,11 +136,12 @@ class _Exemplar(PretextTask):
     def loss(self, outputs: Tensor, target: Tensor | None) -> Tensor:
         """Return the triplet loss of the images, their copies and one negative for each.
 
-        Negatives are the other images of the batch, their copies, and the memory. While
+        Negatives are the other images of the batch (of all processes that train together),
+        their copies, and the memory. While
         there are none, as at the first step of a batch of one, the loss is 0.
         """
         assert target is not None
-        embedded = read_outputs(outputs, target)
+        embedded = read_outputs(outputs, target, self.memory)
         return triplet_loss(embedded, target[:, 1], self.negatives, self.margin)
 
     def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
@@ -151,7 +152,7 @@ class _Exemplar(PretextTask):
         near 0 when the embedding has collapsed.
         """
         assert target is not None
-        return triplet_metrics(read_outputs(outputs, target))
+        return triplet_metrics(read_outputs(outputs, target, self.memory))
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return what was done to the copy of image `index`, in words."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, heads
+from ssl_registry import Encoder, distributed, heads
 from ssl_registry_exemplar.identity import NOBODY
 from ssl_registry_exemplar.negatives import Embedded
 
@@ -36,8 +36,12 @@ class EmbeddingHead(nn.Module):
         hidden: units of the hidden layer.
         memory: how many anchors are remembered (M).
 
-    Shape: a list of `[B, 2, C_l, *S_l]` to `[2 * B + M, D + 8]` float32: the anchors, the
-        copies, the memory; the last eight columns hold the memory's identities.
+    Where P processes train together, each of them compares its images with those of all:
+    the embeddings are gathered before they are standardised, so P processes with B images
+    do what one with P * B would. In evaluation each keeps to its own.
+
+    Shape: a list of `[B, 2, C_l, *S_l]` to `[2 * P * B + M, D + 8]` float32: the anchors,
+        the copies, the memory; the last eight columns hold the memory's identities.
     """
 
     embeddings: Tensor
@@ -65,12 +69,14 @@ class EmbeddingHead(nn.Module):
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Return the rows of a pyramid with levels `[B, 2, C_l, *S_l]`, and of the memory."""
         views = pyramid[-1].transpose(0, 1).flatten(0, 1).unsqueeze(1)
-        points = F.normalize(self._standardised(self.embed([views]).float()), dim=1)
+        raw = self.embed([views]).float().unflatten(0, (2, -1))
+        everyone = distributed.gather(raw) if self.training else raw[None]
+        points = F.normalize(self._standardised(everyone.transpose(0, 1).flatten(0, 2)), dim=1)
         remembered = torch.cat([self.embeddings.float(), as_bytes(self.identities)], dim=1)
         return torch.cat([F.pad(points, (0, IDENTITY_BYTES)), remembered])
 
     def _standardised(self, raw: Tensor) -> Tensor:
-        """Return raw embeddings `[2 * B, D]` with mean 0 and deviation 1 in each coordinate.
+        """Return raw embeddings `[2 * P * B, D]` with mean 0 and deviation 1 in each coordinate.
 
         One image would leave its two views nothing but their difference, so a batch of
         one goes by the running statistics, as evaluation does.
@@ -83,14 +89,15 @@ class EmbeddingHead(nn.Module):
 
     @torch.no_grad()
     def remember(self, outputs: Tensor, target: Tensor) -> None:
-        """Put the anchors of a batch in the place of the oldest ones.
+        """Put the anchors of a batch, of all processes, in the place of the oldest ones.
 
         `PretextModel` calls this after the loss of each training step.
         """
         size = len(self.identities)
         if size == 0:
             return
-        anchors, who = outputs[: len(target), :-IDENTITY_BYTES][-size:], target[-size:, 0]
+        everyone = distributed.gather(target[:, 0]).flatten()
+        who, anchors = everyone[-size:], outputs[: len(everyone), :-IDENTITY_BYTES][-size:]
         places = (self.position + torch.arange(len(who), device=who.device)) % size
         self.embeddings[places] = anchors.to(self.embeddings.dtype)
         self.identities[places] = who
@@ -102,15 +109,28 @@ def as_bytes(identities: Tensor) -> Tensor:
     return identities.view(torch.uint8).reshape(-1, IDENTITY_BYTES).float()
 
 
-def read_outputs(outputs: Tensor, target: Tensor) -> Embedded:
-    """Take apart what the head returned for a batch with target `[B, 2]`."""
+def read_outputs(outputs: Tensor, target: Tensor, memory: int | None = None) -> Embedded:
+    """Take apart what the head returned for a batch with target `[B, 2]`.
+
+    Args:
+        outputs: of the head.
+        target: of this process's images.
+        memory: how many of the rows are the memory's; without it, all that the images of
+            this process leave.
+    """
     batch, who = len(target), target[:, 0]
+    everyone = batch if memory is None else (len(outputs) - memory) // 2
+    first = 0
+    if everyone > batch:
+        first, who = batch * distributed.rank(), distributed.gather(who).flatten()
     points = outputs[:, :-IDENTITY_BYTES].float()
-    packed = outputs[2 * batch :, -IDENTITY_BYTES:].to(torch.uint8)
+    packed = outputs[2 * everyone :, -IDENTITY_BYTES:].to(torch.uint8)
     remembered = packed.flatten().contiguous().view(torch.int64)
     return Embedded(
-        anchors=points[:batch],
-        copies=points[batch : 2 * batch],
+        anchors=points[first : first + batch],
+        copies=points[everyone + first : everyone + first + batch],
         candidates=points,
         identities=torch.cat([who, who, remembered]),
+        own=who[first : first + batch],
+        recent=2 * everyone,
     )

@@ -16,19 +16,22 @@ class Embedded(NamedTuple):
     Attributes:
         anchors: `[B, D]` float32, of length 1: the images.
         copies: `[B, D]`: the augmented copies.
-        candidates: `[N, D]`: the anchors, the copies, and the memory.
+        candidates: `[N, D]`: the anchors and copies of all processes, and the memory.
         identities: `[N]` int64: whom each candidate shows; `NOBODY` for an empty place.
+        own: `[B]` int64: whom each anchor shows.
+        recent: how many of the candidates, the first ones, are not the memory's.
     """
 
     anchors: Tensor
     copies: Tensor
     candidates: Tensor
     identities: Tensor
+    own: Tensor
+    recent: int
 
     def eligible(self) -> Tensor:
         """Say `[B, N]` which candidates show another image than the anchor's."""
-        own = self.identities[: len(self.anchors), None]
-        eligible: Tensor = (self.identities != own) & (self.identities != NOBODY)
+        eligible: Tensor = (self.identities != self.own[:, None]) & (self.identities != NOBODY)
         return eligible
 
     def distances(self) -> Tensor:
@@ -115,7 +118,7 @@ def triplet_metrics(embedded: Embedded) -> dict[str, Tensor]:
     nearest = distances.masked_fill(~eligible, torch.inf).amin(dim=1)
     counts = eligible.any(dim=1)
     right = (embedded.own_distances() < nearest) & counts
-    recent = torch.arange(eligible.shape[1], device=eligible.device) < 2 * len(eligible)
+    recent = torch.arange(eligible.shape[1], device=eligible.device) < embedded.recent
     pairs = eligible & (recent | ~(eligible & recent).any())
     return {
         "accuracy": right.sum() / counts.sum().clamp(min=1),
