@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ssl_registry.entry import Entry as Entry
     from ssl_registry.entry import FormerName as FormerName
     from ssl_registry.hookspecs import hookimpl as hookimpl
+    from ssl_registry.pretext import Chance as Chance
     from ssl_registry.pretext import PretextBatch as PretextBatch
     from ssl_registry.pretext import PretextModel as PretextModel
     from ssl_registry.pretext import PretextTask as PretextTask
@@ -44,6 +45,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "API_VERSION": "entry",
     "Backbone": "backbone",
+    "Chance": "pretext",
     "Component": "component",
     "DownstreamTask": "downstream",
     "Encoder": "backbone",

@@ -40,6 +40,18 @@ class Question(NamedTuple):
     views: list[str]
 
 
+class Chance(NamedTuple):
+    """What guessing reaches where a batch of images is asked a pretext task's question.
+
+    Attributes:
+        accuracy: probability that a guess is right.
+        answers: how many answers, each right or wrong, the metric `accuracy` is the mean of.
+    """
+
+    accuracy: float
+    answers: int
+
+
 class PretextTask(Component, ABC):
     """A question that a network can be asked about an image without any label.
 
@@ -88,6 +100,16 @@ class PretextTask(Component, ABC):
     def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
         """Return scalars that tell how well the question is answered, such as accuracy."""
         return {}
+
+    def chance(self, images: int) -> Chance | None:
+        """Return what guessing reaches on a batch of `images`; None where nobody can say.
+
+        By it the end of pretraining tells whether the task was learnt: the metric
+        `accuracy`, which has to be the share of right answers, is tested against it. A task
+        without it is taken for learnt if its validation loss is lower than the untrained
+        network's.
+        """
+        return None
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return what image `index` of a batch was asked, for `ssl-registry preview`."""

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from ssl_registry import (
+    Chance,
     Encoder,
     PretextBatch,
     PretextTask,
@@ -173,6 +174,19 @@ class MeasuresPerImage(Flipped):
     def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
         assert target is not None
         return {"right": outputs.argmax(1).eq(target)}
+
+
+class GuessesInPercent(Flipped):
+    def chance(self, images: int) -> Chance:
+        return Chance(50, images)
+
+
+class GuessesWhatItDoesNotMeasure(Flipped):
+    def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        return {}
+
+    def chance(self, images: int) -> Chance:
+        return Chance(0.5, images)
 
 
 class HasAnUnusedLayer(Flipped):
@@ -383,6 +397,10 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
     "heads_fit_images_of_any_channels": [(WantsGreyImages(), "grey images only")],
     "smaller_batches_are_answered": [(CountsImages(), "shape .* invalid")],
     "metrics_are_finite_scalars": [(MeasuresPerImage(), "metric 'right'")],
+    "chance_goes_with_accuracy": [
+        (GuessesInPercent(), "a probability"),
+        (GuessesWhatItDoesNotMeasure(), "a metric 'accuracy'"),
+    ],
 }
 """For every check of a pretext task, what it has to catch."""
 

@@ -24,6 +24,7 @@ from ssl_registry.experiments.probe_models import Items, Probe, fit_linear, fit_
 from ssl_registry.randomness import derive_generator
 from ssl_registry.training.finetuning import build_encoder
 from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
+from ssl_registry.training.machine import root_device
 from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.settings import FinetuneSettings
 
@@ -52,8 +53,7 @@ def probe(settings: FinetuneSettings) -> dict[str, float]:
     """
     settings, summary = complete(settings)
     plan = make_plan(settings, summary, quiet_or_loud(quiet=True))
-    gpu = settings.device != "cpu" and torch.cuda.is_available()
-    return probe_encoder(plan, build_encoder(plan).to("cuda" if gpu else "cpu"))
+    return probe_encoder(plan, build_encoder(plan).to(root_device(settings)))
 
 
 def probe_encoder(plan: Plan, encoder: Encoder) -> dict[str, float]:

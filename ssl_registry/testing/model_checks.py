@@ -49,8 +49,23 @@ def metrics_are_finite_scalars(trial: PretextTrial) -> None:
         require(finite, f"a finite scalar for the metric {name!r}", value)
 
 
+def chance_goes_with_accuracy(trial: PretextTrial) -> None:
+    """Where `chance` says what guessing reaches, there is a metric `accuracy` to compare.
+
+    By the two the end of pretraining says whether the task was learnt.
+    """
+    chance = trial.component.chance(len(trial.images()))
+    if chance is None:
+        return
+    possible = 0 < chance.accuracy <= 1 and chance.answers >= 1
+    require(possible, "a chance of a probability and a number of answers", chance)
+    _, metrics = trial.model()(trial.images(), seeded(3))
+    require("accuracy" in metrics, "a metric 'accuracy', for there is a chance", sorted(metrics))
+
+
 MODEL_CHECKS: Final[tuple[Callable[[PretextTrial], None], ...]] = (
     heads_fit_images_of_any_channels,
     smaller_batches_are_answered,
     metrics_are_finite_scalars,
+    chance_goes_with_accuracy,
 )

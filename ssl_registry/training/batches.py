@@ -134,11 +134,19 @@ def evaluation_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[A
     with.
     """
     batches = even_batches(len(data), settings.batch_size)  # type: ignore[arg-type]
-    return DataLoader(
-        data,
-        batch_sampler=batches[rank() :: processes()],
-        generator=derive_generator(settings.seed, "loader"),
-    )
+    return _in_order(data, settings, batches[rank() :: processes()])
+
+
+def examination_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[Any]:
+    """Return the batches of all processes, in every one of them."""
+    return _in_order(data, settings, even_batches(len(data), settings.batch_size))  # type: ignore[arg-type]
+
+
+def _in_order(
+    data: Dataset[Any], settings: RunSettings, batches: Sequence[list[int]]
+) -> DataLoader[Any]:
+    generator = derive_generator(settings.seed, "loader")
+    return DataLoader(data, batch_sampler=batches, generator=generator)
 
 
 def example_batch(data: Dataset[Any], size: int) -> Any:

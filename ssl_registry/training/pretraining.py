@@ -1,12 +1,13 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import lightning as L
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from ssl_registry.data.cache import Images, Prepared
 from ssl_registry.data.cases import Source
@@ -15,8 +16,14 @@ from ssl_registry.errors import DataError
 from ssl_registry.pretext import PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.batches import TrainingBatches, even_batches, say_batch
+from ssl_registry.training.batches import (
+    TrainingBatches,
+    even_batches,
+    examination_loader,
+    say_batch,
+)
 from ssl_registry.training.encoder_file import write_encoder
+from ssl_registry.training.examination import Examination, Verdict, examine, judge
 from ssl_registry.training.loop import train
 from ssl_registry.training.machine import check_device, may_speak, on_main
 from ssl_registry.training.origins import origin_of
@@ -26,6 +33,12 @@ from ssl_registry.training.run_folder import RunFolder, RunResult
 from ssl_registry.training.settings import PretrainSettings, read_settings
 from ssl_registry.training.start import start
 from ssl_registry.training.trained import Trained, parameters_of
+
+VERDICTS: Final = {
+    True: "the pretext task was learnt",
+    False: "THE PRETEXT TASK WAS NOT LEARNT",
+    None: "whether the pretext task was learnt cannot be told",
+}
 
 
 class Pretraining(Trained):
@@ -150,6 +163,9 @@ def _run(
     training, validation = cases
     settings, git, started = module.settings, git_state(), time.monotonic()
     versions = versions_of(settings.task, settings.backbone)
+    exam = examination_loader(Images(validation), settings) if validation else None
+    module.model.to(fabric.device)
+    untrained = _examine_before(module.model, exam, settings)
     rows = train(
         fabric,
         module,
@@ -159,9 +175,13 @@ def _run(
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
     )
+    verdict = _examine_after(module.model, exam, settings, untrained)
+    console.print(f"{VERDICTS[verdict.learnt]}: {verdict.note}")
     result = {
         "kind": "pretrain",
         "metrics": rows[-1],
+        "learnt": verdict.learnt,
+        "learnt_note": verdict.note,
         "cases": {"train": len(training), "validation": len(validation)},
         "seconds": round(time.monotonic() - started, 1),
         "versions": versions,
@@ -184,6 +204,26 @@ def _run(
 
     on_main(finish)
     return RunResult(folder.path, result)
+
+
+def _examine_before(
+    model: PretextModel, exam: DataLoader[Tensor] | None, settings: PretrainSettings
+) -> Examination | None:
+    """Examine the untrained model, where the verdict will need it: also in a resumed run."""
+    if exam is None or settings.task.chance(1) is not None:
+        return None
+    return examine(model, exam, settings.seed)
+
+
+def _examine_after(
+    model: PretextModel,
+    exam: DataLoader[Tensor] | None,
+    settings: PretrainSettings,
+    untrained: Examination | None,
+) -> Verdict:
+    if exam is None:
+        return Verdict(None, "there is no validation image to tell by")
+    return judge(examine(model, exam, settings.seed), untrained)
 
 
 def _provenance(training: list[Prepared], source: Source, split: Split) -> dict[str, Any]:

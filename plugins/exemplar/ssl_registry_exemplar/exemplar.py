@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ssl_registry import Encoder, PretextBatch, PretextTask, Question
+from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_exemplar.augmentation import augment
 from ssl_registry_exemplar.head import EmbeddingHead, read_outputs
@@ -153,6 +153,11 @@ class _Exemplar(PretextTask):
         """
         assert target is not None
         return triplet_metrics(read_outputs(outputs, target, self.memory))
+
+    def chance(self, images: int) -> Chance:
+        """Return how often the own copy is the nearest of all by luck, once the memory is full."""
+        others = 2 * (images - 1) + self.memory
+        return Chance(1 / (1 + others), images)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return what was done to the copy of image `index`, in words."""

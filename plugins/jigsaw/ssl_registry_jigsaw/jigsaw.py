@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, PretextBatch, Question, heads, patches
+from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches
 from ssl_registry_jigsaw.permutations import MOST, choose_permutations
 
 
@@ -81,6 +81,10 @@ class _Jigsaw(patches.PatchTask):
         """Return the accuracy: the share of images whose permutation was recognised."""
         assert target is not None
         return {"accuracy": (outputs.argmax(1) == target).float().mean()}
+
+    def chance(self, images: int) -> Chance:
+        """Return how often a guessed permutation is right; each image asks for one."""
+        return Chance(1 / self.permutations, images)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return which order it is, and the tile in each view; all counted from 1."""

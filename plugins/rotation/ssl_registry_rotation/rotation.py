@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, PretextBatch, PretextTask, Question, heads, patches
+from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question, heads, patches
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_rotation import turns
 
@@ -89,6 +89,10 @@ class _Rotation(PretextTask):
         """Return the accuracy: the share of images whose turn was recognised."""
         assert target is not None
         return {"accuracy": (outputs.argmax(1) == target).float().mean()}
+
+    def chance(self, images: int) -> Chance:
+        """Return how often a guessed turn is right; each image asks for one."""
+        return Chance(1 / turns.CLASSES[self.spatial_dims], images)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return by which class, and so which way, image `index` was turned."""

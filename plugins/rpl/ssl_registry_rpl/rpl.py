@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Encoder, PretextBatch, Question, heads, patches
+from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches
 
 
 @cache
@@ -138,6 +138,10 @@ class _Rpl(patches.PatchTask):
         """Return the accuracy: the share of questions answered correctly."""
         assert target is not None
         return {"accuracy": (outputs.argmax(-1) == target).float().mean()}
+
+    def chance(self, images: int) -> Chance:
+        """Return how often a guessed place is right; each image asks for `questions`."""
+        return Chance(1 / (self.per_side**self.spatial_dims - 1), images * self.questions)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return the places asked for, counted from 1 and as steps from the centre tile."""

@@ -1,0 +1,59 @@
+"""What the pretext tasks say guessing reaches is what guesses reach."""
+
+import pytest
+import torch
+from scipy.stats import binomtest
+from torch import Tensor
+
+from ssl_registry import PretextModel, PretextTask, registry
+from ssl_registry.randomness import derive_generator, lend_to_torch
+
+BATCH = 6
+BATCHES = 400
+
+
+def guesses(outputs: Tensor, task: PretextTask) -> Tensor:
+    """Return outputs of the same form that know nothing of the images."""
+    chance = torch.randn(outputs.shape)
+    if "exemplar" in registry.entry_of(task).name:
+        length = task.model_dump()["embedding"]
+        chance = torch.nn.functional.normalize(chance[:, :length], dim=1)
+        return torch.cat([chance, outputs[:, length:]], dim=1)  # whom the memory shows
+    return chance
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "rotation2d"},
+        {"name": "rotation3d"},
+        {"name": "jigsaw2d", "permutations": 20},
+        {"name": "jigsaw3d", "permutations": 7},
+        {"name": "rpl2d"},
+        {"name": "rpl3d", "questions": 5},
+        {"name": "exemplar2d", "memory": 0},
+        {"name": "exemplar3d", "memory": 9},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_guesses_are_right_as_often_as_chance_says(spec: dict[str, object]) -> None:
+    task = registry.create(spec)
+    assert isinstance(task, PretextTask)
+    shape = (24,) * task.spatial_dims
+    with lend_to_torch(derive_generator(0, spec["name"])), torch.no_grad():
+        backbone = registry.create(f"unet{task.spatial_dims}d", base_filters=2, levels=2)
+        model = PretextModel(task, backbone.build(task.view_channels(1)), shape)
+        for seed in range(3):  # fills a memory
+            model(torch.rand(BATCH, 1, *shape), derive_generator(seed))
+        batch = task.make_batch(torch.rand(BATCH, 1, *shape), derive_generator(9))
+        outputs = model.eval().answer(batch.views)
+        measured = [
+            float(task.metrics(guesses(outputs, task), batch.target)["accuracy"])
+            for _ in range(BATCHES)
+        ]
+    chance = task.chance(BATCH)
+    assert chance is not None
+    right = [accuracy * chance.answers for accuracy in measured]
+    assert right == pytest.approx([round(count) for count in right], abs=1e-4)
+    answers = BATCHES * chance.answers
+    assert binomtest(round(sum(right)), answers, chance.accuracy).pvalue > 0.001
