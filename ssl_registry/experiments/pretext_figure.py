@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ssl_registry.experiments.rows import PretrainRow
 from ssl_registry.experiments.styles import WIDTH, Style, label_ends, styles
-from ssl_registry.training.run_folder import METRICS
+from ssl_registry.training.run_folder import CONFIG, METRICS
+from ssl_registry.training.settings import PretrainSettings, read_settings
 
 QUANTITIES: Final = ("accuracy", "loss")
 """What is drawn of the columns of `metrics.csv`."""
@@ -48,13 +50,19 @@ def read_learning(run: PretrainRow, quantity: str) -> Learning | None:
     return None
 
 
-def draw_pretext(runs: Sequence[PretrainRow], chance: Mapping[str, float]) -> Figure | None:
-    """Return accuracy and loss of every pretraining run, or None where there is nothing to draw.
+def guessing(run: PretrainRow) -> float | None:
+    """Return the accuracy that guessing gives in a run; None where nobody can say."""
+    path = run.folder / CONFIG
+    if not path.is_file():
+        return None
+    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_settings(PretrainSettings, fields, "pretrain")
+    chance = settings.task.chance(settings.batch_size)
+    return chance.accuracy if chance else None
 
-    Args:
-        runs: finished ones.
-        chance: accuracy of guessing, by line, where it is known.
-    """
+
+def draw_pretext(runs: Sequence[PretrainRow]) -> Figure | None:
+    """Return accuracy and loss of pretraining runs, or None where there is nothing to draw."""
     found = {
         quantity: [learning for run in runs if (learning := read_learning(run, quantity))]
         for quantity in QUANTITIES
@@ -68,7 +76,7 @@ def draw_pretext(runs: Sequence[PretrainRow], chance: Mapping[str, float]) -> Fi
     for axes, (quantity, learnings) in zip(grid, panels.items(), strict=True):
         _draw_learnings(axes, learnings, looks)
         if quantity == "accuracy":
-            _mark_chance(axes, chance, looks)
+            _mark_guessing(axes, {run.line: guessing(run) for run in runs}, looks)
         stages = {learning.stage for learning in learnings}
         of = "training" if stages == {"train"} else "validation"
         axes.set_ylabel(f"pretext {quantity},\n{of} images")
@@ -92,11 +100,13 @@ def _draw_learnings(axes: Axes, learnings: Sequence[Learning], looks: Mapping[st
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _mark_chance(axes: Axes, chance: Mapping[str, float], looks: Mapping[str, Style]) -> None:
+def _mark_guessing(
+    axes: Axes, chances: Mapping[str, float | None], looks: Mapping[str, Style]
+) -> None:
     axes.set_ylim(0, 1.03)
-    known = [(line, chance[line]) for line in looks if line in chance]
-    for line, value in known:
-        axes.axhline(value, color=looks[line].colour, linestyle=":", lw=1)
+    known = {line: chance for line, chance in chances.items() if chance is not None}
+    for line, chance in known.items():
+        axes.axhline(chance, color=looks[line].colour, linestyle=":", lw=1)
     if known:
         axes.set_title("horizontal, dotted: what guessing would give", fontsize=9, loc="left")
 

@@ -110,7 +110,7 @@ def _differences(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) 
 
 
 def _pretext(path: Path, pretrained: Sequence[PretrainRow]) -> Picture | None:
-    figure = draw_pretext(pretrained, {})
+    figure = draw_pretext(pretrained)
     if figure is None:
         return None
     save(figure, path)

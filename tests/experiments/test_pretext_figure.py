@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssl_registry.experiments.pretext_figure import draw_pretext, read_learning
+from ssl_registry.training.settings import PretrainSettings
 from tests.experiments.rows import make_pretrain_row
 from tests.experiments.runs import write_pretraining
 
@@ -24,7 +25,7 @@ def test_training_stands_in_where_nothing_was_validated(tmp_path: Path) -> None:
     assert learning is not None
     assert (learning.stage, learning.values) == ("train", (0.9, 0.5))
     assert read_learning(run, "accuracy") is None
-    figure = draw_pretext([run], {})
+    figure = draw_pretext([run])
     assert figure is not None
     assert [axes.get_ylabel() for axes in figure.axes] == ["pretext loss,\ntraining images"]
 
@@ -32,21 +33,25 @@ def test_training_stands_in_where_nothing_was_validated(tmp_path: Path) -> None:
 def test_each_run_is_a_curve_each_task_a_name_and_guessing_is_marked(tmp_path: Path) -> None:
     runs = [
         write_pretraining(tmp_path / f"{line}-{seed}", line, seed, [0.1, 0.2, 0.5])
-        for line in ("rpl3d", "rotation3d")
+        for line in ("mine", "rotation3d")
         for seed in (0, 1)
     ]
-    figure = draw_pretext(runs, {"rotation3d": 0.1})
+    for run in runs[2:]:
+        settings = PretrainSettings(task="rotation3d", out=run.folder)
+        (run.folder / "config.yaml").write_text(settings.as_yaml())
+    figure = draw_pretext(runs)
     assert isinstance(figure, Figure)
     accuracy, _ = figure.axes
     curves = [line for line in accuracy.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
     assert len([line for line in curves if list(line.get_ydata()) == [0.1, 0.5]]) == 4  # type: ignore[arg-type]
+    # One of ten turns; of "mine" nobody knows.
     assert [list(line.get_ydata()) for line in curves].count([0.1, 0.1]) == 1  # type: ignore[arg-type]
     names = {text.get_text() for text in accuracy.texts} - {""}
-    assert names == {"rpl3d", "rotation3d"}
+    assert names == {"mine", "rotation3d"}
 
 
 @pytest.mark.parametrize("written", [None, "epoch,step\n1,4\n"])
 def test_runs_without_numbers_have_no_figure(tmp_path: Path, written: str | None) -> None:
     if written:
         (tmp_path / "metrics.csv").write_text(written)
-    assert draw_pretext([make_pretrain_row("rpl3d", 0, folder=tmp_path)], {}) is None
+    assert draw_pretext([make_pretrain_row("rpl3d", 0, folder=tmp_path)]) is None
