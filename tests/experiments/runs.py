@@ -49,7 +49,7 @@ def write_run(
         c.case.name: p.numpy().astype(np.uint8) for c, p in zip(cases, predictions, strict=True)
     }
     np.savez_compressed(folder / PREDICTIONS, allow_pickle=False, **arrays)
-    run.write_result(
+    run.finish(
         {
             "headline": task.headline,
             "score": scores,

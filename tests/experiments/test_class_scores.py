@@ -21,7 +21,7 @@ def graded(folder: Path, seed: int, line: str = "scratch") -> tuple[list[int], l
         f"case_{place:02}": {"predicted": p, "reference": t}
         for place, (p, t) in enumerate(zip(predicted, actual, strict=True))
     }
-    RunFolder(folder / line / str(seed)).write_result({"cases": cases})
+    RunFolder(folder / line / str(seed)).finish({"cases": cases})
     return predicted, actual
 
 
