@@ -13,7 +13,16 @@ CORE: Final = Path(ssl_registry.__file__).parent
 PLUGINS: Final = Path(__file__).parents[1] / "plugins"
 
 ROOMS: Final[dict[str, set[str]]] = {
-    "registry": {"entry", "errors", "hookspecs", "loading", "plugins", "registry", "wording"},
+    "registry": {
+        "documents",
+        "entry",
+        "errors",
+        "hookspecs",
+        "loading",
+        "plugins",
+        "registry",
+        "wording",
+    },
     "randomness": {"randomness"},
     "distributed": {"distributed"},
     "interfaces": {

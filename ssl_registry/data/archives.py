@@ -3,8 +3,8 @@
 Reference: Yang et al. 2023 (doi:10.1038/s41597-022-01721-8).
 """
 
+import math
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,10 +16,18 @@ import numpy.typing as npt
 import torch
 
 from ssl_registry.data.cases import Case, Part, Source
-from ssl_registry.data.scans import Scan, first_line, scan_of_array
-from ssl_registry.errors import DataError
+from ssl_registry.data.headers import REPLACE, decoding
+from ssl_registry.data.limits import check_bytes, check_voxel_count
+from ssl_registry.data.scans import Scan, scan_of_array
+from ssl_registry.errors import BadFileError, DataError, spell
 
 PARTS: Final[Mapping[str, Part]] = {"train": "train", "val": "validation", "test": "test"}
+
+MEMBERS: Final = frozenset(f"{part}_{what}" for part in PARTS for what in ("images", "labels"))
+
+KIND: Final = "a MedMNIST archive"
+
+MOST_GRADES: Final = 256
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +63,7 @@ class ArchiveCase(Case):
     def bytes_on_disk(self) -> int:  # noqa: D102
         return self.size
 
-    def read(self) -> Scan:  # noqa: D102
+    def _read(self) -> Scan:
         array = _load(self.archive, self.archive.stat().st_mtime_ns, f"{self.part}_images")
         image = torch.from_numpy(np.array(array[self.index], dtype=np.float32))
         what = f"{self.archive}: {self.name}"
@@ -64,32 +72,50 @@ class ArchiveCase(Case):
         return scan_of_array(image[None, ..., None] if image.ndim == 2 else image[None], what)
 
 
+@dataclass(frozen=True)
+class _Member:
+    """What the header of an array in an archive says."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def bytes_each(self) -> int:
+        """Bytes of one image."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
 def open_archive(path: Path) -> Source:
     """Return the images of a MedMNIST archive, divided as its authors did.
 
-    Pictures are `[N, H, W]` or `[N, H, W, 3]`, volumes `[N, D, H, W]`; labels `[N, 1]`.
+    Pictures are `[N, H, W]` or `[N, H, W, 3]`, volumes `[N, D, H, W]`; labels `[N, 1]`. Of the
+    images, the headers alone are read.
 
     Raises:
-        DataError: it is no such archive, or an image has several labels at once.
+        DataError: it is no such archive, announces more than it can hold or than may be read,
+            or an image has several labels at once.
     """
-    stamp = path.stat().st_mtime_ns
-    parts = [part for part in PARTS if f"{part}_images" in _members(path)]
+    members = _read_members(path)
+    parts = [part for part in PARTS if f"{part}_images" in members]
     if not parts:
         raise DataError(
-            f"{path} holds no train_images, val_images or test_images: expected a MedMNIST archive"
+            f"{spell(path)} holds no train_images, val_images or test_images: expected a MedMNIST "
+            "archive"
         )
+    stamp = path.stat().st_mtime_ns
     cases: list[ArchiveCase] = []
     dims: set[Literal[2, 3]] = set()
     for part in parts:
-        images = _load(path, stamp, f"{part}_images")
+        images = members[f"{part}_images"]
         dims.add(_dims(path, part, images))
-        grades = _grades(path, stamp, part, len(images))
+        grades = _grades(path, stamp, part, members)
         cases += [
-            ArchiveCase(path, part, index, grade, images[index].nbytes)
+            ArchiveCase(path, part, index, grade, images.bytes_each())
             for index, grade in enumerate(grades)
         ]
     if len(dims) > 1:
-        raise DataError(f"{path}: its parts differ in their dimensions")
+        raise DataError(f"{spell(path)}: its parts differ in their dimensions")
+    if not cases:
+        raise DataError(f"{spell(path)} holds no image at all")
     known = [case.grade for case in cases if case.grade is not None]
     names = {grade: str(grade) for grade in range(max(known) + 1)} if known else {}
     return Source(
@@ -101,42 +127,70 @@ def open_archive(path: Path) -> Source:
     )
 
 
-def _dims(path: Path, part: str, images: Array) -> Literal[2, 3]:
-    if images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3):
-        return 2
-    if images.ndim == 4:
-        return 3
+def _dims(path: Path, part: str, images: _Member) -> Literal[2, 3]:
+    shape = images.shape
+    if images.dtype.kind not in "biuf":
+        raise BadFileError(
+            path, f"cannot be read as {KIND} ({part}_images holds {images.dtype})", REPLACE
+        )
+    if min(shape, default=0) > 0 or shape[:1] == (0,):
+        if len(shape) == 3 or (len(shape) == 4 and shape[-1] == 3):
+            return 2
+        if len(shape) == 4:
+            return 3
     raise DataError(
-        f"{path}: {part}_images has the shape {list(images.shape)}; expected [N, H, W], [N, H, W, "
-        "3] or [N, D, H, W]"
+        f"{spell(path)}: {part}_images has the shape {list(shape)}; expected [N, H, W], "
+        "[N, H, W, 3] or [N, D, H, W]"
     )
 
 
-def _grades(path: Path, stamp: int, part: str, count: int) -> list[int | None]:
-    name = f"{part}_labels"
-    if name not in _members(path):
+def _grades(path: Path, stamp: int, part: str, members: Mapping[str, _Member]) -> list[int | None]:
+    count, name = members[f"{part}_images"].shape[0], f"{part}_labels"
+    if name not in members:
         return [None] * count
-    labels = _load(path, stamp, name)
-    if labels.ndim == 2 and labels.shape[1] > 1:
+    member = members[name]
+    if len(member.shape) == 2 and member.shape[1] > 1:
         raise DataError(
-            f"{path}: an image has {labels.shape[1]} labels at once; only one class for each image "
-            "is supported"
+            f"{spell(path)}: an image has {member.shape[1]} labels at once; only one class for "
+            "each image is supported"
         )
-    flat = labels.reshape(-1)
-    if len(flat) != count or flat.dtype.kind not in "iu" or (count and flat.min() < 0):
+    fits = math.prod(member.shape) == count and member.dtype.kind in "iu"
+    labels = _load(path, stamp, name).reshape(-1) if fits else np.empty(0)
+    if not fits or (count and not 0 <= labels.min() <= labels.max() < MOST_GRADES):
         raise DataError(
-            f"{path}: {name} has the shape {list(labels.shape)} and dtype {labels.dtype} for "
-            f"{count} images; expected whole numbers from 0, [{count}, 1]"
+            f"{spell(path)}: {name} has the shape {list(member.shape)} and dtype {member.dtype} "
+            f"for {count} images; expected whole numbers from 0 to {MOST_GRADES - 1}, [{count}, 1]"
         )
-    return [int(value) for value in flat]
+    return [int(value) for value in labels]
 
 
-def _members(path: Path) -> set[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+def _read_members(path: Path) -> dict[str, _Member]:
+    """Return the headers of the arrays in an archive, once they are seen to be possible."""
+    with decoding(path, KIND), zipfile.ZipFile(path) as archive:
+        found = {
+            entry.filename.removesuffix(".npy"): entry
+            for entry in archive.infolist()
+            if entry.filename.removesuffix(".npy") in MEMBERS
+        }
+        return {name: _read_member(path, archive, entry) for name, entry in found.items()}
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> _Member:
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read(file)
+    what = f"{path}: {entry.filename}"
+    if any(side < 0 for side in shape):
+        raise BadFileError(what, f"announces the shape {list(shape)}", REPLACE)
+    check_voxel_count(what, shape)
+    announced = math.prod(shape) * dtype.itemsize
+    held = min(entry.compress_size, path.stat().st_size)
+    check_bytes(what, announced, held, packed=entry.compress_type != zipfile.ZIP_STORED)
+    return _Member(tuple(shape), dtype)
 
 
 @lru_cache(maxsize=4)
@@ -145,13 +199,6 @@ def _load(path: Path, stamp: int, name: str) -> Array:
 
     The few last ones are kept, because a compressed array can only be read as a whole.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            array: Array = archive[name]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error) from error
+    with decoding(path, KIND), np.load(path, allow_pickle=False) as archive:
+        array: Array = archive[name]
     return array
-
-
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} cannot be read as a MedMNIST archive ({first_line(error)})")

@@ -233,7 +233,7 @@ def _begin_worker() -> None:
     """Let a process use one core, leave Ctrl+C to its parent, and end with it, however it ends."""
     import SimpleITK
 
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # type: ignore[no-untyped-call]
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -3,14 +3,16 @@
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from ssl_registry.data.formats import files_of
 from ssl_registry.data.pictures import is_picture, read_picture
+from ssl_registry.data.problems import Problem
 from ssl_registry.data.scans import Scan, read_scan
-from ssl_registry.errors import DataError
+from ssl_registry.errors import BadFileError, DataError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
 
@@ -46,18 +48,27 @@ class Case(ABC):
     def bytes_on_disk(self) -> int:
         """Size of the image's file; 0 where it has none of its own."""
 
-    @abstractmethod
     def read(self) -> Scan:
         """Return the image and its label map, checked.
 
         Raises:
-            DataError: a file is missing, unreadable or wrong; the message names it.
+            BadFileError: a file is missing, unreadable or wrong; the error names it and the
+                case.
         """
+        try:
+            return self._read()
+        except BadFileError as error:
+            error.case = self.name
+            raise
+
+    @abstractmethod
+    def _read(self) -> Scan:
+        """Return the image and its label map, checked; what `read` does."""
 
 
 @dataclass(frozen=True)
 class FileCase(Case):
-    """An image in a file: a volume (NIfTI) or a picture (png, jpg, tif).
+    """An image in a file: a volume or a picture (png, jpg, tif); or a DICOM series in a folder.
 
     Attributes:
         label: file of the label map.
@@ -78,7 +89,8 @@ class FileCase(Case):
 
     @property
     def files(self) -> tuple[Path, ...]:  # noqa: D102
-        return (self.image,) if self.label is None else (self.image, self.label)
+        labels = () if self.label is None else files_of(self.label)
+        return (*files_of(self.image), *labels)
 
     @property
     def identity(self) -> str:  # noqa: D102
@@ -86,9 +98,9 @@ class FileCase(Case):
 
     @property
     def bytes_on_disk(self) -> int:  # noqa: D102
-        return self.image.stat().st_size
+        return sum(file.stat().st_size for file in files_of(self.image))
 
-    def read(self) -> Scan:  # noqa: D102
+    def _read(self) -> Scan:
         if is_picture(self.image):
             return read_picture(self.image, self.label, self.label_values, self.channels)
         return read_scan(self.image, self.label, self.label_values)
@@ -106,7 +118,9 @@ class Source:
         groups: patient of each case, by its name; empty where every case is its own.
         parts: division that the data's authors made, by the cases' names.
         columns: further columns of the table that lists the cases, by the cases' names.
+        modalities: channels that the images should have, where the data say so.
         notes: what was met and how it was handled, for the user to read.
+        skipped: what was left out because it cannot be used.
     """
 
     name: str
@@ -116,7 +130,9 @@ class Source:
     groups: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    modalities: int | None = None
     notes: tuple[str, ...] = ()
+    skipped: tuple[Problem, ...] = ()
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -133,6 +149,10 @@ class Source:
         """A short hash of the cases' names and sizes, the same wherever the folder lies."""
         words = "\n".join(f"{case.name} {case.bytes_on_disk}" for case in self.cases)
         return hashlib.sha256(f"{self.dims}\n{words}".encode()).hexdigest()[:16]
+
+    def without(self, names: Collection[str]) -> "Source":
+        """Return the source without the cases of these names."""
+        return replace(self, cases=tuple(c for c in self.cases if c.name not in names))
 
     def group_of(self, case: Case) -> str:
         """Return the patient of a case, or its own name."""

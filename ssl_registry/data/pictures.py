@@ -3,6 +3,10 @@
 A picture is a scan of one slice, `[C, H, W, 1]`, so that it takes the same way as a volume.
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchio as tio
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
-from ssl_registry.data.scans import Scan, check_voxels, first_line
-from ssl_registry.errors import DataError
+from ssl_registry.data.headers import decoding
+from ssl_registry.data.limits import check_voxel_count
+from ssl_registry.data.scans import Scan, check_voxels
+from ssl_registry.errors import BadFileError, spell
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+FORMATS: Final = ("PNG", "JPEG", "TIFF")
+"""Pillow's names of the formats that these names stand for."""
+
+KIND: Final = "a picture"
+
+_ON_ITS_SIDE: Final = (5, 6, 7, 8)
+"""Orientations, as cameras write them, that exchange width and height."""
 
 _DEEP: Final = ("I;16", "I;16B", "I;16L", "I", "F")
 """Grey modes with more than 8 bits."""
@@ -28,14 +42,47 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def picture_channels(path: Path) -> int:
-    """Return 1 for a grey picture and 3 for a coloured one; reads the header alone.
+@dataclass(frozen=True)
+class PictureHeader:
+    """What a picture's file says before it is unpacked.
+
+    Attributes:
+        channels: 1 for a grey picture and 3 for a coloured one.
+        size: (height, width) in pixels, as the camera was held.
+    """
+
+    channels: int
+    size: tuple[int, int]
+
+
+def picture_header(path: Path) -> PictureHeader:
+    """Return the header of a picture; its pixels are not read.
 
     Raises:
-        DataError: it is no picture, or holds several pages.
+        BadFileError: it is no picture, holds several pages, or announces too many pixels.
     """
-    with _opened(path) as picture:
-        return 1 if picture.mode in _GREY else 3
+    with decoding(path, KIND), _opened(path) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
+        return PictureHeader(
+            1 if picture.mode in _GREY else 3, (width, height) if turned else (height, width)
+        )
+
+
+def check_size(mask: torch.Tensor, label: Path, header: PictureHeader, image: Path) -> None:
+    """See that a mask `[1, H, W, 1]` has the pixels of its picture.
+
+    Raises:
+        BadFileError: it has not.
+    """
+    height, width = mask.shape[1:3]
+    if (height, width) != header.size:
+        raise BadFileError(
+            label,
+            f"has {height}x{width} pixels, but its picture {spell(image.name)} has "
+            f"{header.size[0]}x{header.size[1]}",
+            "draw the mask on the picture itself",
+        )
 
 
 def read_picture(
@@ -54,22 +101,21 @@ def read_picture(
             luminance of a coloured one; None leaves it as it is.
 
     Raises:
-        DataError: a file cannot be read, shows nothing, or does not fit the other.
+        BadFileError: a file cannot be read, shows nothing, or does not fit the other.
     """
     voxels = torch.from_numpy(_read(image, channels)).float()
     check_voxels(voxels, image)
     scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=np.eye(4)))
     if label is not None:
         marks = read_mask(label)
-        if marks.shape[1:] != voxels.shape[1:]:
-            raise DataError(
-                f"{label} has {_size(marks)} pixels, but its picture {image} has {_size(voxels)}"
-            )
+        check_size(marks, label, picture_header(image), image)
         strange = sorted(mask_values(marks) - set(label_values))
         if strange:
-            raise DataError(
-                f"{label} holds the label {strange[0]}, unlike the other masks (they have "
-                f"{', '.join(map(str, sorted(label_values)))})"
+            known = ", ".join(map(str, sorted(label_values)))
+            raise BadFileError(
+                label,
+                f"holds the label {strange[0]}, unlike the other masks (they have {known})",
+                "mend it",
             )
         scan.add_image(tio.LabelMap(tensor=marks, affine=np.eye(4)), "label")
     return scan
@@ -79,16 +125,18 @@ def read_mask(path: Path) -> torch.Tensor:
     """Return a mask `[1, H, W, 1]` uint8; one of black and white (0 and 255) gets 0 and 1.
 
     Raises:
-        DataError: it cannot be read, or is coloured.
+        BadFileError: it cannot be read, or is coloured.
     """
-    with _opened(path) as picture:
+    with decoding(path, KIND), _opened(path) as picture:
         if picture.mode not in ("1", "L", "P"):
-            raise DataError(
-                f"{path} has the mode {picture.mode}: a mask is a grey picture of 8 bits whose "
-                "values are the classes"
+            raise BadFileError(
+                path,
+                f"has the mode {picture.mode}: a mask is a grey picture of 8 bits whose values "
+                "are the classes",
+                "save it as one",
             )
         # A palette's colours are for the eye; its indices are the classes.
-        values = np.array(_loaded(picture, path), dtype=np.uint8)
+        values = np.array(picture, dtype=np.uint8)
     if set(np.unique(values)) <= {0, 255}:
         values = (values > 0).astype(np.uint8)
     return torch.from_numpy(values)[None, ..., None]
@@ -101,9 +149,9 @@ def mask_values(mask: torch.Tensor) -> set[int]:
 
 def _read(path: Path, channels: int | None) -> npt.NDArray[np.generic]:
     """Return a picture as `[C, H, W, 1]`."""
-    with _opened(path) as picture:
+    with decoding(path, KIND), _opened(path) as picture:
         grey = picture.mode in _GREY if channels is None else channels == 1
-        upright = ImageOps.exif_transpose(_loaded(picture, path))
+        upright = ImageOps.exif_transpose(picture)
         if upright.mode in _DEEP:
             values = np.array(upright, dtype=np.float32)
             values = np.repeat(values[..., None], 1 if grey else 3, axis=-1)
@@ -113,32 +161,21 @@ def _read(path: Path, channels: int | None) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(np.moveaxis(planes, -1, 0)[..., None])
 
 
-def _opened(path: Path) -> Image.Image:
-    try:
-        picture = Image.open(path)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    pages = getattr(picture, "n_frames", 1)
-    if pages != 1:
-        picture.close()
-        raise DataError(f"{path} holds {pages} pages; expected one picture: save it as single ones")
-    return picture
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture of one page, in one of the formats that its name may stand for.
 
-
-def _loaded(picture: Image.Image, path: Path) -> Image.Image:
-    try:
-        picture.load()
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
-        raise _unreadable(path, error) from error
-    return picture
-
-
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    return DataError(
-        f"{path} cannot be read as a picture ({first_line(error)}): replace it, or take it out of "
-        "the data"
-    )
-
-
-def _size(picture: torch.Tensor) -> str:
-    return f"{picture.shape[1]}x{picture.shape[2]}"
+    Pillow knows dozens of formats and looks at the content alone, down to PostScript, which
+    it would have another program run.
+    """
+    with warnings.catch_warnings():
+        # Large photographs and odd tags are no news; Pillow refuses what is twice as large.
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=FORMATS) as picture:
+            check_voxel_count(path, (*picture.size, len(picture.getbands())))
+            pages = getattr(picture, "n_frames", 1)
+            if pages != 1:
+                raise BadFileError(
+                    path, f"holds {pages} pages; expected one picture", "save it as single ones"
+                )
+            yield picture

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_registry.data.scans import THINNEST, Affine, Scan
+from ssl_registry.data.headers import THINNEST, Affine
+from ssl_registry.data.scans import Scan
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 

@@ -8,11 +8,12 @@ from typing import Final, Literal
 from ssl_registry.data import phantoms
 from ssl_registry.data.archives import open_archive
 from ssl_registry.data.cases import Case, Source
-from ssl_registry.data.decathlon import open_decathlon
+from ssl_registry.data.decathlon import SUMMARY, open_decathlon
 from ssl_registry.data.folders import MASKS, class_folders, open_classes, open_flat, open_masks
+from ssl_registry.data.problems import Met, stop
 from ssl_registry.data.scans import Scan, scan_of_phantom
 from ssl_registry.data.tables import find_table, open_table
-from ssl_registry.errors import DataError
+from ssl_registry.errors import DataError, spell
 
 PHANTOMS: Final = re.compile(r"phantoms(?::(\d+))?")
 POPULATION: Final = 100
@@ -52,12 +53,12 @@ class PhantomCase(Case):
     def bytes_on_disk(self) -> int:  # noqa: D102
         return 0
 
-    def read(self) -> Scan:  # noqa: D102
+    def _read(self) -> Scan:
         make = phantoms.phantom if self.dims == 3 else phantoms.phantom_slice
         return scan_of_phantom(make(self.index, PHANTOM_SIDE))
 
 
-def open_source(data: str | Path, dims: Literal[2, 3] | None = None) -> Source:
+def open_source(data: str | Path, dims: Literal[2, 3] | None = None, met: Met = stop) -> Source:
     """Return the source that `data` names; reads no voxel of a volume.
 
     Args:
@@ -66,18 +67,26 @@ def open_source(data: str | Path, dims: Literal[2, 3] | None = None) -> Source:
             folders; a folder with `images` and `masks`; or a folder of images without labels.
         dims: what the images have to be: 2 for pictures, 3 for volumes; None takes both.
             Phantoms are volumes, or slices of them where 2 is asked for.
+        met: told of each file that cannot be used, which is then left out; unless said
+            otherwise, the first one is raised.
 
     Raises:
         DataError: there is no such data, it holds no images or those of other dimensions, or
             its lists and labels are wrong.
     """
     match = PHANTOMS.fullmatch(str(data))
-    source = _phantoms(str(data), match, dims or 3) if match else _open(Path(data).expanduser())
+    if match:
+        source = _phantoms(str(data), match, dims or 3)
+    else:
+        try:
+            source = _open(Path(data).expanduser(), met)
+        except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
+            raise DataError(f"data={spell(data)} cannot be opened: {error}") from error
     if dims is not None and source.dims != dims:
         kinds = {2: "pictures (2D)", 3: "volumes (3D)"}
         raise DataError(
-            f"data={data} holds {kinds[source.dims]}, but {kinds[dims]} are asked for: choose "
-            f"components for {source.dims}D (`ssl-registry list` shows them), or other data"
+            f"data={spell(data)} holds {kinds[source.dims]}, but {kinds[dims]} are asked for: "
+            f"choose components for {source.dims}D (`ssl-registry list` shows them), or other data"
         )
     return source
 
@@ -90,31 +99,31 @@ def _phantoms(data: str, match: re.Match[str], dims: Literal[2, 3]) -> Source:
     return Source(data, cases, dims, phantoms.LABELS)
 
 
-def _open(path: Path) -> Source:
-    if not path.exists():
-        raise DataError(
-            f"data={path}: there is no such file or folder (a folder of scans or pictures, a .csv "
-            "table, a MedMNIST .npz archive, or `phantoms`)"
-        )
+def _open(path: Path, met: Met) -> Source:
     if path.is_file():
-        return _open_file(path)
-    if (path / "dataset.json").is_file():
-        return open_decathlon(path)
+        return _open_file(path, met)
+    if not path.is_dir():
+        raise DataError(
+            f"data={spell(path)}: there is no such file or folder (a folder of scans or pictures, "
+            "a .csv table, a MedMNIST .npz archive, or `phantoms`)"
+        )
+    if (path / SUMMARY).is_file():
+        return open_decathlon(path, met)
     table = find_table(path)
     if table is not None:
-        return open_table(table)
+        return open_table(table, met)
     if any((path / name).is_dir() for name in MASKS):
-        return open_masks(path)
+        return open_masks(path, met)
     classes = class_folders(path)
-    return open_classes(path, classes) if classes else open_flat(path)
+    return open_classes(path, classes, met) if classes else open_flat(path, met)
 
 
-def _open_file(path: Path) -> Source:
+def _open_file(path: Path, met: Met) -> Source:
     if path.suffix == ".csv":
-        return open_table(path)
+        return open_table(path, met)
     if path.suffix == ".npz":
         return open_archive(path)
     raise DataError(
-        f"data={path} is a file, neither a .csv table nor a MedMNIST .npz archive: name the folder "
-        "that holds the images"
+        f"data={spell(path)} is a file, neither a .csv table nor a MedMNIST .npz archive: name the "
+        "folder that holds the images"
     )

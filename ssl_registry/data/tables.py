@@ -1,21 +1,31 @@
 """Tables of graded images: a CSV file in the layout of APTOS 2019 beside its pictures."""
 
 import csv
+import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from ssl_registry.data.cases import FileCase, Source
-from ssl_registry.data.folders import dims_of, find_images, same_channels
+from ssl_registry.data.folders import find_images, look_at
+from ssl_registry.data.formats import case_name, is_volume
 from ssl_registry.data.pictures import is_picture
-from ssl_registry.data.scans import case_name, is_volume
-from ssl_registry.errors import DataError
+from ssl_registry.data.places import entries_of
+from ssl_registry.data.problems import Met
+from ssl_registry.documents import brief, read_text
+from ssl_registry.errors import BadFileError, DataError, spell
 
 LAYOUTS: Final = (("id_code", "diagnosis"), ("image", "level"))
 """Columns of the image and of its grade: APTOS 2019's and EyePACS's (Kaggle 2015)."""
 
 MOST_GRADES: Final = 256
+
+MOST_BYTES: Final = 2**26
+"""Bytes that a table may have: a million rows."""
+
+MOST_LINE: Final = 2**16
+"""Characters that a line of a table may have."""
 
 
 def find_table(folder: Path) -> Path | None:
@@ -24,17 +34,19 @@ def find_table(folder: Path) -> Path | None:
     Raises:
         DataError: there are several and none is called `train.csv`.
     """
-    tables = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
+    files = [Path(entry.path) for entry in entries_of(folder) if entry.name.endswith(".csv")]
+    tables = [path for path in files if path.is_file()]
     if folder / "train.csv" in tables:
         return folder / "train.csv"
     if len(tables) > 1:
         raise DataError(
-            f"{folder} holds {len(tables)} tables: say which, for instance data={tables[0]}"
+            f"{spell(folder)} holds {len(tables)} tables: say which, for instance "
+            f"data={spell(tables[0])}"
         )
     return tables[0] if tables else None
 
 
-def open_table(path: Path) -> Source:
+def open_table(path: Path, met: Met) -> Source:
     """Return the images that a table lists, graded.
 
     The images lie in `<table>_images` (`train_images` for `train.csv`), in `images`, or
@@ -42,52 +54,96 @@ def open_table(path: Path) -> Source:
     without a label. Grades are whole numbers from 0, or names, ordered by the alphabet.
 
     Raises:
-        DataError: the table cannot be read, lacks a column, lists an image twice or one
-            that is not there, or holds a grade that is neither.
+        DataError: the table cannot be read, lacks a column, lists an image twice, or holds a
+            grade that is neither.
     """
     rows, id_column, grade_column = _read(path)
     folder = _image_folder(path)
-    images = find_images(folder)
     listed = _by_image(path, rows, id_column)
-    absent = [name for name in listed if name not in images]
-    if absent:
-        raise DataError(
-            f"{path} lists {len(absent)} images that are not in {folder} ({absent[0]}, ...): add "
-            "the files, or take out the rows"
-        )
-    grades, names = _read_grades(path, {n: row[grade_column] for n, row in listed.items()})
-    channels, notes = same_channels(images.values())
+    images = look_at(_there(listed, folder, path, met), folder, met)
+    grades, names = _read_grades(path, {name: row[grade_column] for name, row in listed.items()})
     cases = tuple(
-        FileCase(name, file, grade=grades.get(name), channels=channels)
-        for name, file in images.items()
+        FileCase(name, file, grade=grades.get(name), channels=images.channels)
+        for name, file in images.files.items()
     )
     return Source(
         str(path.parent) if path.name == "train.csv" else str(path),
         cases,
-        dims_of(images.values(), folder),
+        images.dims,
         labels=names,
         columns={name: _others(row, (id_column, grade_column)) for name, row in listed.items()},
-        notes=(*notes, *_unlabelled(listed, grades, images)),
+        notes=(*images.notes, *_unlabelled(listed, grades, images.files)),
     )
+
+
+def _there(listed: Iterable[str], folder: Path, path: Path, met: Met) -> dict[str, Path]:
+    """Return the images of a folder; `met` is told of those that are listed and not there."""
+    bad: list[BadFileError] = []
+    images = find_images(folder, path.parent, bad.append)
+    for error in bad:
+        met(error)
+    seen = {*images, *(case_name(Path(error.file)) for error in bad)}
+    for name in listed:
+        if name not in seen:
+            met(
+                BadFileError(
+                    folder / name,
+                    f"is listed in {spell(path.name)}, but there is no such image",
+                    "add the file, or take out the row",
+                )
+            )
+    if not images:
+        raise DataError(f"{spell(folder)} holds none of the images that {spell(path)} lists")
+    return images
 
 
 def _read(path: Path) -> tuple[list[dict[str, str]], str, str]:
     """Return the rows, and the names of the columns of image and grade."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table: {error}") from error
+    columns, rows = read_rows(path)
     layout = next((pair for pair in LAYOUTS if set(pair) <= set(columns)), None)
     if layout is None:
         expected = " or ".join(",".join(pair) for pair in LAYOUTS)
-        raise DataError(f"{path} has the columns {', '.join(columns)}; expected {expected}")
-    for line, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise DataError(f"{path}: row {line} has not {len(columns)} columns as the first has")
+        shown = ", ".join(map(spell, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        raise DataError(f"{spell(path)} has the columns {shown}; expected {expected}")
     return rows, *layout
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the names of a table's columns and its rows, by the names of the columns.
+
+    Raises:
+        DataError: it is no table in UTF-8, is too large, has a column twice, or a row has
+            more or fewer columns than the first.
+    """
+    try:
+        rows = [row for row in csv.reader(_lines(path), strict=True) if row]
+    except csv.Error as error:
+        raise DataError(f"{spell(path)} cannot be read as a table: {error}") from error
+    if not rows:
+        raise DataError(f"{spell(path)} is empty: its first line names the columns")
+    columns = rows.pop(0)
+    twice = [name for name, times in Counter(columns).items() if times > 1]
+    if twice:
+        raise DataError(f"{spell(path)} has the column {brief(twice[0])} twice: rename one")
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(columns):
+            raise DataError(
+                f"{spell(path)}: row {line} has not {len(columns)} columns as the first has, but "
+                f"{len(row)}"
+            )
+    return columns, [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a table, so that one of a million columns is never taken apart."""
+    text = read_text(path, DataError, MOST_BYTES)
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if len(line) > MOST_LINE:
+            raise DataError(
+                f"{spell(path)}: line {number} has {len(line):,} characters; at most "
+                f"{MOST_LINE:,} are read"
+            )
+        yield line
 
 
 def _image_folder(table: Path) -> Path:
@@ -105,12 +161,12 @@ def _by_image(
         said = Path(row[id_column].strip())
         if not said.name or len(said.parts) != 1:
             raise DataError(
-                f"{path}: row {line} has {id_column}={row[id_column]!r}; expected the name of an "
-                "image, without a folder"
+                f"{spell(path)}: row {line} has {id_column}={brief(row[id_column])}; expected the "
+                "name of an image, without a folder"
             )
         name = case_name(said) if is_picture(said) or is_volume(said) else said.name
         if name in listed:
-            raise DataError(f"{path}: row {line} lists {name} for the second time")
+            raise DataError(f"{spell(path)}: row {line} lists {brief(name)} for the second time")
         listed[name] = row
     return listed
 
@@ -119,7 +175,9 @@ def _read_grades(path: Path, said: Mapping[str, str]) -> tuple[dict[str, int], d
     """Return the grade of each image that has one, and what the grades are called."""
     words = {name: text.strip() for name, text in said.items() if text.strip()}
     if not words:
-        raise DataError(f"{path} grades no image at all: for unlabelled images, name their folder")
+        raise DataError(
+            f"{spell(path)} grades no image at all: for unlabelled images, name their folder"
+        )
     try:
         numbers = {name: float(text) for name, text in words.items()}
     except ValueError:
@@ -129,8 +187,8 @@ def _read_grades(path: Path, said: Mapping[str, str]) -> tuple[dict[str, int], d
     for name, number in numbers.items():
         if not number.is_integer() or not 0 <= number < MOST_GRADES:
             raise DataError(
-                f"{path}: {name} has the grade {words[name]}; expected whole numbers from 0 to "
-                f"{MOST_GRADES - 1}"
+                f"{spell(path)}: {spell(name)} has the grade {brief(words[name])}; expected whole "
+                f"numbers from 0 to {MOST_GRADES - 1}"
             )
     top = int(max(numbers.values()))
     grades = {name: int(number) for name, number in numbers.items()}

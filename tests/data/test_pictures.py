@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssl_registry.data.pictures import picture_channels, read_mask, read_picture
+from ssl_registry.data.pictures import picture_header, read_mask, read_picture
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.errors import DataError
 
@@ -35,7 +35,7 @@ def test_pixels_come_as_they_are_rows_first(
     wanted = values[None] if values.ndim == 2 else np.moveaxis(values, -1, 0)
     np.testing.assert_array_equal(read[..., 0].numpy(), wanted)
     assert read.dtype == torch.float32
-    assert picture_channels(path) == len(wanted)
+    assert picture_header(path).channels == len(wanted)
 
 
 def test_sixteen_bits_are_kept(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_every_mode_is_one_channel_or_three(tmp_path: Path, mode: str) -> None:
     suffix = "tif" if mode == "CMYK" else "png"
     path = saved(tmp_path / f"a.{suffix}", Image.fromarray(noise(8, 9, 3)).convert(mode))
     read = read_picture(path)["image"].data
-    assert read.shape == (picture_channels(path), 8, 9, 1)
+    assert read.shape == (picture_header(path).channels, 8, 9, 1)
     assert len(read) == (1 if mode in ("LA", "1") else 3)
 
 
@@ -86,7 +86,7 @@ def test_a_truncated_picture_is_named(tmp_path: Path, suffix: str, share: float)
 def test_text_is_no_picture(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("patient went home")
     with pytest.raises(DataError, match=r"a\.png cannot be read as a picture"):
-        picture_channels(tmp_path / "a.png")
+        picture_header(tmp_path / "a.png")
 
 
 def test_a_blank_picture_shows_nothing(tmp_path: Path) -> None:

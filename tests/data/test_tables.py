@@ -88,19 +88,22 @@ def test_grey_pictures_among_themselves_stay_grey(aptos: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id_code,diagnosis\n1_left,0\nnone,1\n3,1\n", r"lists 2 images that are not in .*\(none"),
+        (
+            "id_code,diagnosis\n1_left,0\nnone,1\n3,1\n",
+            r"none is listed in train\.csv, but",
+        ),
         ("id,diagnosis\n1_left,0\n", "has the columns id, diagnosis; expected id_code,diagnosis"),
-        ("id_code,diagnosis\n1_left,0\n1_left,1\n", "row 3 lists 1_left for the second time"),
+        ("id_code,diagnosis\n1_left,0\n1_left,1\n", "row 3 lists '1_left' for the second time"),
         ("id_code,diagnosis\n1_left,0\n1_right\n", "row 3 has not 2 columns"),
         ("id_code,diagnosis\n1_left,0,7\n", "row 2 has not 2 columns"),
         ("id_code,diagnosis\n../1_left,0\n", "without a folder"),
         ("id_code,diagnosis\n/etc/passwd,0\n", "without a folder"),
         ("id_code,diagnosis\n,0\n", "expected the name of an image"),
-        ("id_code,diagnosis\n1_left,1.5\n", "1_left has the grade 1.5; expected whole numbers"),
+        ("id_code,diagnosis\n1_left,1.5\n", "1_left has the grade '1.5'; expected whole numbers"),
         ("id_code,diagnosis\n1_left,-1\n", "expected whole numbers"),
         ("id_code,diagnosis\n1_left,9999\n", "expected whole numbers from 0 to 255"),
         ("id_code,diagnosis\n1_left,\n", "grades no image at all"),
-        ("", "has the columns ; expected"),
+        ("", "train.csv is empty: its first line names the columns"),
     ],
 )
 def test_a_wrong_table_is_refused_in_words(aptos: Path, text: str, message: str) -> None:
@@ -111,7 +114,7 @@ def test_a_wrong_table_is_refused_in_words(aptos: Path, text: str, message: str)
 
 def test_a_table_that_is_no_text_is_refused(aptos: Path) -> None:
     table(aptos).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"train\.csv cannot be read as a table"):
+    with pytest.raises(DataError, match=r"train\.csv is not UTF-8"):
         open_source(aptos)
 
 

@@ -1,0 +1,73 @@
+"""Where the files of the data may lie: within the data folder, links followed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from ssl_registry.errors import BadFileError, DataError, spell
+
+OUTSIDE: Final = "SSL_REGISTRY_ALLOW_OUTSIDE"
+"""Environment variable: further folders that lists and links of the data may lead to."""
+
+
+def allowed_folders() -> list[Path]:
+    """Return the folders that `SSL_REGISTRY_ALLOW_OUTSIDE` names, divided as in `PATH`."""
+    named = os.environ.get(OUTSIDE, "").split(os.pathsep)
+    return [Path(name).expanduser().resolve() for name in named if name]
+
+
+def check_place(path: Path, folder: Path) -> Path:
+    """Return a path of the data with its links followed; it must stay within `folder`.
+
+    Raises:
+        BadFileError: there is no such file, a link leads in a circle, it is neither a file
+            nor a folder (a pipe, a device), or it lies outside `folder` and outside the
+            folders that `SSL_REGISTRY_ALLOW_OUTSIDE` names.
+    """
+    try:
+        found = path.resolve()
+        there = found.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, NUL, too long
+        raise BadFileError(path, f"is no usable path ({spell(str(error))})", "mend it") from error
+    roots = [folder.resolve(), *allowed_folders()]
+    if not any(found.is_relative_to(root) for root in roots):
+        raise BadFileError(
+            path,
+            f"lies outside {spell(folder)}, in {spell(found.parent)}",
+            f"copy it in, or, if you trust it, allow its folder by name: {OUTSIDE}=<folder>",
+        )
+    if not there:
+        missing = (
+            "leads to nothing" if path.is_symlink() else "is listed, but there is no such file"
+        )
+        raise BadFileError(path, missing, "add it, or take it out of the list")
+    if not (found.is_file() or found.is_dir()):
+        raise BadFileError(path, "is neither a file nor a folder", "take it out of the data")
+    return found
+
+
+def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what a folder holds, in the order of the names; hidden files are left out.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            shown = [entry for entry in found if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{spell(folder)} cannot be read: {error.strerror or error}") from error
+    yield from sorted(shown, key=lambda entry: entry.name)
+
+
+def check_name(path: Path) -> None:
+    """See that a file's name is text, for it becomes the name of a case.
+
+    Raises:
+        BadFileError: it holds bytes that are no text.
+    """
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise BadFileError(path, "has a name that is not UTF-8 text", "rename it") from error
