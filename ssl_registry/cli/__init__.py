@@ -11,6 +11,7 @@ import typer
 
 from ssl_registry.cli import (
     cache,
+    check,
     check_plugin,
     demo,
     export,
@@ -34,6 +35,7 @@ app.command("list")(listing.list_components)
 app.command("show")(show.show_component)
 app.command("plugins")(plugins.list_plugins)
 app.command("check-plugin")(check_plugin.check_plugin)
+app.command("check")(check.run_check)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("export")(export.run_export)

@@ -18,6 +18,7 @@ from ssl_registry.downstream import DownstreamTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.batches import TrainingBatches, say_batch
+from ssl_registry.training.checked_data import write_skipped
 from ssl_registry.training.downstream_model import DownstreamModel, Finetuning, predict
 from ssl_registry.training.encoder_file import (
     load_encoder,
@@ -69,6 +70,7 @@ def finetune(
     _say_plan(plan, model, console)
     module = Finetuning(model, settings.downstream, settings)
     fabric = start(settings, folder, module, LabelledImages(plan.train), console)
+    on_main(lambda: write_skipped(folder, plan.source.skipped))
     return _run(fabric, plan, module, folder, console)
 
 

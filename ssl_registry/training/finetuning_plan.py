@@ -1,6 +1,6 @@
 """What a fine-tuning run needs, all checked before it writes anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from ssl_registry.data.splits import Split, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
 from ssl_registry.training.encoder_file import EncoderSummary, read_encoder_summary
-from ssl_registry.training.preparation import open_split, prepare
+from ssl_registry.training.preparation import open_split, prepare, skipped_so_far, those_of
 from ssl_registry.training.settings import DEFAULT_SIZES, FinetuneSettings, read_settings
 
 
@@ -105,22 +105,23 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
     grades = [case.grade for case in usable]
     chosen = label_subset(usable, settings.fraction, settings.seed, grades)
     assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    skipped = skipped_so_far(source, settings)
+    wanted = [*chosen, *split.validation, *split.test]
     cases = prepare(
-        [*chosen, *split.validation, *split.test],
-        settings.preprocessing,
-        settings.size,
-        console,
-        settings.workers,
+        wanted, settings.preprocessing, settings.size, console, settings.workers, skipped
     )
-    first, second = len(chosen), len(chosen) + len(split.validation)
+    train, test = those_of(cases, chosen), those_of(cases, split.test)
+    if not train or not test:
+        part = "training" if not train else "test"
+        raise DataError(f"data={settings.data}: no {part} image can be used")
     return Plan(
         settings,
         summary,
-        source,
+        replace(source, skipped=tuple(skipped or ())),
         split,
-        cases[:first],
-        cases[first:second],
-        cases[second:],
+        train,
+        those_of(cases, split.validation),
+        test,
         available=len(usable),
     )
 

@@ -18,12 +18,13 @@ from rich.progress import (
 from ssl_registry.data.cache import Done, Prepared, prepare_cases
 from ssl_registry.data.cases import Case, Source
 from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.problems import Problem, problem_of
 from ssl_registry.data.splits import Split, split_source
 from ssl_registry.data.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
-from ssl_registry.errors import DataError
+from ssl_registry.errors import BadFileError, DataError
 from ssl_registry.training.callbacks import spell_time
-from ssl_registry.training.settings import RunSettings
+from ssl_registry.training.checked_data import SKIPPED, check_division, open_checked
+from ssl_registry.training.settings import DataSettings, RunSettings
 
 EVERY: Final = 60.0
 """Seconds between two lines of progress in a log."""
@@ -35,10 +36,10 @@ def open_split(
     """Return the source that the settings name and its division, telling what was met.
 
     Raises:
-        DataError: there is no such data, it has other dimensions, or no patients.
+        DataError: there is no such data, it has other dimensions or no patients, or files
+            cannot be used and `on_bad_data` is "stop".
     """
-    source = open_source(settings.data, dims)
-    source = source.grouped(settings.group_column, settings.group_pattern)
+    source, copies = open_checked(settings, dims, console)
     for note in source.notes:
         console.print(f"{source.name}: {note}")
     if source.parts:
@@ -54,7 +55,7 @@ def open_split(
         folds=settings.folds,
         fold=settings.fold,
     )
-    return source, split
+    return check_division(source, split, copies, settings, console)
 
 
 def prepare(
@@ -63,14 +64,23 @@ def prepare(
     size: int | None,
     console: Console,
     workers: int = 0,
+    skipped: list[Problem] | None = None,
 ) -> list[Prepared]:
     """Return all cases prepared, showing how far it is where it takes a while.
+
+    Args:
+        cases: what to read.
+        preprocessing: how to prepare them.
+        size: side of the result in voxels or pixels.
+        console: where to say so.
+        workers: processes that read and prepare.
+        skipped: takes the images that cannot be used, which are left out; without it the
+            first one is raised.
 
     Raises:
         DataError: an image cannot be used, or they differ in their channels.
     """
-    with _progress(console) as done:
-        prepared = prepare_cases(cases, preprocessing, size, workers=workers, done=done)
+    prepared = _prepare_usable(cases, preprocessing, size, console, workers, skipped)
     channels = {case.channels: case.case.name for case in prepared}
     if len(channels) > 1:
         seen = ", ".join(f"{name} has {count}" for count, name in sorted(channels.items()))
@@ -126,6 +136,40 @@ def _progress(console: Console) -> Iterator[Done]:
             bar.update(stages[what], completed=count)
 
         yield draw
+
+
+def _prepare_usable(
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    size: int | None,
+    console: Console,
+    workers: int,
+    skipped: list[Problem] | None,
+) -> list[Prepared]:
+    """Return the cases prepared; what was prepared before a bad one was met waits in the cache."""
+    while True:
+        try:
+            with _progress(console) as done:
+                return prepare_cases(cases, preprocessing, size, workers=workers, done=done)
+        except BadFileError as error:
+            if skipped is None or error.case is None:
+                raise
+            console.print(f"left out, and listed in {SKIPPED}: {error}")
+            skipped.append(problem_of(error, error.case))
+            cases = [case for case in cases if case.name != error.case]
+            if not cases:
+                raise
+
+
+def those_of(prepared: Sequence[Prepared], cases: Sequence[Case]) -> list[Prepared]:
+    """Return, of what was prepared, what belongs to these cases."""
+    names = {case.name for case in cases}
+    return [one for one in prepared if one.case.name in names]
+
+
+def skipped_so_far(source: Source, settings: DataSettings) -> list[Problem] | None:
+    """Return a list for what is left out, if anything may be; it begins with what already is."""
+    return list(source.skipped) if settings.on_bad_data == "skip" else None
 
 
 def quiet_or_loud(quiet: bool) -> Console:

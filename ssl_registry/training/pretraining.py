@@ -22,12 +22,19 @@ from ssl_registry.training.batches import (
     examination_loader,
     say_batch,
 )
+from ssl_registry.training.checked_data import write_skipped
 from ssl_registry.training.encoder_file import write_encoder
 from ssl_registry.training.examination import Examination, Verdict, examine, judge
 from ssl_registry.training.loop import train
 from ssl_registry.training.machine import check_device, may_speak, on_main
 from ssl_registry.training.origins import origin_of
-from ssl_registry.training.preparation import open_split, prepare, quiet_or_loud
+from ssl_registry.training.preparation import (
+    open_split,
+    prepare,
+    quiet_or_loud,
+    skipped_so_far,
+    those_of,
+)
 from ssl_registry.training.provenance import git_state, versions_of
 from ssl_registry.training.run_folder import RunFolder, RunResult
 from ssl_registry.training.settings import PretrainSettings, read_settings
@@ -87,19 +94,24 @@ def pretrain(
     source, split = open_split(settings, settings.task.spatial_dims, console)
     if not split.train:
         raise DataError(f"data={settings.data}: no image is left to train on; lower test_fraction")
+    skipped = skipped_so_far(source, settings)
     cases = prepare(
         [*split.train, *split.validation],
         settings.preprocessing,
         settings.size,
         console,
         settings.workers,
+        skipped,
     )
-    training, validation = cases[: len(split.train)], cases[len(split.train) :]
+    training, validation = those_of(cases, split.train), those_of(cases, split.validation)
+    if not training:
+        raise DataError(f"data={settings.data}: no training image can be used")
     model = _build(settings, training[0].channels)
     _rehearse(settings, training, validation)
     _say_plan(settings, model, split, console)
     module = Pretraining(model, settings)
     fabric = start(settings, folder, module, Images(training), console)
+    on_main(lambda: write_skipped(folder, skipped or ()))
     return _run(fabric, module, (training, validation), (source, split), folder, console)
 
 

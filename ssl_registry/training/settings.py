@@ -88,6 +88,9 @@ class DataSettings(BaseModel):
     group_pattern: str | None = Field(
         None, description="the same from the names: a regular expression such as '(.+)_'"
     )
+    on_bad_data: Literal["stop", "skip"] = Field(
+        "stop", description="what to do about files that cannot be used: stop, or leave them out"
+    )
     test_fraction: float = Field(
         0.2,
         ge=0,
