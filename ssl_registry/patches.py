@@ -86,35 +86,13 @@ def cut_tiles(images: Tensor, corners: Tensor, shape: tuple[int, ...]) -> Tensor
     """
     batch, channels = images.shape[:2]
     *strides, step = images.stride()
-    first = (corners * _constant(images.stride()[2:], corners.device)).sum(-1)
-    first = first.to(images.device) + _offsets((batch, 1), (strides[0], 0), images.device)
-    within = _offsets((channels, *shape[:-1]), tuple(strides[1:]), images.device)
-    starts = first.flatten()[:, None] + within.flatten()
+    first = (corners * _constant(images.stride()[2:], corners.device)).sum(-1).to(images.device)
+    rows = _row_offsets((batch, channels, *shape[:-1]), tuple(strides), images.device)
+    starts = first[..., None] + rows
     span = 1 + sum((n - 1) * s for n, s in zip(images.shape, images.stride(), strict=True))
     # Row i of this view, which overlaps itself, is what begins at voxel i of the memory.
-    rows = images.as_strided((span - (shape[-1] - 1) * step, shape[-1]), (1, step))
-    return rows.index_select(0, starts.flatten()).view(batch, -1, channels, *shape)
-
-
-def cut_windows(images: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return a window at a random place of each image, and the first voxel of each.
-
-    Args:
-        images: `[B, C, *S]`, of `side` voxels or more along each axis.
-        side: of the windows in voxels.
-        generator: draws the places, uniformly.
-
-    Returns:
-        Windows `[B, C, side, ...]` on the images' device, and corners `[B, dims]`, int64, on
-        the generator's.
-    """
-    room = _constant(tuple(length - side + 1 for length in images.shape[2:]), generator.device)
-    chance = torch.rand(
-        (len(images), len(room)), generator=generator, device=generator.device, dtype=torch.float64
-    )
-    corners = (chance * room).long()
-    shape = (side,) * len(room)
-    return cut_tiles(images, corners[:, None], shape)[:, 0], corners
+    memory = images.as_strided((span - (shape[-1] - 1) * step, shape[-1]), (1, step))
+    return memory.index_select(0, starts.flatten()).view(batch, -1, channels, *shape)
 
 
 @lru_cache(maxsize=128)
@@ -124,12 +102,18 @@ def _constant(numbers: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=128)
-def _offsets(shape: tuple[int, ...], strides: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return how far the elements of a block of `shape` lie behind its first in memory."""
+def _row_offsets(shape: tuple[int, ...], strides: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return where the rows of a tile in the images' first corner begin, `[B, 1, R]`.
+
+    Args:
+        shape: images, channels, and the tile's sides but the last.
+        strides: of the images along these axes.
+        device: of the images.
+    """
     offsets = torch.zeros((), dtype=torch.int64, device=device)
     for side, stride in zip(shape, strides, strict=True):
         offsets = offsets[..., None] + stride * torch.arange(side, device=device)
-    return offsets
+    return offsets.reshape(shape[0], 1, -1)
 
 
 class PatchTask(PretextTask):
