@@ -13,12 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 CUTOUT = Path(__file__).parent / "third_party" / "ssl-registry-cutout"
+PLUGINS = sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))
 PROJECTS = {
     "ssl_registry": ROOT,
-    "ssl_registry_exemplar": ROOT / "plugins" / "exemplar",
-    "ssl_registry_jigsaw": ROOT / "plugins" / "jigsaw",
-    "ssl_registry_rotation": ROOT / "plugins" / "rotation",
-    "ssl_registry_rpl": ROOT / "plugins" / "rpl",
+    **{f"ssl_registry_{folder.name}": folder for folder in PLUGINS},
     "cutout_task": CUTOUT,
 }
 OURS = re.compile(r"(ssl_registry|cutout|_editable_impl_|__editable__|pip\b|__pycache__)")
@@ -185,10 +183,10 @@ def test_a_third_party_plugs_in_without_a_change_to_the_core(
 
     program = environment.programs / "ssl-registry"
     for words, shown in (
-        ("list", r"cutout3d +pretext +3D +ssl-registry-cutout 0\.3\.0 +What was in the box"),
-        ("list", r"tiny3d +backbone +3D +ssl-registry-cutout 0\.3\.0 +Three convolutions"),
-        ("plugins", r"ssl-registry-cutout +0\.3\.0 +ok +cutout3d, tiny3d"),
-        ("show cutout3d", r"share +float +0\.5 +> 0, < 1 +side of the box"),
+        ("list", r"cutout3d .*What was in the box .*ssl-registry-cutout"),
+        ("list", r"tiny3d .*Three convolutions .*ssl-registry-cutout"),
+        ("plugins", r"ssl-registry-cutout .*cutout3d, tiny3d"),
+        ("show cutout3d", r"share .*side of the box"),
         ("preview cutout3d share=0.25 --size 16", "Hide a box in the volume"),
     ):
         assert re.search(shown, run(program, *words.split(), cwd=environment.folder).stdout), words
