@@ -31,5 +31,10 @@ def flush(path: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete what writers that were killed have left in a folder."""
-    for beside in folder.glob(".*.[0-9]*"):
+    for beside in leftovers(folder):
         beside.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return the half-written files of processes that write there, or were killed doing so."""
+    return list(folder.glob(".*.[0-9]*"))

@@ -1,5 +1,6 @@
 """Encoder files: weights in `encoder.safetensors`, everything else in `encoder.json`."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,6 +130,20 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         raise EncoderFileError(explain(error, str(path), ())) from error
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise EncoderFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+
+
+def digest_of(folder: str | Path) -> str:
+    """Return the SHA-256 of an encoder's weights, which tells one encoder from another.
+
+    Raises:
+        EncoderFileError: there are none.
+    """
+    path = Path(folder).expanduser() / WEIGHTS
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EncoderFileError(f"{path} cannot be read: {error}") from error
 
 
 def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:

@@ -20,10 +20,7 @@ from ssl_registry.registry import registry
 from ssl_registry.training.batches import TrainingBatches, say_batch
 from ssl_registry.training.checked_data import write_skipped
 from ssl_registry.training.downstream_model import DownstreamModel, Finetuning, predict
-from ssl_registry.training.encoder_file import (
-    load_encoder,
-    write_encoder,
-)
+from ssl_registry.training.encoder_file import digest_of, load_encoder, write_encoder
 from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
 from ssl_registry.training.loop import train
 from ssl_registry.training.machine import check_device, may_speak, on_main
@@ -128,6 +125,7 @@ def _run(
 ) -> RunResult:
     settings, task = plan.settings, plan.settings.downstream
     started, git = time.monotonic(), git_state()
+    origin = digest_of(settings.encoder) if settings.encoder else None
     best = BestState(task.headline)
     rows = train(
         fabric,
@@ -157,6 +155,7 @@ def _run(
             "test": len(plan.test),
         },
         "trained_on": sorted(case.case.name for case in plan.train),
+        "started_from": origin,
         "selected": selected,
         "metrics": rows[-1],
         "seconds": round(time.monotonic() - started, 1),

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ssl_registry.data.whole_files import sweep, write_whole
+from ssl_registry.data.whole_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
 from ssl_registry.errors import RunError
 
@@ -59,7 +59,7 @@ class RunFolder:
                 f"out={out} holds an unfinished run: say resume=true to go on with it, or name "
                 "another folder"
             )
-        elif out.is_dir() and any(out.iterdir()):
+        elif out.is_dir() and set(out.iterdir()) - set(leftovers(out)):
             raise RunError(f"out={out} is not empty: name a new folder, so that nothing is lost")
         _check_writable(out)
 
@@ -101,6 +101,8 @@ class RunFolder:
         free = {*_MAY_CHANGE, *(key for key, value in settings.items() if value is None)}
         if settings.get("precision") == "auto":
             free.add("precision")
+        if _encoder_beside(started) == _encoder_beside(settings):
+            free.add("encoder")
         other = [k for k in sorted(set(settings) - free) if started.get(k) != settings[k]]
         if other:
             was = ", ".join(f"{key}={started.get(key)!r}" for key in other)
@@ -182,6 +184,12 @@ class RunResult:
 
     folder: Path
     result: Mapping[str, Any]
+
+
+def _encoder_beside(settings: Mapping[str, Any]) -> str | None:
+    """Return where the encoder lies as seen from the run: the same if both were moved together."""
+    encoder = settings.get("encoder")
+    return os.path.relpath(encoder, settings["out"]) if encoder else None
 
 
 def _without_nan(value: Any) -> Any:
