@@ -76,6 +76,10 @@ class RunError(SslRegistryError):
     """A run folder is taken, absent, incomplete or of other settings."""
 
 
+class FailedRunsError(SslRegistryError):
+    """Some runs of an experiment failed; the results of the others are there."""
+
+
 class PluginWarning(UserWarning):
     """A plugin was left out; everything else goes on."""
 

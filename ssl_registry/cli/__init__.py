@@ -14,6 +14,7 @@ from ssl_registry.cli import (
     check,
     check_plugin,
     demo,
+    efficiency,
     export,
     finetune,
     listing,
@@ -39,6 +40,7 @@ app.command("check")(check.run_check)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("export")(export.run_export)
+app.command("efficiency")(efficiency.run_efficiency_command)
 app.command("demo")(demo.run_demo_command)
 app.command("preview")(preview.run_preview)
 app.add_typer(cache.app, name="cache")

@@ -25,6 +25,9 @@ from ssl_registry.training.settings import BackboneSpec, DataSettings, Downstrea
 SCRATCH: Final = "scratch"
 """The line of training from random weights, which every experiment has."""
 
+VALIDATIONS: Final = 20
+"""About how often a run is validated, so that its best weights can be found."""
+
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _Share = Annotated[float, Field(gt=0, le=1)]
 _Count = Annotated[int, Field(ge=1)]
@@ -54,6 +57,25 @@ class FinetuneBudget(Budget):
     freeze_share: float = Field(
         0.0, ge=0, le=1, description="share of the steps with a pretrained encoder frozen"
     )
+
+    @property
+    def freeze_epochs(self) -> int:
+        """The share in epochs."""
+        return round(self.freeze_share * divide_steps(self.steps)[0])
+
+
+def divide_steps(steps: int) -> tuple[int, int, int]:
+    """Return epochs, steps an epoch, and epochs between two validations: `VALIDATIONS` or so.
+
+    Epochs times steps are exactly `steps`. Where no number of epochs from half to twice
+    `VALIDATIONS` divides them, an epoch is one step.
+    """
+    near = range(VALIDATIONS // 2, 2 * VALIDATIONS + 1)
+    divisors = [epochs for epochs in near if steps % epochs == 0]
+    if not divisors:
+        return steps, 1, max(1, steps // VALIDATIONS)
+    epochs = min(divisors, key=lambda epochs: abs(epochs - VALIDATIONS))
+    return epochs, steps // epochs, 1
 
 
 class TaskLine(BaseModel):
@@ -141,6 +163,13 @@ class EfficiencySettings(DataSettings):
         except ValidationError as error:
             raise ConfigError(explain(error, "efficiency", tuple(cls.model_fields))) from error
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_task_is_a_list_of_one(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("tasks"), str):
+            values = {**values, "tasks": [values["tasks"]]}
+        return values
+
     @model_validator(mode="after")
     def _lines_have_names(self) -> Self:
         labels = [*(line.label for line in self.tasks), *self.encoders]
@@ -168,6 +197,17 @@ class EfficiencySettings(DataSettings):
             twice = [value for value, count in Counter(axis).items() if count > 1]
             if twice:
                 raise ConfigError(f"{name} names {twice[0]} twice: leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _one_word_on_freezing(self) -> Self:
+        said = self.downstream.freeze_epochs
+        default = type(self.downstream).model_fields["freeze_epochs"].default
+        if said not in (default, self.finetune.freeze_epochs):
+            raise ConfigError(
+                f"downstream.freeze_epochs={said}: an experiment says finetune.freeze_share, a "
+                "share of its steps"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,8 +1,20 @@
-"""Rows of the experiment's results: one finished run each."""
+"""Rows of the experiment's results: one finished run each, and the file they are kept in."""
 
-from collections.abc import Mapping
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from ssl_registry.data.whole_files import write_whole
+from ssl_registry.errors import RunError
+from ssl_registry.training.run_folder import read_result
+
+RESULTS: Final = "results.csv"
+
+_BEFORE: Final = ("line", "fraction", "seed", "fold", "labelled", "validation", "tests")
+_AFTER: Final = ("steps", "seconds", "git", "versions")
 
 
 @dataclass(frozen=True)
@@ -21,7 +33,7 @@ class Row:
         scores: every score of the downstream task, and those of the probes where there are
             any; NaN where one is undefined.
         steps: of the optimiser.
-        seconds: that it took.
+        seconds: that it took, since it was last resumed.
         git: commit of the working folder, `+changes` where files differ from it; empty where
             there is no repository.
         versions: of the distributions that made it, by name.
@@ -87,3 +99,69 @@ class Failure:
 
     cell: str
     message: str
+
+
+def write_rows(out: Path, rows: Sequence[Row]) -> Path:
+    """Write `results.csv` into the experiment's folder, and return its path.
+
+    Numbers are written so that reading them gives the same bits; versions as `name=version`
+    with semicolons between them.
+    """
+    scores = list(dict.fromkeys(name for row in rows for name in row.scores))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_BEFORE, *scores, *_AFTER])
+    for row in rows:
+        values = [repr(row.scores[name]) if name in row.scores else "" for name in scores]
+        versions = ";".join(f"{name}={version}" for name, version in row.versions.items())
+        before = [getattr(row, name) for name in _BEFORE]
+        writer.writerow([*before, *values, row.steps, row.seconds, row.git, versions])
+    path = out / RESULTS
+    write_whole(path, lambda beside: beside.write_text(text.getvalue(), encoding="utf-8"))
+    return path
+
+
+def read_rows(out: Path) -> list[Row]:
+    """Return the rows of an experiment's `results.csv`.
+
+    Raises:
+        RunError: there is none, or a run that it names has no result.
+    """
+    path = out / RESULTS
+    if not path.is_file():
+        raise RunError(f"out={out} holds no {RESULTS}: name the folder of an experiment")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [_read_row(out, line) for line in csv.DictReader(file)]
+
+
+def _read_row(out: Path, said: Mapping[str, str]) -> Row:
+    names = [f"{said['labelled']}-labelled-seed-{said['seed']}"]
+    names.append(f"{names[0]}-fold-{said['fold']}")
+    folders = [out / "runs" / said["line"] / name for name in names]
+    found = [(folder, result) for folder in folders if (result := read_result(folder))]
+    if not found:
+        raise RunError(f"{RESULTS} in out={out} names {folders[0]}, which has no result.json")
+    folder, result = found[0]
+    scores = {
+        name: float(value)
+        for name, value in said.items()
+        if name not in (*_BEFORE, *_AFTER) and value
+    }
+    versions = [pair.partition("=") for pair in said["versions"].split(";") if pair]
+    return Row(
+        line=said["line"],
+        fraction=float(said["fraction"]),
+        seed=int(said["seed"]),
+        fold=int(said["fold"]),
+        labelled=int(said["labelled"]),
+        validation=int(said["validation"]),
+        tests=int(said["tests"]),
+        headline=result["headline"],
+        scores=scores,
+        steps=int(said["steps"]),
+        seconds=float(said["seconds"]),
+        git=said["git"],
+        versions={name: version for name, _, version in versions},
+        labels=result["labels"],
+        folder=folder,
+    )

@@ -1,0 +1,43 @@
+"""`ssl-registry efficiency`: the data-efficiency experiment in one command."""
+
+from typing import Annotated
+
+import typer
+
+from ssl_registry.cli.console import complain, console, mention_failures
+from ssl_registry.cli.overrides import read_words
+from ssl_registry.errors import FailedRunsError
+
+
+def run_efficiency_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[FILE.yaml] KEY=VALUE...", help="see config.yaml in `out`"),
+    ],
+    jobs: Annotated[int, typer.Option(min=1, help="runs side by side, sharing the cores")] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the grid and what exists; run nothing")
+    ] = False,
+) -> None:
+    """Draw the curve of score against labels: pretext tasks against training from scratch.
+
+    For instance: ssl-registry efficiency tasks=[rpl3d,rotation3d] data=Task04_Hippocampus
+    out=runs/curve. Stopped, killed or asked for more, the same command runs what is missing.
+    """
+    settings = read_words(words)
+    mention_failures()
+    from ssl_registry.experiments import EfficiencySettings, run_efficiency, show_grid
+
+    asked = EfficiencySettings.read(**settings)
+    if dry_run:
+        show_grid(asked, jobs=jobs)
+        return
+    try:
+        report = run_efficiency(asked, jobs=jobs)
+    except FailedRunsError as error:
+        complain(str(error))
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as stop:
+        complain("stopped; the same command goes on with what is missing")
+        raise typer.Exit(130) from stop
+    console().print(f"the report is {report}", soft_wrap=True)

@@ -1,0 +1,152 @@
+"""The data-efficiency experiment: is pretraining worth it, and from how many labels on?"""
+
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from ssl_registry.errors import FailedRunsError
+from ssl_registry.experiments.earlier import check_unchanged, keep_settings, only_one
+from ssl_registry.experiments.efficiency_report import write_efficiency_report
+from ssl_registry.experiments.efficiency_settings import EfficiencySettings
+from ssl_registry.experiments.execution import LOGS, Outcome, Watch, check_jobs, run_grid
+from ssl_registry.experiments.grid import FinetuneCell, Grid, make_grid
+from ssl_registry.experiments.grid_rows import (
+    pretrain_row_of,
+    pretrain_rows_of,
+    row_of,
+    rows_of,
+)
+from ssl_registry.experiments.grid_table import table_of_runs, table_of_scores
+from ssl_registry.experiments.pace import Pace
+from ssl_registry.experiments.rows import Failure, write_rows
+from ssl_registry.training.preparation import prepare, quiet_or_loud
+
+
+def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool = False) -> Path:
+    """Run the experiment, and return the path of its report.
+
+        run_efficiency(EfficiencySettings.read(
+            data="Task04_Hippocampus", tasks=["rpl3d", "rotation3d"], out="runs/curve"))
+
+    Finished runs in `out` are used again, unfinished ones go on where they were, and only
+    what is missing runs.
+
+    Args:
+        settings: of the experiment.
+        jobs: how many runs go on side by side. One runs in this process; several in processes
+            of their own, each with its share of the cores.
+        quiet: print nothing.
+
+    Raises:
+        FailedRunsError: some runs failed. The others have their results and the report.
+        SslRegistryError: the settings or the data cannot be used, or `out` holds something
+            else, runs of other settings, or an experiment that is running. No run was started.
+    """
+    console = quiet_or_loud(quiet)
+    grid, failures = run_missing(settings, jobs, console)
+    rows = rows_of(grid)
+    report = write_efficiency_report(grid.settings, rows, failures, pretrain_rows_of(grid))
+    console.print(table_of_scores(grid, rows))
+    if failures:
+        raise FailedRunsError(_complaint(grid, failures, report))
+    return report
+
+
+def run_missing(
+    settings: EfficiencySettings, jobs: int, console: Console
+) -> tuple[Grid, list[Failure]]:
+    """Run what is missing and write `results.csv`; return the grid and what failed.
+
+    Raises:
+        SslRegistryError: as `run_efficiency` does before the first run.
+    """
+    grid = _plan(settings, jobs, console)
+    pace = Pace(grid, jobs)
+    if pace.missing:
+        _prepare(grid, console)
+    with only_one(grid.settings.out):
+        for gone in keep_settings(grid):
+            console.print(f"left out of this grid: {gone}; those runs stay where they are")
+        write_rows(grid.settings.out, rows_of(grid))
+        return grid, _run(grid, jobs, pace, console)
+
+
+def show_grid(settings: EfficiencySettings, *, jobs: int = 1) -> None:
+    """Print what the experiment would run, what exists and how long the rest takes.
+
+    Raises:
+        SslRegistryError: as `run_efficiency` would.
+    """
+    console = quiet_or_loud(quiet=False)
+    grid = _plan(settings, jobs, console)
+    console.print(table_of_runs(grid))
+    console.print(_tell_total(grid, Pace(grid, jobs)))
+
+
+def _plan(settings: EfficiencySettings, jobs: int, console: Console) -> Grid:
+    grid = make_grid(settings, console)
+    check_jobs(grid, jobs)
+    check_unchanged(grid)
+    return grid
+
+
+def _prepare(grid: Grid, console: Console) -> None:
+    """Fill the cache before the first run, so that runs side by side need not do it twice."""
+    preprocessing, size = grid.settings.preprocessing, grid.settings.size
+    assert preprocessing is not None and size is not None  # noqa: PT018
+    prepare(grid.cases, preprocessing, size, console, grid.settings.workers)
+
+
+def _run(grid: Grid, jobs: int, pace: Pace, console: Console) -> list[Failure]:
+    failures = []
+    console.print(_tell_total(grid, pace))
+    with console.status("") as status, closing(run_grid(grid, jobs, _watch(grid, status))) as runs:
+        for outcome in runs:
+            for cell in (outcome.cell, *outcome.left_out):
+                pace.settle(cell)
+            if outcome.error is not None:
+                failures.append(_failure(grid, outcome))
+            write_rows(grid.settings.out, rows_of(grid))
+            total = len(list(grid.cells))
+            done = total - len(pace.missing)
+            console.print(f"[{done}/{total}] {_tell(grid, outcome)} ({pace.left()})")
+    return failures
+
+
+def _watch(grid: Grid, status: Status) -> Watch:
+    return lambda cells: status.update("; ".join(map(grid.describe, cells)))
+
+
+def _tell_total(grid: Grid, pace: Pace) -> str:
+    total = len(list(grid.cells))
+    return f"{total} runs, of which {total - len(pace.missing)} exist; {pace.left()}"
+
+
+def _failure(grid: Grid, outcome: Outcome) -> Failure:
+    message = outcome.error or ""
+    if outcome.left_out:
+        message += f" ({len(outcome.left_out)} runs need its encoder, and were left out)"
+    return Failure(grid.name(outcome.cell), message)
+
+
+def _tell(grid: Grid, outcome: Outcome) -> str:
+    cell = outcome.cell
+    what = grid.describe(cell)
+    if outcome.error is not None:
+        return f"{what}: failed: {_failure(grid, outcome).message}"
+    if isinstance(cell, FinetuneCell):
+        row = row_of(cell)
+        return f"{what}: {row.headline} {row.score:.3f}"
+    pretrained = pretrain_row_of(cell)
+    return f"{what}: not learnt: {pretrained.note}" if pretrained.learnt is False else what
+
+
+def _complaint(grid: Grid, failures: list[Failure], report: Path) -> str:
+    count = f"{len(failures)} runs" if len(failures) > 1 else "one run"
+    listed = "\n".join(f"  {failure.cell}: {failure.message}" for failure in failures)
+    return (
+        f"{count} failed:\n{listed}\nThe same command tries them again; {grid.settings.out / LOGS} "
+        f"tells where they stopped, and the report of the others is {report}"
+    )
