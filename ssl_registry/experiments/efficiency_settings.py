@@ -146,8 +146,8 @@ class EfficiencySettings(DataSettings):
     checkpoint_minutes: float = Field(1.0, ge=0, description="least time between checkpoints")
     workers: int = Field(0, ge=0, description="processes that read the cache, for each run")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
-        "32-true", description="of the arithmetic; the mixed ones on a GPU only"
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
+        "auto", description="of the arithmetic, chosen by the same rule for every run"
     )
 
     @classmethod

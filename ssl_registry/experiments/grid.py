@@ -19,7 +19,7 @@ from ssl_registry.experiments.run_settings import (
 )
 from ssl_registry.training.encoder_file import read_encoder_summary
 from ssl_registry.training.finetuning_plan import open_cases
-from ssl_registry.training.loop import check_device
+from ssl_registry.training.machine import check_device
 from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.run_folder import read_result
 from ssl_registry.training.settings import FinetuneSettings, PretrainSettings

@@ -43,7 +43,7 @@ def test_the_lines_differ_in_their_start_alone(curve: Path) -> None:
         ]
         for other in configs[1:]:
             differ = {key for key in configs[0] if configs[0][key] != other[key]}
-            assert differ == {"out", "encoder", "backbone"}
+            assert differ == {"out", "encoder", "backbone", "distributions"}
         assert len({tuple(config) for config in configs}) == 1
 
 
@@ -188,7 +188,7 @@ def test_encoders_that_do_not_fit_are_refused(
         ({"data": "nowhere"}, DataError, "nowhere"),
         ({"test_fraction": 0.0}, DataError, "no test case"),
         ({"folds": 11}, DataError, "fewer folds"),
-        ({"precision": "bf16-mixed", "device": "cpu"}, ConfigError, "needs a GPU"),
+        ({"precision": "16-mixed", "device": "cpu"}, ConfigError, "needs a GPU"),
     ],
 )
 def test_bad_settings_are_told_before_anything_is_written(

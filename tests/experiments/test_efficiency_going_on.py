@@ -23,9 +23,8 @@ from ssl_registry.experiments.earlier import only_one
 from ssl_registry.experiments.efficiency import run_missing
 from ssl_registry.experiments.grid import make_grid
 from ssl_registry.experiments.rows import write_rows
-from ssl_registry.training.downstream_model import Finetuning
+from ssl_registry.training.loop import Training
 from ssl_registry.training.preparation import quiet_or_loud
-from ssl_registry.training.pretraining import Pretraining
 from ssl_registry.training.run_folder import RunFolder
 from tests.experiments.curves import (
     SMALL,
@@ -185,12 +184,12 @@ def dying(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, calls: int) -
 @pytest.mark.parametrize(
     ("owner", "name", "calls"),
     [
-        (Pretraining, "training_step", 1),
-        (Finetuning, "training_step", 17),
-        (Finetuning, "validation_step", 15),
+        (Training, "learn", 1),
+        (Training, "learn", 15),
+        (RunFolder, "begin", 2),
         (RunFolder, "write", 3),  # the first writes the settings of the first run
-        (RunFolder, "write_result", 1),
-        (RunFolder, "write_result", 3),
+        (RunFolder, "finish", 1),
+        (RunFolder, "finish", 3),
     ],
 )
 def test_an_experiment_that_dies_anywhere_ends_as_one_that_did_not(
