@@ -1,0 +1,114 @@
+"""SIGKILL at random moments: what is on disk is usable, and the end is the same bits."""
+
+import json
+import multiprocessing
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from ssl_registry import load_encoder
+from ssl_registry.training.checkpoint import load_checkpoint
+from ssl_registry.training.run_folder import RunFolder
+
+KILLS = 10
+SMALL = [
+    "backbone=unet3d", "backbone.base_filters=2", "backbone.levels=2", "data=phantoms:10",
+    "size=16", "batch_size=2", "epochs=3", "validate_every=1", "checkpoint_minutes=0",
+    "device=cpu",
+]  # fmt: skip
+COMMANDS = {
+    "pretrain": ["pretrain", "task=rotation3d", *SMALL],
+    "finetune": ["finetune", *SMALL],
+}
+
+
+def command(words: list[str], log: Path) -> None:
+    """Be `ssl-registry` with these words, in a process that has imported it already."""
+    from ssl_registry.cli import main
+
+    with log.open("w") as file:
+        sys.argv, sys.stdout, sys.stderr = ["ssl-registry", *words], file, file
+        main()
+
+
+class Warm:
+    """Starts commands in fresh processes that need not import torch again."""
+
+    def __init__(self, log: Path) -> None:
+        self.log = log
+        self.context = multiprocessing.get_context("forkserver")
+        parts = ("pretraining", "finetuning")
+        heavy = [f"ssl_registry.training.{part}" for part in parts]
+        self.context.set_forkserver_preload([*heavy, "ssl_registry.cli", __name__])
+
+    def run(self, words: list[str], seconds: float | None = None) -> bool:
+        """Run a command to its end, or kill it after so many seconds; say if it was killed."""
+        process = self.context.Process(target=command, args=(words, self.log))
+        process.start()
+        process.join(seconds)
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL), self.log.read_text()
+        return process.exitcode != 0
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Warm:
+    return Warm(tmp_path_factory.mktemp("logs") / "log.txt")
+
+
+def see_that_all_is_usable(run: Path) -> None:
+    """Read everything that a killed command left, as a user or the next command would."""
+    for path in run.glob("[!.]*"):  # hidden files are what a writer was at when it was killed
+        assert path.stat().st_size > 0
+    if (run / "config.yaml").exists():
+        assert yaml.safe_load((run / "config.yaml").read_text())["epochs"] == 3
+    if (run / "metrics.csv").exists():
+        assert (run / "metrics.csv").read_text().endswith("\n")
+    if (run / "last.ckpt").exists():
+        assert load_checkpoint(RunFolder(run), Console(quiet=True)) is not None
+    if (run / "encoder.json").exists():
+        load_encoder(run)
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """Return what must not depend on kills: everything but the seconds that it took."""
+    result = json.loads((run / "result.json").read_text())
+    del result["seconds"]
+    found: dict[str, Any] = {"result": result}
+    for name in ("encoder.safetensors", "encoder.json", "metrics.csv"):
+        found[name] = (run / name).read_bytes()
+    if (run / "predictions.npz").exists():
+        arrays = np.load(run / "predictions.npz", allow_pickle=False)
+        found |= {name: arrays[name].tobytes() for name in arrays.files}
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
+    tmp_path: Path, warm: Warm, name: str
+) -> None:
+    words = COMMANDS[name]
+    warm.run([*words, "epochs=1", f"out={tmp_path / 'warm-up'}"])  # the cache is full from now on
+    started = time.monotonic()
+    assert not warm.run([*words, f"out={tmp_path / 'whole'}"])
+    seconds = time.monotonic() - started
+    chance = random.Random(name)
+    kills, runs = 0, []
+    while kills < KILLS or not (runs[-1] / "result.json").exists():
+        if not runs or (runs[-1] / "result.json").exists():
+            runs.append(tmp_path / f"run-{len(runs)}")
+        resume = ["resume=true"] if (runs[-1] / "config.yaml").exists() else []
+        # The first lives are short, and each moment of a run may be the last.
+        moment = chance.uniform(0, seconds) if kills < KILLS else None
+        kills += warm.run([*words, f"out={runs[-1]}", *resume], moment)
+        see_that_all_is_usable(runs[-1])
+    assert all(contents(run) == contents(tmp_path / "whole") for run in runs)
