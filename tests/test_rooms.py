@@ -36,6 +36,7 @@ ROOMS: Final[dict[str, set[str]]] = {
         "pretext",
     },
     "testing": {"testing"},
+    "scaffold": {"scaffold"},
     "builtin": {"builtin"},
     "data": {"data"},
     "training": {"training"},
@@ -50,6 +51,7 @@ MAY_KNOW: Final[dict[str, set[str]]] = {
     "interfaces": {"randomness", "registry"},
     "testing": {"interfaces", "randomness", "registry"},
     "builtin": {"interfaces", "randomness", "registry"},
+    "scaffold": {"registry"},
     "data": {"randomness", "registry"},
     "training": {"data", "distributed", "interfaces", "randomness", "registry"},
     "experiments": {"training", "data", "interfaces", "randomness", "registry"},
@@ -61,6 +63,7 @@ MAY_KNOW: Final[dict[str, set[str]]] = {
         "interfaces",
         "randomness",
         "registry",
+        "scaffold",
         "testing",
     },
 }

@@ -18,6 +18,7 @@ from ssl_registry.cli import (
     export,
     finetune,
     listing,
+    new_plugin,
     plugins,
     pretrain,
     preview,
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.command("list")(listing.list_components)
 app.command("show")(show.show_component)
 app.command("plugins")(plugins.list_plugins)
+app.command("new-plugin")(new_plugin.new_plugin)
 app.command("check-plugin")(check_plugin.check_plugin)
 app.command("check")(check.run_check)
 app.command("pretrain")(pretrain.run_pretrain)

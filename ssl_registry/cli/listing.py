@@ -35,7 +35,7 @@ def list_components(
     as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
 ) -> None:
     """List pretext tasks, backbones and downstream tasks; imports none of them."""
-    entries = registry.entries(kind=_kind(kind), dims=dims)
+    entries = registry.entries(kind=read_kind(kind) if kind else None, dims=dims)
     if as_json:
         console().print_json(json.dumps([entry.as_json() for entry in entries]))
     else:
@@ -49,12 +49,17 @@ def list_components(
         )
 
 
-def _kind(said: str | None) -> Kind | None:
-    chosen: Kind | None = next((known for known in INTERFACES if known == said), None)
-    if said is not None and chosen is None:
-        hint = did_you_mean(nearest(said, INTERFACES))
-        raise ConfigError(f"--kind {said} is none of {', '.join(INTERFACES)}.{hint}")
-    return chosen
+def read_kind(said: str) -> Kind:
+    """Return the kind of component that an option says.
+
+    Raises:
+        ConfigError: there is no such kind; says what is near.
+    """
+    for known in INTERFACES:
+        if known == said:
+            return known
+    hint = did_you_mean(nearest(said, INTERFACES))
+    raise ConfigError(f"--kind {said} is none of {', '.join(INTERFACES)}.{hint}")
 
 
 def _table(entries: list[Entry]) -> Table:

@@ -1,0 +1,239 @@
+"""`ssl-registry new-plugin`: what it writes installs, passes its tests, and is listed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from ssl_registry.errors import ConfigError
+from ssl_registry.loading import INTERFACES
+from ssl_registry.scaffold.files import render_plugin, write_plugin
+from ssl_registry.scaffold.names import Names, derive_names
+from tests.environments import ROOT, Environment, run
+
+COMMAND = Path(sys.executable).with_name("ssl-registry")
+PLUGINS = {
+    f"{kind}-{dims}d": (f"ssl-registry-mine-{kind}-{dims}d", kind, dims)
+    for kind in INTERFACES
+    for dims in (2, 3)
+}
+LONGEST = "a-name-of-thirty-six-letters-and-9"
+
+
+def call(*words: str | Path, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [COMMAND, "new-plugin", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "names"),
+    [
+        ("mirror", 3, Names("mirror", "mirror", "mirror3d", "Mirror3d")),
+        (
+            "ssl-registry-mirror",
+            2,
+            Names("ssl-registry-mirror", "ssl_registry_mirror", "mirror2d", "Mirror2d"),
+        ),
+        (
+            "My_Brain.Age",
+            3,
+            Names("my-brain-age", "my_brain_age", "my-brain-age3d", "MyBrainAge3d"),
+        ),
+        ("mirror3d", 3, Names("mirror3d", "mirror3d", "mirror3d", "Mirror3d")),
+        ("mirror-3d", 3, Names("mirror-3d", "mirror_3d", "mirror3d", "Mirror3d")),
+        ("tiles-4", 2, Names("tiles-4", "tiles_4", "tiles-4-2d", "Tiles4In2d")),
+    ],
+)
+def test_one_name_gives_all_others(name: str, dims: int, names: Names) -> None:
+    assert derive_names(name, dims) == names
+
+
+REFUSED = {
+    "3d-mirror": "cannot name a distribution",
+    "Mirror Task": "cannot name a distribution",
+    "ssl-registry-": "cannot name a distribution",
+    "-mirror": "cannot name a distribution",
+    "": "cannot name a distribution",
+    "class": "is a word of Python",
+    "numpy": "can be imported already",
+    "random": "can be imported already",
+    "ssl_registry": "can be imported already",
+    "ssl-registry-rpl": "can be imported already",
+    "rpl": "'rpl3d', which is taken by ssl-registry-rpl",
+    "unet3d": "'unet3d', which is taken by ssl-registry",
+    "ssl-registry-3d": "leaves no name",
+    "a-name-that-nobody-could-type-without-a-mistake": "more than 36",
+}
+
+
+@pytest.mark.parametrize(("name", "why"), REFUSED.items())
+def test_a_name_that_cannot_be_is_refused_and_another_suggested(name: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=why) as caught:
+        derive_names(name, 3)
+    (suggested,) = re.findall(r"try (\S+)$", str(caught.value))
+    derive_names(suggested, 3)
+
+
+def test_a_name_of_other_dimensions_is_refused() -> None:
+    with pytest.raises(ConfigError, match="says 2D, but the component is for 3D"):
+        derive_names("mirror2d", 3)
+
+
+def test_a_name_that_an_extra_would_bring_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_registry.scaffold.names.EXTRAS", {"anatomy": ("anatomy3d",)})
+    with pytest.raises(ConfigError, match="taken by ssl-registry-anatomy"):
+        derive_names("anatomy", 3)
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "thesis.txt").write_text("years of work")
+    assert "is there already" in call("mirror", "--out", tmp_path, status=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mirror"]
+    assert (tmp_path / "mirror" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = call("mirror", "--out", tmp_path / "file" / "below", status=2).stderr
+    assert "below/mirror cannot be written" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["mirror", "--kind", "pretexts"], "Did you mean pretext?"),
+        (["mirror", "--dims", "4"], "neither 2 nor 3"),
+        ([], "say a name"),
+    ],
+)
+def test_a_mistake_is_one_message_and_nothing_is_written(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    assert message in call(*words, "--out", tmp_path, status=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_terminal_it_asks_nothing(tmp_path: Path) -> None:
+    said = call("mirror", "--out", tmp_path).stdout
+    assert "offers mirror3d" in said
+    assert (tmp_path / "mirror" / "mirror" / "task.py").is_file()
+
+
+def test_at_a_terminal_it_asks_for_what_is_not_said(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")  # terminals of Windows are another matter
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [COMMAND, "new-plugin", "--out", tmp_path], stdin=theirs, stdout=subprocess.PIPE, text=True
+    ) as asked:
+        os.write(ours, b"pyramid\nbackbone\n2\n")
+        said, _ = asked.communicate(timeout=300)
+    os.close(ours)
+    os.close(theirs)
+    for question in ("name of the distribution", "kind (pretext, backbone", "dimensions (2 or 3)"):
+        assert question in said
+    assert "pyramid2d" in (tmp_path / "pyramid" / "pyramid" / "backbone.py").read_text()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a plugin of each kind and number of dimensions, and one of a long name."""
+    folder = tmp_path_factory.mktemp("plugins")
+    for name, kind, dims in PLUGINS.values():
+        write_plugin(folder / name, derive_names(name, dims), kind, dims)
+    for kind in INTERFACES:
+        names = derive_names(f"{LONGEST}{kind[0]}", 3)
+        assert len(names.distribution) == 35
+        write_plugin(folder / names.distribution, names, kind, 3)
+    return folder
+
+
+def test_everything_that_a_package_needs_is_there(written: Path) -> None:
+    for folder in written.iterdir():
+        there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        package = folder.name.replace("-", "_")
+        assert there >= {
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            ".gitignore",
+            ".github/workflows/test.yml",
+            f"{package}/hooks.py",
+            f"{package}/py.typed",
+            f"tests/test_{package}.py",
+        }
+        workflow: Any = yaml.safe_load((folder / ".github/workflows/test.yml").read_text())
+        commands = [step.get("run", "") for step in workflow["jobs"]["test"]["steps"]]
+        assert "pytest" in commands
+        assert f"ssl-registry check-plugin {folder.name}" in commands
+        for path in there:
+            assert "{{" not in (folder / path).read_text().replace("${{ matrix.python }}", "")
+
+
+def test_what_is_written_is_formatted_and_lints_clean(written: Path) -> None:
+    for folder in written.iterdir():
+        run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=folder)
+        run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=folder)
+
+
+def test_what_is_written_passes_the_strict_type_checker(written: Path) -> None:
+    """With the cache of this repository, for torch is long to read."""
+    files = [path for path in written.rglob("*.py") if LONGEST not in str(path)]
+    run(
+        sys.executable, "-m", "mypy", "--python-version", "3.11", "--cache-dir",
+        ROOT / ".mypy_cache", "--config-file", next(written.glob("*/pyproject.toml")), *files,
+        cwd=written,
+    )  # fmt: skip
+
+
+def test_the_same_names_give_the_same_files() -> None:
+    names = derive_names("mirror", 3)
+    assert render_plugin(names, "pretext", 3) == render_plugin(names, "pretext", 3)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with the core and the plugins that its own command wrote there."""
+    made = Environment(tmp_path_factory.mktemp("new") / "environment")
+    made.install_projects(ROOT)
+    for name, kind, dims in PLUGINS.values():
+        command = [made.programs / "ssl-registry", "new-plugin", name, "--kind", kind]
+        run(*command, "--dims", str(dims), "--out", "mine", cwd=made.folder)
+    made.install_projects(*sorted((made.folder / "mine").iterdir()))
+    return made
+
+
+def test_what_is_written_can_be_installed_and_is_listed(environment: Environment) -> None:
+    shown = run(environment.programs / "ssl-registry", "list", cwd=environment.folder).stdout
+    for name, kind, dims in PLUGINS.values():
+        (row,) = [line.split() for line in shown.splitlines() if f" mine-{kind}{dims}d " in line]
+        assert row[1] == f"{dims}D"
+        assert row[-2:] == [name, "0.1.0"]
+
+
+def test_what_is_written_passes_its_own_tests(environment: Environment) -> None:
+    """All in one process, for torch is long to import."""
+    suites = sorted((environment.folder / "mine").glob("*/tests/test_*.py"))
+    assert len(suites) == len(PLUGINS)
+    words = ["-q", "--rootdir", environment.folder, "--junitxml=report.xml", *suites]
+    run(environment.python, "-m", "pytest", *words, cwd=environment.folder)
+    report = ElementTree.parse(environment.folder / "report.xml").getroot()
+    for suite in suites:
+        ran = [case for case in report.iter("testcase") if suite.stem in case.attrib["classname"]]
+        assert len(ran) > 50
+        assert any("work_stays_on_the_device" in case.attrib["name"] for case in ran)
+        assert all(len(case) == 0 for case in ran), "one failed, or was skipped"
