@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
-.PHONY: demo test check install
+.PHONY: demo test check docs install
 
 demo: install
 	$(BIN)/ssl-registry demo
@@ -18,6 +18,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 install: $(VENV)/installed
 

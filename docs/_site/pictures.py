@@ -1,0 +1,47 @@
+"""The pictures of the documentation, drawn by the code as it is.
+
+    python docs/_site/pictures.py FOLDER
+
+writes them to a folder, to be looked at.
+"""
+
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from ssl_registry import PretextTask, registry
+from ssl_registry.experiments.preview import SIZE, ask, show_image
+from ssl_registry.experiments.preview_figure import draw_preview
+
+SEED: Final = 0
+SMALLER_JITTER: Final = {"jigsaw3d": {"jitter": 2}, "rpl3d": {"jitter": 2}}
+"""Fields that suit the 64 voxels at which phantoms are shown."""
+
+
+@cache
+def preview_pictures() -> dict[str, bytes]:
+    """Return what each pretext task of this project asks, as PNG files by their addresses."""
+    ours = [
+        entry.name
+        for entry in registry.entries(kind="pretext")
+        if entry.distribution.startswith("ssl-registry-")
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        return {f"pictures/{name}.png": _draw(name, Path(folder) / f"{name}.png") for name in ours}
+
+
+def _draw(name: str, path: Path) -> bytes:
+    task = registry.create(name, **SMALLER_JITTER.get(name, {}))
+    assert isinstance(task, PretextTask)
+    shown = show_image(None, task.spatial_dims, SIZE[task.spatial_dims])
+    draw_preview(path, shown, ask(task, shown.image, SEED), f"{name} on {shown.source}")
+    return path.read_bytes()
+
+
+if __name__ == "__main__":
+    for address, content in preview_pictures().items():
+        target = Path(sys.argv[1]) / Path(address).name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
