@@ -184,6 +184,18 @@ def test_labels_stay_where_the_picture_shows_them(tmp_path: Path) -> None:
         assert float(agree) > 0.97
 
 
+def test_a_reduced_mask_takes_the_pixel_in_the_middle(tmp_path: Path) -> None:
+    """Not the first one: labels would lie aside of what the reduced picture shows."""
+    middle = np.zeros((24, 24), np.uint8)
+    middle[1::3, 1::3] = 1
+    picture = saved(tmp_path / "a.png", Image.fromarray(noise(24, 24)))
+    mask = saved(tmp_path / "mask.png", Image.fromarray(middle))
+    scan = read_picture(picture, mask, frozenset({0, 1}))
+    _, label = Preprocessing(crop=False).prepare(scan, 8, "a")
+    assert label is not None
+    assert label.eq(1).all()
+
+
 def test_a_picture_has_no_spacing(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(noise(9, 9)))
     with pytest.raises(DataError, match=r"leave preprocessing\.spacing out"):

@@ -79,6 +79,16 @@ def test_two_runs_with_one_seed_give_the_same_bits(pretrained: Path, tmp_path: P
     assert digest(other / "encoder.safetensors") != digest(pretrained / "encoder.safetensors")
 
 
+def test_another_seed_draws_other_weights_to_start_from(tmp_path: Path) -> None:
+    still = {**PRETRAIN, "epochs": 1, "learning_rate": 1e-12}
+    start = [
+        load_encoder(pretrain(**still, seed=seed, out=tmp_path / f"{seed}").folder)
+        for seed in (0, 1)
+    ]
+    one, other = (next(encoder.parameters()) for encoder in start)
+    assert float((one - other).abs().mean()) > 0.01
+
+
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_a_killed_run_resumes_to_the_same_bits(
     pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
