@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ssl_registry.training.hub import from_hub as from_hub
     from ssl_registry.training.hub import push_to_hub as push_to_hub
     from ssl_registry.training.hub import save_for_hub as save_for_hub
+    from ssl_registry.training.prediction import predict as predict
     from ssl_registry.training.pretraining import pretrain as pretrain
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ _HOMES = {
     "from_hub": "training.hub",
     "hookimpl": "hookspecs",
     "load_encoder": "training.encoder_file",
+    "predict": "training.prediction",
     "pretrain": "training.pretraining",
     "push_to_hub": "training.hub",
     "save_for_hub": "training.hub",

@@ -39,6 +39,14 @@ class DownstreamTask(Component, ABC):
     def predict(self, outputs: Tensor) -> Tensor:
         """Return hard predictions: class indices (int64), as `target_kind` says."""
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the probability of each class, `[B, K, *S]` or `[B, K]`; they add up to 1.
+
+        Without more the outputs are taken for scores before the softmax. Whoever means
+        something else by them says here what.
+        """
+        return outputs.float().softmax(dim=1)
+
     @abstractmethod
     def score(
         self, predictions: Sequence[Tensor] | Tensor, targets: Sequence[Tensor] | Tensor

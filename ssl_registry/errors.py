@@ -72,6 +72,10 @@ class EncoderFileError(SslRegistryError):
     """A folder holds no encoder, or one that does not fit."""
 
 
+class ModelFileError(SslRegistryError):
+    """A folder holds no fine-tuned model, or one that cannot be used."""
+
+
 class RunError(SslRegistryError):
     """A run folder is taken, absent, incomplete or of other settings."""
 

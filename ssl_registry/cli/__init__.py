@@ -20,6 +20,7 @@ from ssl_registry.cli import (
     listing,
     new_plugin,
     plugins,
+    predict,
     pretrain,
     preview,
     show,
@@ -41,6 +42,7 @@ app.command("check-plugin")(check_plugin.check_plugin)
 app.command("check")(check.run_check)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
+app.command("predict")(predict.run_predict)
 app.command("export")(export.run_export)
 app.command("efficiency")(efficiency.run_efficiency_command)
 app.command("demo")(demo.run_demo_command)

@@ -23,6 +23,7 @@ from ssl_registry.data.entries import Array, Entry
 from ssl_registry.data.labelled_voxels import pick_labelled
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.data.store import InUse, Store, cache_folder, cache_limit
+from ssl_registry.data.threads import one_thread
 from ssl_registry.errors import DataError
 
 VERSION: Final = 2
@@ -210,14 +211,8 @@ def _make_all(
 
 
 def _make(root: Path, key: str, case: Case, recipe: Recipe) -> Entry:
-    # Torch's threads wait for each other in a loop; where other jobs have the cores, preparing
-    # one small volume was seen to take twenty times as long with two as with one.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return Store(root).make(key, lambda: recipe.make(case))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _processes() -> multiprocessing.context.BaseContext:

@@ -24,6 +24,7 @@ from ssl_registry.training.encoder_file import digest_of, load_encoder, write_en
 from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
 from ssl_registry.training.loop import train
 from ssl_registry.training.machine import check_device, may_speak, on_main
+from ssl_registry.training.model_file import ModelSummary, write_model
 from ssl_registry.training.preparation import quiet_or_loud
 from ssl_registry.training.provenance import git_state, versions_of
 from ssl_registry.training.run_folder import RunFolder, RunResult
@@ -166,6 +167,7 @@ def _run(
     def finish() -> None:
         _write_predictions(folder, plan.test, predictions)
         _write_encoder(plan, module.model, folder)
+        _write_model(plan, module.model, folder)
         folder.finish(result)
 
     on_main(finish)
@@ -186,6 +188,23 @@ def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> Non
         versions=_versions(plan),
         task_origin=plan.summary.distributions.get("task") if plan.summary else None,
     )
+
+
+def _write_model(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
+    settings = plan.settings
+    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    summary = ModelSummary(
+        backbone=plan.backbone,
+        downstream=settings.downstream,
+        in_channels=model.encoder.in_channels,
+        labels=plan.source.labels,
+        preprocessing=settings.preprocessing,
+        size=settings.size,
+        patches=0,
+        data=_provenance(plan),
+        versions=_versions(plan),
+    )
+    write_model(folder.path, model, summary)
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:

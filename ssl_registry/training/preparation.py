@@ -111,7 +111,7 @@ def _mention_limit(console: Console) -> None:
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Done]:
+def show_progress(console: Console) -> Iterator[Done]:
     """Show a bar on a terminal; elsewhere say once a minute how far it is."""
     started = said = time.monotonic()
 
@@ -149,7 +149,7 @@ def _prepare_usable(
     """Return the cases prepared; what was prepared before a bad one was met waits in the cache."""
     while True:
         try:
-            with _progress(console) as done:
+            with show_progress(console) as done:
                 return prepare_cases(cases, preprocessing, size, workers=workers, done=done)
         except BadFileError as error:
             if skipped is None or error.case is None:

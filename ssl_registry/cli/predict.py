@@ -1,0 +1,50 @@
+"""`ssl-registry predict`: a fine-tuned model labels new images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_registry.cli.console import complain, console, mention_failures
+from ssl_registry.errors import ConfigError
+
+
+def run_predict(
+    run: Annotated[Path, typer.Argument(help="folder of a finished fine-tuning run")],
+    images: Annotated[str, typer.Option(help="a folder of images, or one image")],
+    out: Annotated[Path, typer.Option(help="folder for what is predicted")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace predictions that are there already")
+    ] = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="predict only what is not there yet")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
+) -> None:
+    """Predict labels for new images, each on its own grid.
+
+    For instance: ssl-registry predict runs/rpl-10 --images ../new --out ../labels
+
+    A segmentation writes a NIfTI label map for each volume, or a mask for each picture; a
+    classification writes predictions.csv. The status is 1 if some images had to be left out.
+    """
+    if overwrite and skip_existing:
+        raise ConfigError("--overwrite and --skip-existing contradict each other: keep one")
+    if device not in ("auto", "cpu", "gpu"):
+        raise ConfigError(f"--device {device}: choose auto, cpu or gpu")
+    mention_failures()
+    from ssl_registry.training.prediction import predict
+
+    existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
+    done = predict(run, images, out, existing=existing, device=device)  # type: ignore[arg-type]
+    console().print(f"wrote {_name(done.files)}", soft_wrap=True)
+    if done.failed:
+        complain(f"{len(done.failed)} images could not be predicted ({', '.join(done.failed)})")
+        raise typer.Exit(1)
+
+
+def _name(files: Sequence[Path]) -> str:
+    if not files:
+        return "nothing"
+    return str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"

@@ -1,0 +1,52 @@
+"""Sliding windows: a network that works on patches answers for a whole image."""
+
+from collections.abc import Callable
+
+import torch
+import torchio as tio
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def slide(image: Tensor, size: int, batch_size: int, answer: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the outputs `[K, *S]` for a whole image, float32, averaged where windows overlap.
+
+    Windows overlap by half, and count the less the nearer a voxel lies to their edge (Hann).
+    An image smaller than a window lies in its middle, as in `Patches`.
+
+    Args:
+        image: `[C, *S]`, a volume or a picture.
+        size: side of a window in voxels.
+        batch_size: windows that are answered together.
+        answer: from windows `[B, C, *S']` to outputs `[B, K, *S']`, on the CPU.
+    """
+    flat = image.ndim == 3
+    sides = (size, size, 1 if flat else size)
+    volume, inner = _pad(image[..., None] if flat else image, sides)
+    sampler = tio.GridSampler(
+        tio.Subject(image=tio.ScalarImage(tensor=volume)),
+        sides,
+        tuple(side // 4 * 2 for side in sides),  # torchio wants them even
+    )
+    aggregator = tio.GridAggregator(sampler, overlap_mode="hann")
+    for places in torch.split(torch.as_tensor(sampler.locations), batch_size):
+        windows = torch.stack([_cut(volume, place) for place in places.tolist()])
+        outputs = answer(windows[..., 0] if flat else windows).float()
+        aggregator.add_batch(outputs[..., None] if flat else outputs, places)
+    whole: Tensor = aggregator.get_output_tensor()[(slice(None), *inner)]
+    return whole[..., 0] if flat else whole
+
+
+def _pad(volume: Tensor, sides: tuple[int, int, int]) -> tuple[Tensor, list[slice]]:
+    """Return `[C, X, Y, Z]` with zeros around it up to `sides`, and where it lies in that."""
+    missing = [max(0, w - side) for w, side in zip(sides, volume.shape[1:], strict=True)]
+    before = [(gap + 1) // 2 for gap in missing]
+    ends = [(first, gap - first) for first, gap in zip(before, missing, strict=True)]
+    padded = F.pad(volume, [count for end in reversed(ends) for count in end])
+    where = zip(before, volume.shape[1:], strict=True)
+    return padded, [slice(first, first + side) for first, side in where]
+
+
+def _cut(volume: Tensor, place: list[int]) -> Tensor:
+    """Return the window between the first three and the last three of `place`."""
+    return volume[:, place[0] : place[3], place[1] : place[4], place[2] : place[5]]
