@@ -5,11 +5,17 @@ import os
 # Small volumes gain nothing from threads, and threads that wait for a busy core lose much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# What a shell starts in the background ignores Ctrl+C, and so would all commands that tests start.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run: what fails on one machine fails on all of them.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
