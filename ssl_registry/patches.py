@@ -116,6 +116,27 @@ def _row_offsets(shape: tuple[int, ...], strides: tuple[int, ...], device: torch
     return offsets.reshape(shape[0], 1, -1)
 
 
+def cut_windows(images: Tensor, side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return a window at a random place of each image, and the first voxel of each.
+
+    Args:
+        images: `[B, C, *S]`, of `side` voxels or more along each axis.
+        side: of the windows in voxels.
+        generator: draws the places, uniformly.
+
+    Returns:
+        Windows `[B, C, side, ...]` on the images' device, and corners `[B, dims]`, int64, on
+        the generator's.
+    """
+    room = torch.tensor([length - side + 1 for length in images.shape[2:]], device=generator.device)
+    chance = torch.rand(
+        (len(images), len(room)), generator=generator, device=generator.device, dtype=torch.float64
+    )
+    corners = (chance * room).long()
+    shape = (side,) * len(room)
+    return cut_tiles(images, corners[:, None], shape)[:, 0], corners
+
+
 class PatchTask(PretextTask):
     """A question about tiles of a jittered grid; what the tasks that ask one share.
 

@@ -72,7 +72,7 @@ def test_both_arms_have_the_same_budget_seeds_and_labels(demo: Path) -> None:
             for arm in ("pretrained", "scratch")
         ]
         differ = {key for key in configs[0] if configs[0][key] != configs[1][key]}
-        assert differ == {"out", "encoder", "backbone"}
+        assert differ == {"out", "encoder", "backbone", "distributions"}
         assert configs[0]["freeze_epochs"] == configs[0]["epochs"] / 2
 
 
