@@ -1,0 +1,113 @@
+"""What a training step costs beside a bare PyTorch loop of the same model, data and precision.
+
+pytest tests/benchmarks/test_training_step.py --benchmark-enable --benchmark-only
+
+Each group holds both, an epoch of each, by processor time; the trainer's epoch is to be at
+most 1.03 times the bare one. Nothing here asserts a time.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.data import Dataset
+
+from ssl_registry import PretextModel, derive_generator
+from ssl_registry.training.batches import TrainingBatches, example_batch, training_loader
+from ssl_registry.training.callbacks import ProgressLine
+from ssl_registry.training.loop import GRADIENT_NORM, Training
+from ssl_registry.training.machine import launch, lay_out
+from ssl_registry.training.pretraining import Pretraining
+from ssl_registry.training.settings import PretrainSettings, read_settings
+
+pytest.importorskip("ssl_registry_rotation")
+pytest.importorskip("ssl_registry_rpl")
+
+STEPS, ROUNDS = 4, 15
+CASES = [
+    ("rotation3d", {"name": "unet3d", "base_filters": 8, "levels": 4}, 32),
+    ("rpl3d", {"name": "unet3d", "base_filters": 8, "levels": 3}, 48),
+    ("rotation2d", {"name": "densenet121"}, 64),
+]
+PRECISIONS = ["32-true", "bf16-mixed"]
+
+
+class Noise(Dataset[Tensor]):
+    """Images of noise, in memory."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.images = torch.rand(shape, generator=derive_generator(0, "noise"))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def make(name: str, backbone: dict[str, Any], side: int, precision: str) -> tuple[Any, ...]:
+    said = {"task": name, "backbone": backbone, "size": side, "precision": precision}
+    where = {"out": Path("run"), "device": "cpu", "batch_size": 2}
+    settings = read_settings(PretrainSettings, {**said, **where}, "benchmark")
+    dims = settings.task.spatial_dims
+    torch.manual_seed(0)
+    encoder = settings.backbone.build(settings.task.view_channels(1))
+    module = Pretraining(PretextModel(settings.task, encoder, (side,) * dims), settings)
+    data = Noise((2 * STEPS, 1, *[side] * dims))
+    lay_out(module, example_batch(data, 2), settings)
+    return settings, module, data
+
+
+def bare(settings: PretrainSettings, module: Pretraining, data: Noise) -> Callable[[], None]:
+    """Return an epoch as anybody would write it."""
+    adam = torch.optim.Adam(module.parameters(), lr=1e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=10**6)
+    loader = training_loader(data, settings, TrainingBatches(len(data), settings))
+    generator = torch.Generator().manual_seed(0)
+    low = settings.precision == "bf16-mixed"
+
+    def epoch() -> None:
+        for images in loader:
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                loss, _ = module.model(images, generator)
+            loss.backward()
+            clip_grad_norm_(module.parameters(), GRADIENT_NORM)
+            adam.step()
+            adam.zero_grad()
+            decay.step()
+
+    return epoch
+
+
+def ours(settings: PretrainSettings, module: Pretraining, data: Noise) -> Callable[[], None]:
+    """Return the epoch of a run: progress, metrics, and a look at each loss included."""
+    training = Training(launch(settings), module, data, None, None)
+    progress = ProgressLine(Console(quiet=True), "benchmark")
+
+    def epoch() -> None:
+        for images in training.rest_of_epoch():
+            loss, _ = training.learn(images)
+            progress.on_step(training.step, training.total, loss)
+            training.check_loss()
+        training.close_epoch()
+
+    return epoch
+
+
+@pytest.mark.parametrize("loop", [bare, ours])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(("name", "backbone", "side"), CASES)
+@pytest.mark.benchmark(timer=time.process_time)
+def test_epoch(
+    benchmark: Any, name: str, backbone: dict[str, Any], side: int, precision: str, loop: Any
+) -> None:
+    benchmark.group = f"{STEPS} steps of {name}, {backbone['name']}, side {side}, {precision}"
+    settings, module, data = make(name, backbone, side, precision)
+    benchmark.pedantic(loop(settings, module, data), rounds=ROUNDS, warmup_rounds=2)
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
