@@ -111,11 +111,11 @@ def test_the_models_are_those_of_scikit_learn(classes: int) -> None:
     assert (predicted == wanted.predict(tests)).all()
 
 
-def test_a_balanced_sample_is_corrected_by_bayes_rule() -> None:
+def test_a_balanced_sample_is_corrected_by_the_root_of_bayes_rule() -> None:
     items, frequency = some_items(3), np.array([80.0, 15.0, 5.0])
     tests = np.random.default_rng(2).normal(size=(200, 40))
     model = a_linear_model(choose_strength(items)).fit(items.features, items.classes)
-    wanted = (model.predict_proba(tests) * frequency).argmax(axis=1)  # forty of each were seen
+    wanted = (model.predict_proba(tests) * frequency**0.5).argmax(axis=1)  # forty of each were seen
     told = fit_linear(items).told(frequency)
     assert (told.predict(tests @ told.matrix.T + told.offset) == wanted).all()
     assert (model.predict(tests) != wanted).any()
