@@ -82,6 +82,26 @@ def test_copy_from_memory(benchmark: Any, name: str, fields: dict[str, Any]) -> 
     assert copied.shape == views.shape
 
 
+def test_slices(benchmark: Any) -> None:
+    """The tiles of one question, sliced from the volumes one by one: what nobody gets round."""
+    task, images = make("rpl3d", {})
+    generator = derive_generator(1, "benchmark")
+    drawn = cycle([task.make_batch(images, generator).drawn["corners"].tolist() for _ in range(40)])
+    tile = task.view_shape(SIDES[3])
+
+    def slices() -> Tensor:
+        return torch.stack(
+            [
+                image[:, *(slice(c, c + side) for c, side in zip(corner, tile, strict=True))]
+                for image, corners in zip(images, next(drawn), strict=True)
+                for corner in corners
+            ]
+        )
+
+    benchmark.group = label("rpl3d", {})
+    assert len(benchmark.pedantic(slices, rounds=ROUNDS, warmup_rounds=3)) == 8
+
+
 @pytest.mark.parametrize("turn_class", range(10))
 def test_each_turn(benchmark: Any, turn_class: int) -> None:
     _, images = make("rotation3d", {})
