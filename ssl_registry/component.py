@@ -1,12 +1,13 @@
 """Components: hyper-parameters as frozen values, mathematics as methods."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from ssl_registry.deprecation import FormerField, bring_up_to_date
-from ssl_registry.errors import SslRegistryError
+from ssl_registry.documents import brief
+from ssl_registry.errors import SslRegistryError, spell
 from ssl_registry.wording import nearest
 
 
@@ -35,6 +36,10 @@ class Component(BaseModel):
         return bring_up_to_date(cls.__name__, cls.former_fields, values)
 
 
+MOST_LINES: Final = 10
+"""Fields that one message tells of."""
+
+
 def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
     """Turn pydantic's report into a line for each field: where, what, and what to do.
 
@@ -53,11 +58,14 @@ def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
         if problem["type"] == "extra_forbidden":
             near = nearest(where, known, most=1)
             hint = f"did you mean {near[0]}?" if near else f"the fields are: {', '.join(known)}"
-            lines.append(f"{owner} has no field {where!r}; {hint}")
+            lines.append(f"{owner} has no field {brief(where)}; {hint}")
         elif problem["type"] == "missing":
-            lines.append(f"{owner} needs the field {where!r}")
+            lines.append(f"{owner} needs the field {brief(where)}")
         else:
             what = problem["msg"].removeprefix("Value error, ")
-            place = f"{owner}: {where}={problem['input']!r}: " if where else f"{owner}: "
+            said = f"{spell(where)}={brief(problem['input'])}: " if where else ""
+            place = f"{owner}: {said}"
             lines.append(place + what)
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
     return "\n".join(lines)

@@ -28,7 +28,7 @@ MOST_NODES: Final = 100_000
 """Values that a YAML file may stand for, once every alias is replaced by what it names."""
 
 
-_UNDONE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_UNDONE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What PyYAML raises, besides its own errors, for tags that do not suit what they stand at."""
 
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge"}

@@ -106,6 +106,11 @@ def spell(name: "Path | str") -> str:
     text = str(name)
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}...{text[-LONGEST // 2 :]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Return a line whose characters can all be shown; others are written as in Python."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text

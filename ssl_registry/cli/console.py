@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
+from ssl_registry.errors import printable
+
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return the console of normal output, or of messages: as wide as the terminal.
@@ -22,7 +24,8 @@ def complain(message: str) -> None:
     """Say on standard error what went wrong."""
     out = console(stderr=True)
     out.print("error:", style="bold red", end=" ")
-    out.print(message, soft_wrap=True)
+    # What a file or a stranger's list is called must not steer the terminal.
+    out.print("\n".join(map(printable, message.split("\n"))), soft_wrap=True)
 
 
 def mention(message: str) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ssl_registry.documents import brief, parse_yaml, read_yaml
+from ssl_registry.errors import ConfigError, spell
 
-from ssl_registry.errors import ConfigError
+MOST_DOTS = 8
+"""Dots that a key may have behind its first one."""
 
 _TEXT = {"data", "out", "encoder"}
 """Keys whose values are taken as they stand, so that a folder may be called `1` or `no`."""
@@ -23,7 +25,8 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
     """
     files = [word for word in words if "=" not in word]
     if len(files) > 1:
-        raise ConfigError(f"one YAML file at most, but there are {len(files)}: {', '.join(files)}")
+        named = spell(", ".join(files))
+        raise ConfigError(f"one YAML file at most, but there are {len(files)}: {named}")
     settings = _read_yaml(Path(files[0])) if files else {}
     pairs = [word.partition("=") for word in words if "=" in word]
     # Whole values first, so that `task.jitter=3 task=rpl3d` means what it says.
@@ -35,7 +38,9 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
 def _set(settings: dict[str, Any], key: str, text: str) -> None:
     first, _, rest = key.partition(".")
     if not first or key.endswith("."):
-        raise ConfigError(f"{key}={text}: there is no key before the '='")
+        raise ConfigError(f"{spell(key)}={brief(text)}: there is no key before the '='")
+    if rest.count(".") > MOST_DOTS:
+        raise ConfigError(f"{spell(key)}: settings lie at most {MOST_DOTS + 2} levels deep")
     if not rest:
         settings[first] = text if first in _TEXT else _read_value(key, text)
         return
@@ -43,30 +48,31 @@ def _set(settings: dict[str, Any], key: str, text: str) -> None:
     if isinstance(inner, str):
         inner = {"preset" if first == "preprocessing" else "name": inner}
     if not isinstance(inner, dict):
-        raise ConfigError(f"{key}={text}: {first} is {inner!r}, which has no fields")
+        raise ConfigError(
+            f"{spell(key)}={brief(text)}: {first} is {brief(inner)}, which has no fields"
+        )
     inner = dict(inner)
     _set(inner, rest, text)
     settings[first] = inner
 
 
 def _read_value(key: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{key}={text}: the value is not valid YAML") from error
+    return parse_yaml(text, f"{spell(key)}={brief(text)}: the value", ConfigError)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ConfigError(
-            f"{path}: there is no such YAML file; settings are written key=value, without spaces"
-        )
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        there = path.is_file()
+    except (OSError, ValueError):  # no path at all: too long, or with a NUL
+        there = False
+    if not there:
+        raise ConfigError(
+            f"{spell(path)}: there is no such YAML file; settings are written key=value, without "
+            "spaces"
+        )
+    said = read_yaml(path, ConfigError)
     if said is None:
         return {}
     if not isinstance(said, dict) or not all(isinstance(key, str) for key in said):
-        raise ConfigError(f"{path}: expected lines of the form `key: value`")
+        raise ConfigError(f"{spell(path)}: expected lines of the form `key: value`")
     return said

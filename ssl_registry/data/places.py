@@ -38,9 +38,7 @@ def check_place(path: Path, folder: Path) -> Path:
             f"copy it in, or, if you trust it, allow its folder by name: {OUTSIDE}=<folder>",
         )
     if not there:
-        missing = (
-            "leads to nothing" if path.is_symlink() else "is listed, but there is no such file"
-        )
+        missing = "leads to nothing" if path.is_symlink() else "is named, but there is no such file"
         raise BadFileError(path, missing, "add it, or take it out of the list")
     if not (found.is_file() or found.is_dir()):
         raise BadFileError(path, "is neither a file nor a folder", "take it out of the data")

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry.data.headers import THINNEST, Affine
+from ssl_registry.data.limits import most_voxels
 from ssl_registry.data.scans import Scan
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -157,6 +158,11 @@ class Preprocessing(BaseModel):
             raise DataError(
                 f"{name} is thinner than one voxel of preprocessing.spacing={self.spacing} mm: "
                 "choose a finer spacing, or take it out of the data"
+            )
+        if sides.prod() * scan["image"].num_channels > most_voxels():
+            raise DataError(
+                f"{name}: preprocessing.spacing={self.spacing} mm would make it "
+                f"{'x'.join(f'{side:.0f}' for side in sides)} voxels: choose a coarser spacing"
             )
         return tio.Resample(tuple(wanted.tolist()), antialias=True)(scan)
 

@@ -81,7 +81,7 @@ def open_source(data: str | Path, dims: Literal[2, 3] | None = None, met: Met = 
         try:
             source = _open(Path(data).expanduser(), met)
         except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
-            raise DataError(f"data={spell(data)} cannot be opened: {error}") from error
+            raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
     if dims is not None and source.dims != dims:
         kinds = {2: "pictures (2D)", 3: "volumes (3D)"}
         raise DataError(

@@ -160,7 +160,11 @@ def voxels_file(path: Path, name: str | None) -> Path:
             f"names {brief(name)} for its voxels; expected one file beside it",
             "save it as one .nrrd or .mha file",
         )
-    found = check_place(path.parent / name, path.parent)
+    try:
+        found = check_place(path.parent / name, path.parent)
+    except BadFileError as error:
+        problem = f"names {brief(name)} for its voxels, which {error.problem}"
+        raise BadFileError(path, problem, error.remedy) from error
     if not found.is_file():
         raise BadFileError(path, f"names {brief(name)} for its voxels, which is no file", REPLACE)
     return found

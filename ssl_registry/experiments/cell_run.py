@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from ssl_registry.data.whole_files import write_whole
-from ssl_registry.errors import SslRegistryError
+from ssl_registry.documents import read_json
+from ssl_registry.errors import RunError, SslRegistryError
 from ssl_registry.experiments.probes import probe
 from ssl_registry.training.finetuning import finetune
 from ssl_registry.training.pretraining import pretrain
@@ -42,7 +43,7 @@ def read_probes(folder: Path) -> dict[str, float | None] | None:
     path = folder / PROBES
     if not path.is_file():
         return None
-    said: dict[str, float | None] = json.loads(path.read_text(encoding="utf-8"))
+    said: dict[str, float | None] = read_json(path, RunError)
     return said
 
 

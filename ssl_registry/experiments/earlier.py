@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from filelock import FileLock, Timeout
 
 from ssl_registry.data.whole_files import write_whole
+from ssl_registry.documents import read_yaml
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.efficiency_settings import EfficiencySettings
 from ssl_registry.experiments.grid import Grid
@@ -69,7 +69,7 @@ def _read(out: Path) -> Mapping[str, Any] | None:
     path = out / CONFIG
     if not path.is_file():
         return None
-    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    said = read_yaml(path, RunError)
     if not isinstance(said, dict) or "finetune" not in said:
         raise RunError(f"out={out} holds a {CONFIG} of something else: name a new folder")
     return said

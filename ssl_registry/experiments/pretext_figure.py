@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ssl_registry.experiments.rows import PretrainRow
 from ssl_registry.experiments.styles import WIDTH, Style, label_ends, styles
-from ssl_registry.training.run_folder import CONFIG, METRICS
+from ssl_registry.training.run_folder import METRICS, RunFolder
 from ssl_registry.training.settings import PretrainSettings, read_settings
 
 QUANTITIES: Final = ("accuracy", "loss")
@@ -52,11 +51,10 @@ def read_learning(run: PretrainRow, quantity: str) -> Learning | None:
 
 def guessing(run: PretrainRow) -> float | None:
     """Return the accuracy that guessing gives in a run; None where nobody can say."""
-    path = run.folder / CONFIG
-    if not path.is_file():
+    folder = RunFolder(run.folder)
+    if not folder.started:
         return None
-    fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    settings = read_settings(PretrainSettings, fields, "pretrain")
+    settings = read_settings(PretrainSettings, folder.settings(), "pretrain")
     chance = settings.task.chance(settings.batch_size)
     return chance.accuracy if chance else None
 

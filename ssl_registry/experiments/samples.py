@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from torch import Tensor
 
 from ssl_registry.data.cache import prepare_case
@@ -15,7 +14,7 @@ from ssl_registry.data.sources import open_source
 from ssl_registry.experiments.rows import Row
 from ssl_registry.experiments.summary import lines_of
 from ssl_registry.training.finetuning import PREDICTIONS
-from ssl_registry.training.run_folder import CONFIG, read_result
+from ssl_registry.training.run_folder import RunFolder, read_result
 from ssl_registry.training.settings import FinetuneSettings, read_settings
 
 MASKS: Final = 3
@@ -103,7 +102,7 @@ def read_samples(shown: Shown) -> list[Sample]:
 
 
 def _settings(row: Row) -> FinetuneSettings:
-    fields = yaml.safe_load((row.folder / CONFIG).read_text(encoding="utf-8"))
+    fields = RunFolder(row.folder).settings()
     return read_settings(FinetuneSettings, fields, "finetune")
 
 

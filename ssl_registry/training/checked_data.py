@@ -37,7 +37,10 @@ def open_checked(
         DataError: there is no such data, or a file cannot be used and `on_bad_data` is "stop".
     """
     met: list[Problem] = []
-    source = open_source(settings.data, dims, met=lambda error: met.append(problem_of(error)))
+    try:
+        source = open_source(settings.data, dims, met=lambda error: met.append(problem_of(error)))
+    except DataError as error:
+        raise DataError("\n".join([*_lines(met), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)
     found, copies = check_files(source)
     return _without(source, [*met, *found], settings, console), copies

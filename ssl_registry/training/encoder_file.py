@@ -7,16 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ssl_registry.backbone import Backbone, Encoder
-from ssl_registry.component import explain
 from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.documents import brief
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
+from ssl_registry.training.handed_files import (
+    MOST_CHANNELS,
+    check_room,
+    misfit,
+    read_described,
+)
 from ssl_registry.training.input_channels import convert_input
 from ssl_registry.training.origins import create_as_written, origin_of
 from ssl_registry.training.run_folder import RunFolder
@@ -49,6 +55,20 @@ class EncoderSummary:
     data: Mapping[str, Any]
     versions: Mapping[str, str]
     distributions: Mapping[str, str]
+
+
+class _Written(BaseModel):
+    """What may stand in `encoder.json`; whoever wrote it may have meant harm."""
+
+    format: int
+    backbone: dict[str, Any]
+    task: dict[str, Any] | None
+    in_channels: int = Field(ge=1, le=MOST_CHANNELS)
+    preprocessing: Preprocessing
+    size: int = Field(ge=1)
+    data: dict[str, Any]
+    versions: dict[str, str]
+    distributions: dict[str, str] = {}
 
 
 def write_encoder(
@@ -106,30 +126,24 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         if path.parent.is_dir():
             hint = f"it holds no {SUMMARY}; name the folder of a finished pretraining run"
         raise EncoderFileError(f"encoder={folder}: {hint}")
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said["format"] != FORMAT:
-            raise EncoderFileError(
-                f"{path} has format {said['format']}; this release reads format {FORMAT}"
-            )
-        origins = {**said.get("distributions", {})}
-        backbone = create_as_written(said["backbone"], origins.get("backbone"), str(path))
-        if not isinstance(backbone, Backbone):
-            raise EncoderFileError(f"{path}: {said['backbone']['name']!r} is not a backbone")
-        return EncoderSummary(
-            backbone=backbone,
-            task=said["task"],
-            in_channels=int(said["in_channels"]),
-            preprocessing=Preprocessing(**said["preprocessing"]),
-            size=int(said["size"]),
-            data=said["data"],
-            versions=said["versions"],
-            distributions=origins,
+    said = read_described(path, _Written, EncoderFileError)
+    if said.format != FORMAT:
+        raise EncoderFileError(
+            f"{path} has format {said.format}; this release reads format {FORMAT}"
         )
-    except ValidationError as error:
-        raise EncoderFileError(explain(error, str(path), ())) from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise EncoderFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    backbone = create_as_written(said.backbone, said.distributions.get("backbone"), str(path))
+    if not isinstance(backbone, Backbone):
+        raise EncoderFileError(f"{path}: {brief(said.backbone['name'])} is not a backbone")
+    return EncoderSummary(
+        backbone=backbone,
+        task=said.task,
+        in_channels=said.in_channels,
+        preprocessing=said.preprocessing,
+        size=said.size,
+        data=said.data,
+        versions=said.versions,
+        distributions=said.distributions,
+    )
 
 
 def digest_of(folder: str | Path) -> str:
@@ -164,14 +178,17 @@ def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
     """
     summary = read_encoder_summary(folder)
     wanted = in_channels or summary.in_channels
-    with lend_to_torch(derive_generator(0, "load")):
-        encoder = summary.backbone.build(wanted)
     path = Path(folder).expanduser() / WEIGHTS
     try:
         weights = load_file(path)
+        check_room(
+            lambda: summary.backbone.build(summary.in_channels), weights, path, EncoderFileError
+        )
+        with lend_to_torch(derive_generator(0, "load")):
+            encoder = summary.backbone.build(wanted)
         if wanted != summary.in_channels:
             weights = convert_input(weights, encoder, summary.in_channels)
         encoder.load_state_dict(weights)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise EncoderFileError(f"{path} does not hold the weights of {SUMMARY}: {error}") from error
+    except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
+        raise EncoderFileError(misfit(path, SUMMARY, error)) from error
     return encoder.eval()

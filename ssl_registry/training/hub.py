@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.whole_files import write_whole
-from ssl_registry.errors import ConfigError
+from ssl_registry.documents import read_json
+from ssl_registry.errors import ConfigError, EncoderFileError
 from ssl_registry.training.encoder_file import (
     SUMMARY,
     WEIGHTS,
@@ -114,7 +115,7 @@ def _shared_encoder() -> Any:
 
 def _without_folder(path: Path) -> str:
     """Return `encoder.json` with the data's name, but not where it lay on this machine."""
-    said = json.loads(path.read_text(encoding="utf-8"))
+    said = read_json(path, EncoderFileError)
     said["data"]["name"] = Path(said["data"].get("name", "")).name
     return json.dumps(said, indent=2) + "\n"
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ssl_registry.backbone import Backbone
-from ssl_registry.component import Component, explain
+from ssl_registry.component import Component
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.data.whole_files import write_whole
 from ssl_registry.downstream import DownstreamTask
@@ -19,7 +19,13 @@ from ssl_registry.errors import ModelFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.downstream_model import DownstreamModel
-from ssl_registry.training.origins import origins_of
+from ssl_registry.training.handed_files import (
+    MOST_CHANNELS,
+    check_room,
+    misfit,
+    read_described,
+)
+from ssl_registry.training.origins import create_as_written, origins_of
 
 WEIGHTS: Final = "model.safetensors"
 SUMMARY: Final = "model.json"
@@ -70,6 +76,22 @@ class ModelSummary:
         return json.dumps(said, indent=2) + "\n"
 
 
+class _Written(BaseModel):
+    """What may stand in `model.json`; whoever wrote it may have meant harm."""
+
+    format: int
+    backbone: dict[str, Any]
+    downstream: dict[str, Any]
+    in_channels: int = Field(ge=1, le=MOST_CHANNELS)
+    labels: dict[int, str] = Field(min_length=1, max_length=256)
+    preprocessing: Preprocessing
+    size: int = Field(ge=1)
+    patches: int = Field(ge=0)
+    data: dict[str, Any]
+    versions: dict[str, str]
+    distributions: dict[str, str] = {}
+
+
 def write_model(folder: Path, model: DownstreamModel, summary: ModelSummary) -> None:
     """Write both files, the weights first."""
     weights = {
@@ -95,33 +117,26 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
         if path.parent.is_dir():
             hint = f"it holds no {SUMMARY}; name the folder of a finished fine-tuning run"
         raise ModelFileError(f"{folder}: {hint}")
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-        if said["format"] != FORMAT:
-            raise ModelFileError(
-                f"{path} has format {said['format']}; this release reads format {FORMAT}"
-            )
-        backbone, downstream = (
-            registry.create(said["backbone"]),
-            registry.create(said["downstream"]),
-        )
-        if not isinstance(backbone, Backbone) or not isinstance(downstream, DownstreamTask):
-            raise ModelFileError(f"{path}: 'backbone' or 'downstream' is another component")
-        return ModelSummary(
-            backbone=backbone,
-            downstream=downstream,
-            in_channels=int(said["in_channels"]),
-            labels={int(value): str(name) for value, name in said["labels"].items()},
-            preprocessing=Preprocessing(**said["preprocessing"]),
-            size=int(said["size"]),
-            patches=int(said["patches"]),
-            data=said["data"],
-            versions=said["versions"],
-        )
-    except ValidationError as error:
-        raise ModelFileError(explain(error, str(path), ())) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+    said = read_described(path, _Written, ModelFileError)
+    if said.format != FORMAT:
+        raise ModelFileError(f"{path} has format {said.format}; this release reads format {FORMAT}")
+    backbone, downstream = (
+        create_as_written(spec, said.distributions.get(role), str(path))
+        for role, spec in (("backbone", said.backbone), ("downstream", said.downstream))
+    )
+    if not isinstance(backbone, Backbone) or not isinstance(downstream, DownstreamTask):
+        raise ModelFileError(f"{path}: 'backbone' or 'downstream' is another component")
+    return ModelSummary(
+        backbone=backbone,
+        downstream=downstream,
+        in_channels=said.in_channels,
+        labels=said.labels,
+        preprocessing=said.preprocessing,
+        size=said.size,
+        patches=said.patches,
+        data=said.data,
+        versions=said.versions,
+    )
 
 
 def load_model(folder: str | Path) -> tuple[DownstreamModel, ModelSummary]:
@@ -134,13 +149,18 @@ def load_model(folder: str | Path) -> tuple[DownstreamModel, ModelSummary]:
         UnknownComponentError: the plugin of the backbone or of the task is not installed.
     """
     summary = read_model_summary(folder)
-    with lend_to_torch(derive_generator(0, "load")):
-        encoder = summary.backbone.build(summary.in_channels)
-        head = summary.downstream.build_head(encoder, len(summary.labels))
-    model = DownstreamModel(encoder, head)
     path = Path(folder).expanduser() / WEIGHTS
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelFileError(f"{path} does not hold the weights of {SUMMARY}: {error}") from error
+        weights = load_file(path)
+        check_room(lambda: _build(summary), weights, path, ModelFileError)
+        with lend_to_torch(derive_generator(0, "load")):
+            model = _build(summary)
+        model.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
+        raise ModelFileError(misfit(path, SUMMARY, error)) from error
     return model.eval(), summary
+
+
+def _build(summary: ModelSummary) -> DownstreamModel:
+    encoder = summary.backbone.build(summary.in_channels)
+    return DownstreamModel(encoder, summary.downstream.build_head(encoder, len(summary.labels)))

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ssl_registry.data.whole_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
+from ssl_registry.documents import read_json, read_yaml
 from ssl_registry.errors import RunError
 
 CHECKPOINT = "last.ckpt"
@@ -82,9 +81,9 @@ class RunFolder:
         """
         path = self.path / CONFIG
         try:
-            said = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise RunError(f"{path} cannot be read: {error}; {_BEGIN_AGAIN}") from error
+            said = read_yaml(path, RunError)
+        except RunError as error:
+            raise RunError(f"{error}; {_BEGIN_AGAIN}") from error
         if not isinstance(said, dict):
             raise RunError(f"{path} holds no settings; {_BEGIN_AGAIN}")
         return said
@@ -201,9 +200,15 @@ def _without_nan(value: Any) -> Any:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the result of a finished run, or None where it is not finished."""
+    """Return the result of a finished run, or None where it is not finished.
+
+    Raises:
+        RunError: it cannot be read.
+    """
     path = folder / RESULT
     if not path.is_file():
         return None
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    result = read_json(path, RunError)
+    if not isinstance(result, dict):
+        raise RunError(f"{path} holds no result: delete it, and resume or repeat the run")
     return result

@@ -19,6 +19,7 @@ from pydantic import (
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component, explain
+from ssl_registry.data.limits import VARIABLE, most_voxels
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.entry import Kind
@@ -216,6 +217,7 @@ class PretrainSettings(RunSettings):
     @model_validator(mode="after")
     def _dimensions_agree(self) -> Self:
         _check_dims(self.task, self.backbone)
+        _check_size(self.size, self.task.spatial_dims)
         return self
 
 
@@ -277,7 +279,18 @@ class FinetuneSettings(RunSettings):
             raise ConfigError("an encoder brings its own backbone: leave out one of the two")
         if self.backbone is not None:
             _check_dims(self.downstream, self.backbone)
+        if self.size is not None:
+            _check_size(self.size, self.downstream.spatial_dims)
         return self
+
+
+def _check_size(size: int, dims: int) -> None:
+    """See that an image of that size may be taken into memory."""
+    if size**dims > most_voxels():
+        raise ConfigError(
+            f"size={size} makes images of {size**dims:,} voxels, more than the {most_voxels():,} "
+            f"that one may have: lower it, or set {VARIABLE} to a higher number"
+        )
 
 
 def _check_dims(asked: Component, backbone: Component) -> None:

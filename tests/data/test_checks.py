@@ -103,7 +103,7 @@ IN_THE_HEADER: dict[str, tuple[Change, str]] = {
         lambda scans: image(scans).write_bytes(image(scans).read_bytes()[:-500]),
         r"phantom_001.*cut short",
     ),
-    "gone": (lambda scans: image(scans).unlink(), r"phantom_001.*listed, but there is no such"),
+    "gone": (lambda scans: image(scans).unlink(), r"phantom_001.*named, but there is no such"),
     "no label": (lambda scans: label(scans).unlink(), r"labelsTr/phantom_001.*no such file"),
     "flat": (lambda scans: rewrite(image(scans), lambda v: v[..., 0]), r"expected a volume"),
     "channels": (

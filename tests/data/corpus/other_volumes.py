@@ -195,13 +195,9 @@ WORKS: dict[str, Callable[[Path], object]] = {
 def entries() -> Iterator[Malformed]:
     """Yield the entries of this kind."""
     for name, content in NRRD_REFUSED.items():
-        yield Malformed(
-            f"NRRD, {name}", writing(content, "scan.nrrd"), "refused", r"scan\.nrrd|none\.raw"
-        )
+        yield Malformed(f"NRRD, {name}", writing(content, "scan.nrrd"), "refused", "scan.nrrd")
     for name, content in META_REFUSED.items():
-        yield Malformed(
-            f"MetaImage, {name}", writing(content, "scan.mha"), "refused", r"scan\.mha|none\.raw"
-        )
+        yield Malformed(f"MetaImage, {name}", writing(content, "scan.mha"), "refused", "scan.mha")
     for name, make in DICOM_REFUSED.items():
         yield Malformed(f"DICOM, {name}", make, "refused", "patient")
     for name, work in WORKS.items():

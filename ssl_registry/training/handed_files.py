@@ -1,0 +1,72 @@
+"""Model files that a user was handed: what they say is checked before memory is taken for it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor, nn
+
+from ssl_registry.component import explain
+from ssl_registry.documents import read_json
+from ssl_registry.errors import SslRegistryError, spell
+from ssl_registry.randomness import derive_generator, lend_to_torch
+
+MOST_CHANNELS: Final = 2**14
+"""Channels that a network may be said to take."""
+
+MOST_SAID: Final = 1000
+"""Characters of what torch says about weights that do not fit; it names every one of them."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_described(path: Path, model: type[M], error: type[SslRegistryError]) -> M:
+    """Return what a JSON file beside the weights says.
+
+    Raises:
+        error: it cannot be read, or does not say what `model` needs.
+    """
+    try:
+        return model.model_validate(read_json(path, error))
+    except ValidationError as cause:
+        reasons = explain(cause, path.name, tuple(model.model_fields)).replace("\n", "; ")
+        raise error(f"{spell(path)} is damaged: {reasons}") from cause
+
+
+def check_room(
+    build: Callable[[], nn.Module],
+    weights: Mapping[str, Tensor],
+    path: Path,
+    error: type[SslRegistryError],
+) -> None:
+    """See, before memory is taken for a network, that it has no more weights than there are.
+
+    Args:
+        build: makes the network; here it does so without memory.
+        weights: what the file holds.
+        path: the file.
+        error: what to raise.
+
+    Raises:
+        error: the network has more.
+        RuntimeError: it has more than can be counted.
+    """
+    try:
+        with torch.device("meta"), lend_to_torch(derive_generator(0, "load")):
+            shapes = build().state_dict()
+    except NotImplementedError:  # a plugin's network that looks at its weights while it is built
+        return
+    needed = sum(value.numel() for value in shapes.values())
+    there = sum(value.numel() for value in weights.values())
+    if needed > there:
+        raise error(
+            f"{spell(path)} holds {there:,} weights, but the network that is described beside it "
+            f"has {needed:,}"
+        )
+
+
+def misfit(path: Path, summary: str, cause: BaseException) -> str:
+    """Return in words that weights are not those of the network that a summary describes."""
+    return f"{spell(path)} does not hold the weights of {summary}: {str(cause)[:MOST_SAID]}"
