@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
@@ -65,7 +66,7 @@ class Segmentation(DownstreamTask):
         Dice is taken per case and averaged over the cases in which the label occurs in
         the prediction or the reference; a case with neither says nothing about it.
         """
-        top = max(int(labels.max()) for labels in [*predictions, *targets])
+        top = max(int(labels.max()) for labels in chain(predictions, targets))
         scores: dict[str, float] = {}
         for label in range(1, top + 1):
             cases = [

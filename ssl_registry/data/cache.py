@@ -1,4 +1,4 @@
-"""The cache: every image is read, checked and prepared once, then mapped into memory."""
+"""The cache: every image is read, checked and prepared once, and read from there ever after."""
 
 import hashlib
 import json
@@ -80,13 +80,17 @@ class Prepared:
 
     def image(self) -> Tensor:
         """Return the image `[C, *S]` float32."""
-        return torch.from_numpy(self.map("image")).float()
+        return torch.from_numpy(self._load("image", Entry.read)).float()
 
     def label(self) -> Tensor:
         """Return the labels int64: one for each voxel, `[*S]`, or one for the image, `[]`."""
+        return self.stored_label().long()
+
+    def stored_label(self) -> Tensor:
+        """Return what `label` returns as it is stored: a map uint8, read where it is looked at."""
         if self.case.grade is not None:
             return torch.tensor(self.case.grade)
-        return torch.from_numpy(self.map("label")).long()
+        return torch.from_numpy(self.map("label"))
 
     def map(self, name: str) -> Array:
         """Return one of the file's arrays, mapped into memory: only what is used is read.
@@ -94,11 +98,14 @@ class Prepared:
         Raises:
             DataError: the file is damaged, and its image cannot be read again.
         """
+        return self._load(name, Entry.map)
+
+    def _load(self, name: str, load: Callable[[Entry, str], Array]) -> Array:
         try:
-            return self.entry.map(name)
+            return load(self.entry, name)
         except (OSError, ValueError):
             again = prepare_case(self.case, self.recipe.preprocessing, self.recipe.size)
-            return again.entry.map(name)
+            return load(again.entry, name)
 
     @property
     def channels(self) -> int:
@@ -277,6 +284,8 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, cases: Sequence[Prepared]) -> None:
         self.cases = list(cases)
+        if len({case.shape for case in self.cases}) > 1:
+            self.together = 1  # images of unlike size make no batch
 
     def __len__(self) -> int:
         return len(self.cases)

@@ -58,19 +58,37 @@ class Entry:
     arrays: Mapping[str, Stored]
     about: Mapping[str, Any]
 
-    def map(self, name: str) -> Array:
-        """Return an array mapped into memory; changes to it stay in memory.
+    def read(self, name: str) -> Array:
+        """Return an array as a whole: faster than mapping it, where all of it is looked at.
 
         Raises:
             OSError: the file is gone.
             ValueError: it was cut short, or grew, since it was opened.
         """
-        stored = self.arrays[name]
-        if self.path.stat().st_size != self.size:
-            raise ValueError(f"{self.path} has no longer {self.size} bytes")
+        stored = self._stored(name)
+        count = int(np.prod(stored.shape))
+        return np.fromfile(self.path, stored.dtype, count, offset=stored.offset).reshape(
+            stored.shape
+        )
+
+    def map(self, name: str) -> Array:
+        """Return an array mapped into memory: what is not looked at is not read.
+
+        Changes to it stay in memory.
+
+        Raises:
+            OSError: the file is gone.
+            ValueError: it was cut short, or grew, since it was opened.
+        """
+        stored = self._stored(name)
         if 0 in stored.shape:  # nothing cannot be mapped
             return np.empty(stored.shape, stored.dtype)
         return np.memmap(self.path, stored.dtype, "c", stored.offset, stored.shape)
+
+    def _stored(self, name: str) -> Stored:
+        if self.path.stat().st_size != self.size:
+            raise ValueError(f"{self.path} has no longer {self.size} bytes")
+        return self.arrays[name]
 
 
 def write_entry(path: Path, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> None:

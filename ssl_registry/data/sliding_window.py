@@ -9,22 +9,24 @@ from torch.nn import functional as F
 
 
 def slide(image: Tensor, size: int, batch_size: int, answer: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the outputs `[K, *S]` for a whole image, float32, averaged where windows overlap.
+    """Return the outputs `[K, *S]` for a whole image, averaged where windows overlap.
+
+    They are float32 and on the CPU, for only the windows are small enough for every device.
 
     Windows overlap by half, and count the less the nearer a voxel lies to their edge (Hann).
     An image smaller than a window lies in its middle, as in `Patches`.
 
     Args:
-        image: `[C, *S]`, a volume or a picture.
+        image: `[C, *S]`, a volume or a picture, on the device where `answer` wants it.
         size: side of a window in voxels.
         batch_size: windows that are answered together.
-        answer: from windows `[B, C, *S']` to outputs `[B, K, *S']`, on the CPU.
+        answer: from windows `[B, C, *S']` to outputs `[B, K, *S']`.
     """
     flat = image.ndim == 3
     sides = (size, size, 1 if flat else size)
     volume, inner = _pad(image[..., None] if flat else image, sides)
     sampler = tio.GridSampler(
-        tio.Subject(image=tio.ScalarImage(tensor=volume)),
+        tio.Subject(image=tio.ScalarImage(tensor=torch.zeros(()).expand(1, *volume.shape[1:]))),
         sides,
         tuple(side // 4 * 2 for side in sides),  # torchio wants them even
     )

@@ -28,12 +28,17 @@ class ShuffledSampler:
         seed: where the orders come from.
         length: how many places an epoch takes; the next goes on where it ended. Without it
             an epoch is one pass.
+        fresh: let the numbers go on from pass to pass, for data that has another patch of the
+            same image under every further number.
     """
 
-    def __init__(self, count: int, seed: int, length: int | None = None) -> None:
+    def __init__(
+        self, count: int, seed: int, length: int | None = None, *, fresh: bool = False
+    ) -> None:
         self.count = count
         self.seed = seed
         self.length = length or count
+        self.fresh = fresh
 
     def epoch(self, number: int) -> list[int]:
         """Return the images of an epoch, in order."""
@@ -43,7 +48,8 @@ class ShuffledSampler:
         for passed, group in groupby(places, key=lambda place: place // self.count):
             generator = derive_generator(self.seed, "order", passed)
             order = torch.randperm(self.count, generator=generator).tolist()
-            shown += (order[place % self.count] for place in group)
+            first_of_pass = passed * self.count if self.fresh else 0
+            shown += (first_of_pass + order[place % self.count] for place in group)
         return shown
 
 
@@ -56,7 +62,7 @@ class TrainingBatches(Sampler[list[int]]):
     statistics, and the next epoch's order is another.
 
     Args:
-        count: how many images there are.
+        data: what to learn from; where it says `fresh`, see `ShuffledSampler`.
         settings: of the run.
         steps: optimiser steps an epoch, all of them whole; the passes over the data follow
             one another without a gap. Without it an epoch is one pass.
@@ -65,7 +71,8 @@ class TrainingBatches(Sampler[list[int]]):
         ConfigError: there are fewer batches than processes.
     """
 
-    def __init__(self, count: int, settings: RunSettings, steps: int | None = None) -> None:
+    def __init__(self, data: Dataset[Any], settings: RunSettings, steps: int | None = None) -> None:
+        count: int = len(data)  # type: ignore[arg-type]
         self.processes = settings.processes
         together = self.processes * settings.accumulate
         if steps is not None:
@@ -74,7 +81,10 @@ class TrainingBatches(Sampler[list[int]]):
             self.size = min(settings.batch_size, count)
             self.total = _in_whole_steps(count // self.size, together, settings)
         self.order = ShuffledSampler(
-            count, settings.seed, self.size * self.total if steps else None
+            count,
+            settings.seed,
+            self.size * self.total if steps else None,
+            fresh=getattr(data, "fresh", False),
         )
         self.accumulate = min(settings.accumulate, self.total // self.processes)
         self.epoch, self.first = 0, 0
@@ -131,15 +141,19 @@ def evaluation_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[A
     """Return this process's share of batches in order, as equal in size as can be.
 
     So no image is left alone in a last batch, where a task may have nothing to compare it
-    with.
+    with. Data whose images differ in size says how many may come `together`: one.
     """
-    batches = even_batches(len(data), settings.batch_size)  # type: ignore[arg-type]
-    return _in_order(data, settings, batches[rank() :: processes()])
+    return _in_order(data, settings, _even_batches_of(data, settings)[rank() :: processes()])
 
 
 def examination_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[Any]:
     """Return the batches of all processes, in every one of them."""
-    return _in_order(data, settings, even_batches(len(data), settings.batch_size))  # type: ignore[arg-type]
+    return _in_order(data, settings, _even_batches_of(data, settings))
+
+
+def _even_batches_of(data: Dataset[Any], settings: RunSettings) -> Sequence[list[int]]:
+    together = getattr(data, "together", settings.batch_size)
+    return even_batches(len(data), together)  # type: ignore[arg-type]
 
 
 def _in_order(

@@ -1,12 +1,14 @@
 """A downstream model in training: an encoder, a head, and when the encoder is frozen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache import Prepared
+from ssl_registry.data.sliding_window import slide
 from ssl_registry.distributed import from_all
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.training.settings import FinetuneSettings
@@ -27,12 +29,29 @@ class DownstreamModel(nn.Module):
         return outputs
 
 
+class LabelMaps(Sequence[Tensor]):
+    """Labels kept in few bytes, given as int64 one at a time, as scores take them."""
+
+    def __init__(self, labels: Iterable[Tensor]) -> None:
+        self.labels = list(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return LabelMaps(self.labels[index])
+        return self.labels[index].long()
+
+
 class Finetuning(Trained):
     """A downstream model in training.
 
     A pretrained encoder is frozen for the task's first `freeze_epochs`, its batch
     statistics too; a random one never is, for that would handicap the baseline.
     """
+
+    settings: FinetuneSettings
 
     def __init__(
         self,
@@ -63,12 +82,26 @@ class Finetuning(Trained):
     def validation_step(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return the loss, and keep the predictions, to be scored together."""
+        """Return the loss, and keep the predictions, to be scored together.
+
+        Where training is from patches, an image is answered as a whole, and has no loss: it
+        may be too large for one.
+        """
         images, target = batch
-        outputs = self.model(images)
-        self.predictions += self.task.predict(outputs).cpu()
-        self.targets += target.cpu()
-        return {"loss": self.task.loss(outputs, target)}
+        outputs = self.outputs(images)
+        self.predictions += _kept(self.task.predict(outputs))
+        self.targets += _kept(target)
+        return {} if self.settings.patches else {"loss": self.task.loss(outputs, target)}
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return the outputs for whole images, in one piece or by sliding windows."""
+        settings = self.settings
+        assert settings.size is not None
+        if not settings.patches:
+            return self.model(images)  # type: ignore[no-any-return]
+        return torch.stack(
+            [slide(image, settings.size, settings.batch_size, self.model) for image in images]
+        )
 
     def validation_scores(self) -> dict[str, float]:
         """Score the validation cases of all processes."""
@@ -76,14 +109,18 @@ class Finetuning(Trained):
         predictions = [one for part, _ in parts for one in part]
         targets = [one for _, part in parts for one in part]
         self.predictions, self.targets = [], []
-        return self.task.score(predictions, targets)
+        return self.task.score(LabelMaps(predictions), LabelMaps(targets))
 
 
-def predict(module: Finetuning, cases: Sequence[Prepared]) -> list[Tensor]:
+def _kept(labels: Tensor) -> Sequence[Tensor]:
+    """Return the labels of a batch, one image at a time, on the CPU and in one byte each."""
+    return labels.to(torch.uint8).cpu().unbind()
+
+
+def predict_cases(module: Finetuning, cases: Sequence[Prepared]) -> LabelMaps:
     """Return the hard prediction of each case, on the CPU; the model is left in evaluation mode."""
     device = next(module.parameters()).device
-    model = module.model.eval()
+    module.eval()
     with torch.inference_mode():
-        return [
-            module.task.predict(model(case.image()[None].to(device)))[0].cpu() for case in cases
-        ]
+        outputs = (module.outputs(case.image()[None].to(device)) for case in cases)
+        return LabelMaps(_kept(module.task.predict(output))[0] for output in outputs)

@@ -41,7 +41,9 @@ class EncoderSummary:
         task: specification of the pretext task, or None for an encoder from fine-tuning.
         in_channels: channels that the encoder takes.
         preprocessing: how the images it learned from were prepared.
-        size: their side in voxels.
+        size: their side in voxels, or that of the patches.
+        patches: 0 where images were fitted to `size`, else how many patches were cut from
+            each in an epoch.
         data: name, fingerprint, number of cases and split of what it learned from.
         versions: of the distributions it was made with.
         distributions: where backbone and task came from, such as `"ssl-registry-rpl 0.1.0"`.
@@ -52,6 +54,7 @@ class EncoderSummary:
     in_channels: int
     preprocessing: Preprocessing
     size: int
+    patches: int
     data: Mapping[str, Any]
     versions: Mapping[str, str]
     distributions: Mapping[str, str]
@@ -66,6 +69,7 @@ class _Written(BaseModel):
     in_channels: int = Field(ge=1, le=MOST_CHANNELS)
     preprocessing: Preprocessing
     size: int = Field(ge=1)
+    patches: int = Field(default=0, ge=0)
     data: dict[str, Any]
     versions: dict[str, str]
     distributions: dict[str, str] = {}
@@ -79,6 +83,7 @@ def write_encoder(
     task: Mapping[str, Any] | None,
     preprocessing: Preprocessing,
     size: int,
+    patches: int = 0,
     data: Mapping[str, Any],
     versions: Mapping[str, str],
     task_origin: str | None = None,
@@ -102,6 +107,7 @@ def write_encoder(
         "in_channels": encoder.in_channels,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "size": size,
+        "patches": patches,
         "data": dict(data),
         "versions": dict(versions),
         "distributions": {
@@ -140,6 +146,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         in_channels=said.in_channels,
         preprocessing=said.preprocessing,
         size=said.size,
+        patches=said.patches,
         data=said.data,
         versions=said.versions,
         distributions=said.distributions,

@@ -8,18 +8,22 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from rich.console import Console
-from torch import Tensor
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache import LabelledImages, Prepared
+from ssl_registry.data.patches import LabelledPatches, Patches
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.batches import TrainingBatches, say_batch
 from ssl_registry.training.checked_data import write_skipped
-from ssl_registry.training.downstream_model import DownstreamModel, Finetuning, predict
+from ssl_registry.training.downstream_model import (
+    DownstreamModel,
+    Finetuning,
+    LabelMaps,
+    predict_cases,
+)
 from ssl_registry.training.encoder_file import digest_of, load_encoder, write_encoder
 from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
 from ssl_registry.training.loop import train
@@ -63,13 +67,22 @@ def finetune(
     folder = RunFolder(settings.out)
     folder.check(settings.model_dump(mode="json"), settings.resume)
     plan = make_plan(settings, summary, console)
-    TrainingBatches(len(plan.train), settings, settings.steps_per_epoch)
+    TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
     model = _build(plan)
     _say_plan(plan, model, console)
     module = Finetuning(model, settings.downstream, settings)
-    fabric = start(settings, folder, module, LabelledImages(plan.train), console)
+    fabric = start(settings, folder, module, _training_data(plan), console)
     on_main(lambda: write_skipped(folder, plan.source.skipped))
     return _run(fabric, plan, module, folder, console)
+
+
+def _training_data(plan: Plan) -> LabelledImages | LabelledPatches:
+    settings = plan.settings
+    if not settings.patches:
+        return LabelledImages(plan.train)
+    assert settings.size is not None
+    patches = Patches(plan.train, settings.size, settings.patches, settings.seed)
+    return LabelledPatches(patches, settings.foreground)
 
 
 def build_encoder(plan: Plan) -> Encoder:
@@ -131,7 +144,7 @@ def _run(
     rows = train(
         fabric,
         module,
-        LabelledImages(plan.train),
+        _training_data(plan),
         LabelledImages(plan.validation) if plan.validation else None,
         folder,
         "fine-tuning" if settings.encoder else "training from scratch",
@@ -141,8 +154,8 @@ def _run(
     )
     selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
-    predictions = predict(module, plan.test)
-    targets = [case.label() for case in plan.test]
+    predictions = predict_cases(module, plan.test)
+    targets = LabelMaps(case.stored_label() for case in plan.test)
     result = {
         "kind": "finetune",
         "headline": task.headline,
@@ -184,6 +197,7 @@ def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> Non
         task=dict(pretext) if pretext else None,
         preprocessing=settings.preprocessing,
         size=settings.size,
+        patches=settings.patches or 0,
         data=_provenance(plan),
         versions=_versions(plan),
         task_origin=plan.summary.distributions.get("task") if plan.summary else None,
@@ -200,7 +214,7 @@ def _write_model(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
         labels=plan.source.labels,
         preprocessing=settings.preprocessing,
         size=settings.size,
-        patches=0,
+        patches=settings.patches or 0,
         data=_provenance(plan),
         versions=_versions(plan),
     )
@@ -226,8 +240,8 @@ def _versions(plan: Plan) -> dict[str, str]:
 def _score_cases(
     task: DownstreamTask,
     cases: Sequence[Prepared],
-    predictions: list[Tensor],
-    targets: list[Tensor],
+    predictions: LabelMaps,
+    targets: LabelMaps,
 ) -> Mapping[str, dict[str, float]]:
     return {
         case.case.name: task.describe_case(predicted, target)
@@ -236,11 +250,11 @@ def _score_cases(
 
 
 def _write_predictions(
-    folder: RunFolder, cases: Sequence[Prepared], predictions: list[Tensor]
+    folder: RunFolder, cases: Sequence[Prepared], predictions: LabelMaps
 ) -> None:
     arrays = {
-        case.case.name: predicted.to(torch.uint8).numpy()
-        for case, predicted in zip(cases, predictions, strict=True)
+        case.case.name: predicted.numpy()
+        for case, predicted in zip(cases, predictions.labels, strict=True)
     }
 
     archive = io.BytesIO()

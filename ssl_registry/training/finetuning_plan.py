@@ -58,6 +58,11 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
     summary = read_encoder_summary(settings.encoder) if settings.encoder else None
     dims = settings.downstream.spatial_dims
     filled: dict[str, Any] = {"freeze_epochs": settings.downstream.freeze_epochs}
+    if settings.patches is None:
+        # A patch is a part of what it was cut from: whoever names another size means the whole.
+        cut = summary is not None and settings.size is None
+        cut = cut and settings.downstream.target_kind == "mask"
+        filled["patches"] = summary.patches if summary and cut else 0
     if settings.size is None:
         filled["size"] = summary.size if summary else DEFAULT_SIZES[dims]
     if settings.preprocessing is None:
@@ -104,11 +109,15 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
     usable = [case for case in split.train if case.labelled]
     grades = [case.grade for case in usable]
     chosen = label_subset(usable, settings.fraction, settings.seed, grades)
-    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    assert settings.preprocessing is not None
     skipped = skipped_so_far(source, settings)
-    wanted = [*chosen, *split.validation, *split.test]
     cases = prepare(
-        wanted, settings.preprocessing, settings.size, console, settings.workers, skipped
+        [*chosen, *split.validation, *split.test],
+        settings.preprocessing,
+        settings.prepared_size,
+        console,
+        settings.workers,
+        skipped,
     )
     train, test = those_of(cases, chosen), those_of(cases, split.test)
     if not train or not test:

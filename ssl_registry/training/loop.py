@@ -115,8 +115,7 @@ class Training:
         steps: int | None,
     ) -> None:
         self.fabric, self.model, self.settings = fabric, model, model.settings
-        count = len(data)  # type: ignore[arg-type]
-        self.batches = TrainingBatches(count, self.settings, steps)
+        self.batches = TrainingBatches(data, self.settings, steps)
         self.loader = training_loader(data, self.settings, self.batches)
         self.validation = evaluation_loader(validation, self.settings) if validation else None
         self.epoch = self.batch = self.step = 0

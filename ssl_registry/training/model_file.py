@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
 from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.whole_files import write_whole
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ModelFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -26,6 +25,7 @@ from ssl_registry.training.handed_files import (
     read_described,
 )
 from ssl_registry.training.origins import create_as_written, origins_of
+from ssl_registry.training.run_folder import RunFolder
 
 WEIGHTS: Final = "model.safetensors"
 SUMMARY: Final = "model.json"
@@ -93,15 +93,18 @@ class _Written(BaseModel):
 
 
 def write_model(folder: Path, model: DownstreamModel, summary: ModelSummary) -> None:
-    """Write both files, the weights first."""
+    """Write both files, the weights first.
+
+    Raises:
+        RunError: they cannot be written.
+    """
     weights = {
         name: value.detach().cpu().clone().contiguous()  # tied weights have one place each
         for name, value in model.state_dict().items()
     }
-    content = save(weights)
-    write_whole(folder / WEIGHTS, lambda beside: beside.write_bytes(content))
-    text = summary.as_json()
-    write_whole(folder / SUMMARY, lambda beside: beside.write_text(text, encoding="utf-8"))
+    run = RunFolder(folder)
+    run.write_bytes(WEIGHTS, save(weights))
+    run.write(SUMMARY, summary.as_json())
 
 
 def read_model_summary(folder: str | Path) -> ModelSummary:

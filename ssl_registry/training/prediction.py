@@ -2,19 +2,19 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
+from ssl_registry.data.cache import Done
 from ssl_registry.data.cases import Case, FileCase
 from ssl_registry.data.folders import find_images
-from ssl_registry.data.formats import case_name
+from ssl_registry.data.formats import case_name, is_volume
 from ssl_registry.data.label_files import PICTURE, VOLUME, write_labels
 from ssl_registry.data.pictures import is_picture
 from ssl_registry.data.preprocessing import Placed
@@ -24,7 +24,14 @@ from ssl_registry.data.sliding_window import slide
 from ssl_registry.data.sources import open_source
 from ssl_registry.data.threads import one_thread
 from ssl_registry.data.whole_files import write_whole
-from ssl_registry.errors import BadFileError, ConfigError, DataError, ImageShapeError, RunError
+from ssl_registry.errors import (
+    BadFileError,
+    ConfigError,
+    DataError,
+    ImageShapeError,
+    RunError,
+    SslRegistryError,
+)
 from ssl_registry.training.downstream_model import DownstreamModel
 from ssl_registry.training.model_file import ModelSummary, load_model
 from ssl_registry.training.preparation import quiet_or_loud, show_progress
@@ -36,6 +43,9 @@ WINDOWS: Final = 4
 """Windows of one image that are answered together."""
 
 Existing = Literal["refuse", "skip", "overwrite"]
+
+LeaveOut = Callable[[str, SslRegistryError], None]
+"""Is told which image cannot be predicted, and why."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +94,20 @@ def predict(
         SslRegistryError: there is no model, there are no images, or `out` cannot be written.
     """
     model, summary = load_model(run)
+    console = quiet_or_loud(quiet)
     answer = _Answer(model, summary, _choose(device))
-    folder, console = Path(out).expanduser(), quiet_or_loud(quiet)
-    unread: dict[str, str] = {}
-    cases = _open_images(str(images), summary, unread)
-    for problem in unread.values():
-        console.print(f"left out: {problem}")
-    if summary.downstream.target_kind == "mask":
-        made = _label_images(answer, cases, folder, existing, console)
-    else:
-        made = _grade_images(answer, cases, folder, existing, console)
-    return replace(made, failed={**unread, **made.failed})
+    failed: dict[str, str] = {}
+
+    def leave_out(name: str, error: SslRegistryError) -> None:
+        failed[name] = str(error)
+        console.print(f"left out: {error}")
+
+    cases = _open_images(str(images), summary, leave_out)
+    work = _Work(answer, cases, Path(out).expanduser(), existing, leave_out)
+    with show_progress(console) as done:
+        mask = summary.downstream.target_kind == "mask"
+        files = work.label_all(done) if mask else work.grade_all(done)
+    return Predictions(work.folder, tuple(files), failed)
 
 
 def _choose(device: str) -> torch.device:
@@ -104,21 +117,18 @@ def _choose(device: str) -> torch.device:
     return torch.device("cuda" if gpu and device != "cpu" else "cpu")
 
 
-def _open_images(images: str, summary: ModelSummary, unread: dict[str, str]) -> list[Case]:
-    """Return the images, without what is known of them, shown in the model's channels.
-
-    Files that cannot be opened at all go into `unread`.
-    """
+def _open_images(images: str, summary: ModelSummary, leave_out: LeaveOut) -> list[Case]:
+    """Return the images, without what is known of them, shown in the model's channels."""
     path, dims = Path(images).expanduser(), summary.downstream.spatial_dims
 
     def meet(error: BadFileError) -> None:
-        unread[Path(error.file).name] = str(error)
+        leave_out(Path(error.file).name, error)
 
     found = find_images(path, path, meet) if path.is_dir() else {case_name(path): path}
     files = {name: file for name, file in found.items() if _fits(file, dims)}
     cases: Sequence[Case] = [FileCase(name, file) for name, file in files.items()]
     if not cases:
-        cases = open_source(images, dims).cases
+        cases = open_source(images, dims, meet).cases
     channels = summary.in_channels if dims == 2 and summary.in_channels in (1, 3) else None
     return [
         replace(case, label=None, channels=channels) if isinstance(case, FileCase) else case
@@ -127,7 +137,9 @@ def _open_images(images: str, summary: ModelSummary, unread: dict[str, str]) -> 
 
 
 def _fits(file: Path, dims: int) -> bool:
-    return file.exists() and is_picture(file) == (dims == 2)
+    if dims == 2:
+        return is_picture(file) and file.is_file()
+    return file.is_dir() or (is_volume(file) and file.is_file())
 
 
 class _Answer:
@@ -142,14 +154,10 @@ class _Answer:
         """Return the probabilities `[K, *S]`, or `[K]`, for an image `[C, *S]`, on the CPU."""
         with torch.inference_mode():
             if self.summary.patches:
-                outputs = slide(image, self.summary.size, WINDOWS, self._outputs)
+                outputs = slide(image.to(self.device), self.summary.size, WINDOWS, self.model)
             else:
-                outputs = self._outputs(image[None])[0]
-            return self.summary.downstream.probabilities(outputs[None])[0]
-
-    def _outputs(self, images: Tensor) -> Tensor:
-        outputs: Tensor = self.model(images.to(self.device)).cpu()
-        return outputs
+                outputs = self.model(image[None].to(self.device))[0]
+            return self.summary.downstream.probabilities(outputs[None])[0].cpu()
 
     def read(self, case: Case) -> tuple[Scan, Placed]:
         """Return an image as it is and as the model sees it.
@@ -177,58 +185,67 @@ class _Answer:
             return label_scan(probabilities, placed, scan), scan
 
 
-def _label_images(
-    answer: _Answer, cases: Sequence[Case], folder: Path, existing: Existing, console: Console
-) -> Predictions:
-    """Write a label map for each image."""
-    suffix = PICTURE if answer.summary.downstream.spatial_dims == 2 else VOLUME
-    files = {folder / f"{case.name}{suffix}": case for case in cases}
-    wanted = {file: files[file] for file in _wanted(files, existing)}
-    for file, case in wanted.items():
-        if isinstance(case, FileCase) and file.exists() and file.samefile(case.image):
-            raise RunError(f"{file} is one of the images themselves: name another folder")
-    failed: dict[str, str] = {}
-    with show_progress(console) as done:
-        for count, (file, case) in enumerate(wanted.items(), start=1):
+@dataclass(frozen=True)
+class _Work:
+    """What is to be predicted, by whom, and where it goes."""
+
+    answer: _Answer
+    cases: Sequence[Case]
+    folder: Path
+    existing: Existing
+    leave_out: LeaveOut
+
+    def label_all(self, done: Done) -> list[Path]:
+        """Write a label map for each image; return the files."""
+        suffix = PICTURE if self.answer.summary.downstream.spatial_dims == 2 else VOLUME
+        files = {self.folder / f"{case.name}{suffix}": case for case in self.cases}
+        wanted = _wanted(files, self.existing)
+        for file in wanted:
+            _check_apart(file, files[file])
+        written = []
+        for count, file in enumerate(wanted, start=1):
+            case = files[file]
             try:
-                labels, scan = answer.label(case)
+                labels, scan = self.answer.label(case)
             except (DataError, ImageShapeError) as error:
-                failed[case.name] = str(error)
-                console.print(f"left out: {error}")
-                continue
-            with _writing(folder):
-                write_labels(file, labels, scan, getattr(case, "image", None))
+                self.leave_out(case.name, error)
+            else:
+                with _writing(self.folder):
+                    write_labels(file, labels, scan, getattr(case, "image", None))
+                written.append(file)
             done("predicting", count, len(wanted))
-    written = [file for file, case in wanted.items() if case.name not in failed]
-    return Predictions(folder, tuple(written), failed)
+        return written
 
-
-def _grade_images(
-    answer: _Answer, cases: Sequence[Case], folder: Path, existing: Existing, console: Console
-) -> Predictions:
-    """Write a table with the class of each image and the probabilities of all classes."""
-    labels = answer.summary.labels
-    wanted = _wanted([folder / TABLE], existing)
-    if not wanted:
-        return Predictions(folder, (), {})
-    text, failed = io.StringIO(), {}
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["image", "class", "label", *(f"p_{value}" for value in labels)])
-    with show_progress(console) as done:
-        for count, case in enumerate(cases, start=1):
+    def grade_all(self, done: Done) -> list[Path]:
+        """Write a table with the class of each image and the probabilities of all classes."""
+        wanted = _wanted([self.folder / TABLE], self.existing)
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        labels = self.answer.summary.labels
+        table.writerow(["image", "class", "label", *(f"p_{value}" for value in labels)])
+        for count, case in enumerate(self.cases if wanted else (), start=1):
             try:
-                shares = answer.probabilities(answer.read(case)[1].image).tolist()
+                shares = self.answer.probabilities(self.answer.read(case)[1].image).tolist()
             except (DataError, ImageShapeError) as error:
-                failed[case.name] = str(error)
-                console.print(f"left out: {error}")
-                continue
-            best = shares.index(max(shares))
-            row = [case.name, best, labels[best], *(f"{share:.6g}" for share in shares)]
-            table.writerow(row)
-            done("predicting", count, len(cases))
-    with _writing(folder):
-        write_whole(wanted[0], lambda beside: beside.write_text(text.getvalue(), encoding="utf-8"))
-    return Predictions(folder, tuple(wanted), failed)
+                self.leave_out(case.name, error)
+            else:
+                best = shares.index(max(shares))
+                table.writerow([case.name, best, labels[best], *(f"{s:.6g}" for s in shares)])
+            done("predicting", count, len(self.cases))
+        for file in wanted:
+            with _writing(self.folder):
+                write_whole(file, lambda beside: beside.write_text(text.getvalue(), "utf-8"))
+        return wanted
+
+
+def _check_apart(file: Path, case: Case) -> None:
+    """See that a prediction does not take the place of its image.
+
+    Raises:
+        RunError: it would.
+    """
+    if isinstance(case, FileCase) and file.exists() and file.samefile(case.image):
+        raise RunError(f"{file} is one of the images themselves: name another folder")
 
 
 def _wanted(files: Iterable[Path], existing: Existing) -> list[Path]:

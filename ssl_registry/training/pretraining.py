@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from ssl_registry.data.cache import Images, Prepared
 from ssl_registry.data.cases import Source
+from ssl_registry.data.patches import Patches
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import DataError
 from ssl_registry.pretext import PretextModel
@@ -98,7 +99,7 @@ def pretrain(
     cases = prepare(
         [*split.train, *split.validation],
         settings.preprocessing,
-        settings.size,
+        settings.prepared_size,
         console,
         settings.workers,
         skipped,
@@ -107,12 +108,19 @@ def pretrain(
     if not training:
         raise DataError(f"data={settings.data}: no training image can be used")
     model = _build(settings, training[0].channels)
-    _rehearse(settings, training, validation)
+    data = _images(settings, training), _images(settings, validation)
+    _rehearse(settings, *data)
     _say_plan(settings, model, split, console)
     module = Pretraining(model, settings)
-    fabric = start(settings, folder, module, Images(training), console)
+    fabric = start(settings, folder, module, data[0], console)
     on_main(lambda: write_skipped(folder, skipped or ()))
     return _run(fabric, module, (training, validation), (source, split), folder, console)
+
+
+def _images(settings: PretrainSettings, cases: list[Prepared]) -> Images | Patches:
+    if settings.patches:
+        return Patches(cases, settings.size, settings.patches, settings.seed)
+    return Images(cases)
 
 
 def _build(settings: PretrainSettings, channels: int) -> PretextModel:
@@ -130,7 +138,7 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
 
 
 def _rehearse(
-    settings: PretrainSettings, training: list[Prepared], validation: list[Prepared]
+    settings: PretrainSettings, training: Images | Patches, validation: Images | Patches
 ) -> None:
     """Make the smallest batch that the run will meet, so that a task refuses it at once.
 
@@ -138,14 +146,18 @@ def _rehearse(
         SslRegistryError: the task cannot work on such a batch, or there are too few batches for
             the processes; its message says why.
     """
-    TrainingBatches(len(training), settings)
-    batches = [training[: settings.batch_size]]
-    if validation:
+    TrainingBatches(training, settings)
+    batches = [(training, min(settings.batch_size, len(training)))]
+    if len(validation):
         sizes = even_batches(len(validation), settings.batch_size)
-        batches.append(validation[: min(len(batch) for batch in sizes)])
-    smallest = min(batches, key=len)
-    images = torch.stack([case.image() for case in smallest])
+        batches.append((validation, min(len(batch) for batch in sizes)))
+    data, count = min(batches, key=lambda batch: batch[1])
+    images = torch.stack([data[index] for index in range(count)])
     settings.task.make_batch(images, derive_generator(settings.seed, "rehearsal"))
+
+
+def _say_patches(settings: PretrainSettings) -> str:
+    return f", {settings.patches} patches of side {settings.size} each" if settings.patches else ""
 
 
 def _say_plan(
@@ -154,8 +166,8 @@ def _say_plan(
     backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
     console.print(
         f"pretraining {backbone.name} ({parameters_of(model.encoder):,} parameters) by "
-        f"{task.name}: {len(split.train)} images, {settings.epochs} epochs in batches of "
-        f"{say_batch(settings)}, seed {settings.seed}"
+        f"{task.name}: {len(split.train)} images{_say_patches(settings)}, {settings.epochs} "
+        f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
     )
     if split.test:
         console.print(
@@ -175,14 +187,14 @@ def _run(
     training, validation = cases
     settings, git, started = module.settings, git_state(), time.monotonic()
     versions = versions_of(settings.task, settings.backbone)
-    exam = examination_loader(Images(validation), settings) if validation else None
+    exam = examination_loader(_images(settings, validation), settings) if validation else None
     module.model.to(fabric.device)
     untrained = _examine_before(module.model, exam, settings)
     rows = train(
         fabric,
         module,
-        Images(training),
-        Images(validation) if validation else None,
+        _images(settings, training),
+        _images(settings, validation) if validation else None,
         folder,
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
@@ -208,6 +220,7 @@ def _run(
             task=registry.spec_of(settings.task),
             preprocessing=settings.preprocessing,
             size=settings.size,
+            patches=settings.patches,
             data=_provenance(training, *origin),
             versions=versions,
             task_origin=origin_of(settings.task),

@@ -200,8 +200,13 @@ class PretrainSettings(RunSettings):
     backbone: BackboneSpec = Field(
         description="the network to pretrain; unet2d or unet3d if not said"
     )
-    size: int = Field(ge=8, description="side of the prepared image; 224 pixels or 64 voxels")
+    size: int = Field(
+        ge=8, description="side of the prepared image, or of a patch; 224 pixels or 64 voxels"
+    )
     preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
+    patches: int = Field(
+        0, ge=0, description="patches of `size` cut from each image an epoch; 0 fits it as a whole"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -220,11 +225,17 @@ class PretrainSettings(RunSettings):
         _check_size(self.size, self.task.spatial_dims)
         return self
 
+    @property
+    def prepared_size(self) -> int | None:
+        """Side of the prepared images; None where they keep their own, for patches."""
+        return None if self.patches else self.size
+
 
 class FinetuneSettings(RunSettings):
     """Settings of `finetune`.
 
-    What is left out comes from the encoder's file: backbone, size and preprocessing.
+    What is left out comes from the encoder's file: backbone, preprocessing, and size with
+    patches.
     """
 
     downstream: DownstreamSpec = Field(
@@ -237,8 +248,17 @@ class FinetuneSettings(RunSettings):
     backbone: BackboneSpec | None = Field(
         None, description="the network, where there is no encoder"
     )
-    size: int | None = Field(None, ge=8, description="side of the prepared image")
+    size: int | None = Field(None, ge=8, description="side of the prepared image, or of a patch")
     preprocessing: Preprocessing | None = Field(None, description="how images are prepared")
+    patches: int | None = Field(
+        None,
+        ge=0,
+        description="patches of `size` cut from each image an epoch; windows of `size` are slid "
+        "over it for validation and test; 0 fits it as a whole",
+    )
+    foreground: float = Field(
+        0.5, ge=0, le=1, description="share of the patches cut around a labelled voxel"
+    )
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training cases that may be used"
     )
@@ -282,6 +302,20 @@ class FinetuneSettings(RunSettings):
         if self.size is not None:
             _check_size(self.size, self.downstream.spatial_dims)
         return self
+
+    @model_validator(mode="after")
+    def _patches_have_labels(self) -> Self:
+        if self.patches and self.downstream.target_kind == "class":
+            raise ConfigError(
+                f"patches={self.patches}: a class belongs to the whole image, not to a part of it; "
+                "leave patches out"
+            )
+        return self
+
+    @property
+    def prepared_size(self) -> int | None:
+        """Side of the prepared images; None where they keep their own, for patches."""
+        return None if self.patches else self.size
 
 
 def _check_size(size: int, dims: int) -> None:
