@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from ssl_registry.data.whole_files import write_whole
-from ssl_registry.documents import read_yaml
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.efficiency_settings import EfficiencySettings
+from ssl_registry.experiments.files import telling, write_text
 from ssl_registry.experiments.grid import Grid
 from ssl_registry.training.encoder_file import WEIGHTS, digest_of
 from ssl_registry.training.run_folder import CONFIG, RunFolder, read_result
@@ -66,11 +65,10 @@ def _strangers(out: Path) -> bool:
 
 
 def _read(out: Path) -> Mapping[str, Any] | None:
-    path = out / CONFIG
-    if not path.is_file():
+    if not (out / CONFIG).is_file():
         return None
-    said = read_yaml(path, RunError)
-    if not isinstance(said, dict) or "finetune" not in said:
+    said = RunFolder(out).settings()
+    if "finetune" not in said:
         raise RunError(f"out={out} holds a {CONFIG} of something else: name a new folder")
     return said
 
@@ -104,16 +102,20 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def keep_settings(grid: Grid) -> list[str]:
     """Write `config.yaml`, and return what it said before that this call leaves out."""
     out = grid.settings.out
-    before = _read(out) or {}
-    now = grid.settings.model_dump(mode="json")
+    before, now = (_axes(said) for said in (_read(out), grid.settings.model_dump(mode="json")))
     left_out = [
         f"{axis} {', '.join(_spell(value) for value in gone)}"
         for axis in AXES
-        if (gone := [value for value in before.get(axis) or [] if value not in (now[axis] or [])])
+        if (gone := [value for value in before[axis] if value not in now[axis]])
     ]
-    text = grid.settings.as_yaml()
-    write_whole(out / CONFIG, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write_text(out / CONFIG, grid.settings.as_yaml())
     return left_out
+
+
+def _axes(said: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+    """Return what settings say about each axis; where they count cases, the fractions are mute."""
+    axes = {axis: list((said or {}).get(axis) or []) for axis in AXES}
+    return {**axes, "fractions": [] if axes["labelled"] else axes["fractions"]}
 
 
 def _spell(value: Any) -> str:
@@ -127,11 +129,16 @@ def only_one(out: Path) -> Iterator[None]:
     Raises:
         RunError: somebody does.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK)
+    with telling(out):
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"another experiment runs in out={out}: wait for its end, or name another folder"
+            ) from error
     try:
-        with FileLock(out / LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise RunError(
-            f"another experiment runs in out={out}: wait for its end, or name another folder"
-        ) from error
+        yield
+    finally:
+        lock.release()

@@ -9,10 +9,10 @@ from typing import Any, Final
 import jinja2
 import yaml
 
-from ssl_registry.data.whole_files import write_whole
 from ssl_registry.experiments.appendix_table import as_markdown, spell_estimate
 from ssl_registry.experiments.efficiency_settings import EfficiencySettings
 from ssl_registry.experiments.estimates import Estimate
+from ssl_registry.experiments.files import write_text
 from ssl_registry.experiments.report_figures import draw_all, spell_tests
 from ssl_registry.experiments.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.styles import spell_line
@@ -57,8 +57,9 @@ def write_efficiency_report(
     summaries = summarise(rows)
     pictures = None
     if rows:
-        _write(settings.out / SUMMARY, as_csv(summaries, rows[0].headline))
-        _write(folder / TABLE, as_markdown(summaries, rows[0].headline, _caption(settings, rows)))
+        write_text(settings.out / SUMMARY, as_csv(summaries, rows[0].headline))
+        table = as_markdown(summaries, rows[0].headline, _caption(settings, rows))
+        write_text(folder / TABLE, table)
         pictures = draw_all(folder, rows, summaries, pretrained)
     page = _render(
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False),
@@ -74,12 +75,8 @@ def write_efficiency_report(
         failures=failures,
         makers=_makers(rows),
     )
-    _write(folder / PAGE, page)
+    write_text(folder / PAGE, page)
     return folder / PAGE
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def _caption(settings: EfficiencySettings, rows: Sequence[Row]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.data.whole_files import write_whole
 from ssl_registry.errors import RunError
+from ssl_registry.experiments.files import write_text
 from ssl_registry.training.run_folder import read_result
 
 RESULTS: Final = "results.csv"
@@ -101,11 +101,14 @@ class Failure:
     message: str
 
 
-def write_rows(out: Path, rows: Sequence[Row]) -> Path:
-    """Write `results.csv` into the experiment's folder, and return its path.
+def write_rows(out: Path, rows: Sequence[Row]) -> None:
+    """Write `results.csv` into the experiment's folder.
 
     Numbers are written so that reading them gives the same bits; versions as `name=version`
     with semicolons between them.
+
+    Raises:
+        RunError: it cannot be written.
     """
     scores = list(dict.fromkeys(name for row in rows for name in row.scores))
     text = io.StringIO()
@@ -116,9 +119,7 @@ def write_rows(out: Path, rows: Sequence[Row]) -> Path:
         versions = ";".join(f"{name}={version}" for name, version in row.versions.items())
         before = [getattr(row, name) for name in _BEFORE]
         writer.writerow([*before, *values, row.steps, row.seconds, row.git, versions])
-    path = out / RESULTS
-    write_whole(path, lambda beside: beside.write_text(text.getvalue(), encoding="utf-8"))
-    return path
+    write_text(out / RESULTS, text.getvalue())
 
 
 def read_rows(out: Path) -> list[Row]:
