@@ -1,5 +1,6 @@
 """`ssl-registry new-plugin`: what it writes installs, passes its tests, and is listed."""
 
+import csv
 import os
 import re
 import subprocess
@@ -237,3 +238,36 @@ def test_what_is_written_passes_its_own_tests(environment: Environment) -> None:
         assert len(ran) > 50
         assert any("work_stays_on_the_device" in case.attrib["name"] for case in ran)
         assert all(len(case) == 0 for case in ran), "one failed, or was skipped"
+
+
+FIRST_RUN = (
+    "tasks=[evening3d] data=phantoms:10 labelled=[4] seeds=[0] backbone=unet3d "
+    "backbone.base_filters=4 pretrain.epochs=1 finetune.steps=4 out=runs/evening"
+)
+"""Volumes of the default size, 64 voxels a side; the rest is as small as a first look needs."""
+
+
+def test_from_a_name_to_a_row_of_the_data_efficiency_table(tmp_path: Path) -> None:
+    """Within five minutes of two cores, counted as processor time, which neighbours leave alone."""
+    made = Environment(tmp_path / "environment")
+    made.install_projects(ROOT)
+    program, before = made.programs / "ssl-registry", processor_seconds()
+    run(program, "new-plugin", "evening", "--kind", "pretext", "--dims", "3", cwd=tmp_path)
+    made.install_projects(tmp_path / "evening")
+    run(program, "efficiency", *FIRST_RUN.split(), cwd=tmp_path)
+    assert processor_seconds() - before < 2 * 5 * 60
+    out = tmp_path / "runs" / "evening"
+    with (out / "results.csv").open(newline="") as file:
+        rows = {row["line"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"scratch", "evening3d"}
+    assert "evening=0.1.0" in rows["evening3d"]["versions"]
+    assert 0 <= float(rows["evening3d"]["dice"]) <= 1
+    assert "| evening3d |" in (out / "report" / "table.md").read_text()
+    for config in out.glob("*/*/**/config.yaml"):
+        assert yaml.safe_load(config.read_text())["size"] == 64
+
+
+def processor_seconds() -> float:
+    """Return the processor time of all child processes that have ended, in seconds."""
+    times = os.times()
+    return times.children_user + times.children_system
