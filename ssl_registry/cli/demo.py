@@ -1,11 +1,12 @@
 """`ssl-registry demo`: see on one figure what pretraining is worth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ssl_registry.cli.console import console, mention_failures
+from ssl_registry.cli.console import mention_failures
+from ssl_registry.cli.efficiency import tell_report
 
 OUT = Path("runs/demo")
 
@@ -22,8 +23,10 @@ def run_demo_command(
 ) -> None:
     """Pretrain, fine-tune on a few labelled volumes with and without it, and report."""
     mention_failures()
-    from ssl_registry.experiments.demo import DemoSettings, run_demo
+    from ssl_registry.experiments.demo import demo_settings, run_demo
 
-    chosen = {key: value for key, value in {"data": data, "task": task}.items() if value}
-    report = run_demo(DemoSettings.read(out=out, **chosen))
-    console().print(f"the report is {report}", soft_wrap=True)
+    chosen: dict[str, Any] = {"out": out}
+    chosen |= {"data": data} if data else {}
+    chosen |= {"tasks": [task]} if task else {}
+    settings = demo_settings(**chosen)
+    tell_report(lambda: run_demo(settings))

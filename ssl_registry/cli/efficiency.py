@@ -1,5 +1,7 @@
 """`ssl-registry efficiency`: the data-efficiency experiment in one command."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,8 +34,13 @@ def run_efficiency_command(
     if dry_run:
         show_grid(asked, jobs=jobs)
         return
+    tell_report(lambda: run_efficiency(asked, jobs=jobs))
+
+
+def tell_report(run: Callable[[], Path]) -> None:
+    """Run an experiment and say where its report is; 1 if runs failed, 130 if it was stopped."""
     try:
-        report = run_efficiency(asked, jobs=jobs)
+        report = run()
     except FailedRunsError as error:
         complain(str(error))
         raise typer.Exit(1) from error

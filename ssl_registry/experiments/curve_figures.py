@@ -7,9 +7,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ssl_registry.experiments.efficiency_settings import SCRATCH
 from ssl_registry.experiments.estimates import Estimate
 from ssl_registry.experiments.styles import WIDTH, label_ends, limits, spell_line, styles
-from ssl_registry.experiments.summary import SCRATCH, Summary
+from ssl_registry.experiments.summary import Summary
 from ssl_registry.experiments.verdicts import spell_share
 
 Curves = Mapping[str, Sequence[tuple[int, Estimate]]]

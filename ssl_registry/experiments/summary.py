@@ -13,12 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ssl_registry.experiments.efficiency_settings import SCRATCH
 from ssl_registry.experiments.estimates import Estimate, paired_p
 from ssl_registry.experiments.label_factor import LabelFactor, label_factor
 from ssl_registry.experiments.rows import Row
-
-SCRATCH: Final = "scratch"
-"""The line that all others are compared with."""
 
 COLUMNS: Final = (
     "line", "fraction", "labelled", "score", "runs", "mean", "sd", "ci_low", "ci_high",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ssl_registry.experiments.efficiency_settings import SCRATCH
 from ssl_registry.experiments.estimates import Estimate
 from ssl_registry.experiments.label_factor import LabelFactor
 from ssl_registry.experiments.rows import PretrainRow, Row
 from ssl_registry.experiments.summary import (
-    SCRATCH,
     Repeats,
     Summary,
     differences,

@@ -3,6 +3,7 @@
 import base64
 import csv
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from PIL import Image
 
 from ssl_registry.experiments.efficiency_report import write_efficiency_report
 from ssl_registry.experiments.efficiency_settings import EfficiencySettings
-from ssl_registry.experiments.rows import Failure, Row
+from ssl_registry.experiments.rows import Failure, Row, read_rows
 from ssl_registry.experiments.summary import as_csv, summarise
 from tests.browser import open_page
+from tests.experiments.curves import report
 from tests.experiments.runs import write_experiment, write_pretraining
 
 LINES = {"scratch": 0.5, "rotation3d": 0.8, "rpl3d": 0.3}
@@ -164,6 +166,17 @@ def test_the_browser_test_would_notice(reported: Reported, tmp_path: Path) -> No
     assert seen.needed > 360
     assert seen.missing == ["gone"]
     assert len(seen.broken) == 2
+
+
+def test_a_real_experiment_is_reported_in_a_browser_and_as_data(
+    curve: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(curve, tmp_path / "out"))
+    seen = open_page(report(out), 360, tmp_path / "browser")
+    assert seen.images == 6
+    assert (seen.needed, seen.missing, seen.broken) == (360, [], [])
+    # Every digit that the summary takes is in results.csv.
+    assert (out / "summary.csv").read_text() == as_csv(summarise(read_rows(out)), "dice")
 
 
 def test_graded_images_have_confusion_matrices_and_samples(tmp_path: Path) -> None:

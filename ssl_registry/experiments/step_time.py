@@ -1,0 +1,46 @@
+"""What training steps cost on this machine, measured on a few of them."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ssl_registry.pretext import PretextModel
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.training.downstream_model import DownstreamModel
+from ssl_registry.training.settings import FinetuneSettings, PretrainSettings
+
+
+def seconds_a_pretext_step(run: PretrainSettings) -> float:
+    """Return what a step of a pretraining run takes, on noise of one channel."""
+    shape = (run.size,) * run.task.spatial_dims
+    with lend_to_torch(derive_generator(0)):
+        model = PretextModel(run.task, run.backbone.build(run.task.view_channels(1)), shape)
+        images = torch.rand(run.batch_size, 1, *shape)
+        return _seconds(lambda: model(images, derive_generator(0))[0])
+
+
+def seconds_a_finetuning_step(run: FinetuneSettings) -> float:
+    """Return what a step of training a segmentation from scratch takes, on noise.
+
+    Args:
+        run: with a backbone and a size.
+    """
+    assert run.backbone is not None and run.size is not None  # noqa: PT018
+    with lend_to_torch(derive_generator(0)):
+        encoder = run.backbone.build(1)
+        model = DownstreamModel(encoder, run.downstream.build_head(encoder, 4))
+        images = torch.rand(run.batch_size, 1, *(run.size,) * run.downstream.spatial_dims)
+        target = torch.zeros(images[:, 0].shape, dtype=torch.int64)
+        return _seconds(lambda: run.downstream.loss(model(images), target))
+
+
+def _seconds(loss: Callable[[], Tensor]) -> float:
+    """Return what a forward and a backward pass take, the first two left out."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        loss().backward()  # type: ignore[no-untyped-call]
+        times.append(time.perf_counter() - started)
+    return sum(times[2:]) / len(times[2:])
