@@ -132,11 +132,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         if path.parent.is_dir():
             hint = f"it holds no {SUMMARY}; name the folder of a finished pretraining run"
         raise EncoderFileError(f"encoder={folder}: {hint}")
-    said = read_described(path, _Written, EncoderFileError)
-    if said.format != FORMAT:
-        raise EncoderFileError(
-            f"{path} has format {said.format}; this release reads format {FORMAT}"
-        )
+    said = read_described(path, _Written, FORMAT, EncoderFileError)
     backbone = create_as_written(said.backbone, said.distributions.get("backbone"), str(path))
     if not isinstance(backbone, Backbone):
         raise EncoderFileError(f"{path}: {brief(said.backbone['name'])} is not a backbone")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from ssl_registry.component import explain
-from ssl_registry.documents import read_json
+from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import SslRegistryError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
@@ -22,14 +22,22 @@ MOST_SAID: Final = 1000
 M = TypeVar("M", bound=BaseModel)
 
 
-def read_described(path: Path, model: type[M], error: type[SslRegistryError]) -> M:
+def read_described(
+    path: Path, model: type[M], format_number: int, error: type[SslRegistryError]
+) -> M:
     """Return what a JSON file beside the weights says.
 
     Raises:
-        error: it cannot be read, or does not say what `model` needs.
+        error: it cannot be read, is of another format, or does not say what `model` needs.
     """
+    said = read_json(path, error)
+    written = said.get("format", format_number) if isinstance(said, dict) else format_number
+    if written != format_number:
+        raise error(
+            f"{spell(path)} has format {brief(written)}; this release reads format {format_number}"
+        )
     try:
-        return model.model_validate(read_json(path, error))
+        return model.model_validate(said)
     except ValidationError as cause:
         reasons = explain(cause, path.name, tuple(model.model_fields)).replace("\n", "; ")
         raise error(f"{spell(path)} is damaged: {reasons}") from cause

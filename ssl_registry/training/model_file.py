@@ -120,9 +120,7 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
         if path.parent.is_dir():
             hint = f"it holds no {SUMMARY}; name the folder of a finished fine-tuning run"
         raise ModelFileError(f"{folder}: {hint}")
-    said = read_described(path, _Written, ModelFileError)
-    if said.format != FORMAT:
-        raise ModelFileError(f"{path} has format {said.format}; this release reads format {FORMAT}")
+    said = read_described(path, _Written, FORMAT, ModelFileError)
     backbone, downstream = (
         create_as_written(spec, said.distributions.get(role), str(path))
         for role, spec in (("backbone", said.backbone), ("downstream", said.downstream))

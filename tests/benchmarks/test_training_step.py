@@ -68,7 +68,7 @@ def bare(settings: PretrainSettings, module: Pretraining, data: Noise) -> Callab
     """Return an epoch as anybody would write it."""
     adam = torch.optim.Adam(module.parameters(), lr=1e-3)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=10**6)
-    loader = training_loader(data, settings, TrainingBatches(len(data), settings))
+    loader = training_loader(data, settings, TrainingBatches(data, settings))
     generator = torch.Generator().manual_seed(0)
     low = settings.precision == "bf16-mixed"
 

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import TensorDataset
 
 from ssl_registry import finetune, pretrain
 from ssl_registry.errors import ConfigError
@@ -19,13 +21,17 @@ def settings(**fields: Any) -> RunSettings:
     return RunSettings(out=Path("run"), **fields)
 
 
+def images(count: int) -> TensorDataset:
+    return TensorDataset(torch.zeros(count))
+
+
 def shares(count: int, said: RunSettings, epoch: int, first: int = 0) -> list[list[list[int]]]:
     """Return the batches that each process gets, from its batch `first` on."""
     given = []
     with pytest.MonkeyPatch.context() as patch:
         for rank in range(said.processes):
             patch.setattr(batches, "rank", lambda rank=rank: rank)
-            own = TrainingBatches(count, said)
+            own = TrainingBatches(images(count), said)
             own.start_at(epoch, first)
             given.append(list(own))
     return given
@@ -43,7 +49,7 @@ def test_processes_share_the_batches_that_one_alone_would_have(
     alone = settings(batch_size=size, accumulate=processes * times)
     if count // min(size, count) < processes:
         with pytest.raises(ConfigError, match="too few to share"):
-            TrainingBatches(count, together)
+            TrainingBatches(images(count), together)
         return
     parts = shares(count, together, epoch)
     whole = shares(count, alone, epoch)[0]

@@ -259,10 +259,10 @@ def test_a_model_file_holds_all_that_prediction_needs(trained: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("model.json", "{", "model.json is damaged"),
+        ("model.json", "{", "model.json cannot be read as JSON"),
         ("model.json", "[]", "model.json is damaged"),
         ("model.json", '{"format": 9}', "format 9; this release reads format 1"),
-        ("model.json", '{"format": 1}', "model.json is damaged: KeyError"),
+        ("model.json", '{"format": 1}', "model.json is damaged: .*needs the field 'backbone'"),
         ("model.safetensors", "weights", "model.safetensors does not hold the weights"),
         ("model.safetensors", None, "model.safetensors does not hold the weights"),
         ("model.json", None, "holds no model.json; name the folder of a finished fine-tuning"),
