@@ -14,6 +14,7 @@ from sklearn.metrics import (  # type: ignore[import-untyped]
     cohen_kappa_score,
 )
 from torch import Tensor
+from torch.nn import functional as F
 
 from ssl_registry import registry
 from ssl_registry.builtin.classification import (
@@ -227,3 +228,14 @@ def test_it_learns_to_grade_images(dims: int) -> None:
     model.eval()
     predicted = task.predict(model[1](model[0](images)))
     assert task.score(predicted, grades)["kappa"] > 0.8
+
+
+def test_a_balanced_loss_is_the_same_however_often_a_class_comes() -> None:
+    """Always answering the frequent grade costs as much as always answering the rare one."""
+    task = Classification2d(balanced=True)
+    target = torch.tensor([0, 0, 0, 0, 0, 0, 0, 2])
+    always = [10.0 * F.one_hot(torch.full((8,), grade), 3).float() for grade in (0, 2)]
+    frequent, rare = (float(task.loss(outputs, target)) for outputs in always)
+    assert frequent == pytest.approx(rare)
+    plain = [float(Classification2d().loss(outputs, target)) for outputs in always]
+    assert plain[0] < plain[1] / 5

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_registry import Encoder, registry
+from ssl_registry.builtin.balance import balanced_cross_entropy
 from ssl_registry.builtin.segmentation import (
     Segmentation2d,
     Segmentation3d,
-    balanced_cross_entropy,
     dice,
     soft_dice_loss,
 )

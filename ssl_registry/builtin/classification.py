@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_registry.backbone import Encoder
+from ssl_registry.builtin.balance import balanced_cross_entropy
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import DataError
 from ssl_registry.heads import GlobalPoolClassifier
@@ -26,6 +27,9 @@ class Classification(DownstreamTask):
     dropout: float = Field(
         0.0, ge=0, lt=1, description="probability of dropping a feature before the linear layer"
     )
+    balanced: bool = Field(
+        False, description="let each class of a batch count alike in the loss, however rare"
+    )
 
     def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
         """Return a global average and one linear layer with `num_classes` outputs."""
@@ -33,6 +37,8 @@ class Classification(DownstreamTask):
 
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy of scores `[B, K]` against classes `[B]` (int64)."""
+        if self.balanced:
+            return balanced_cross_entropy(outputs, target)
         return F.cross_entropy(outputs.float(), target)
 
     def predict(self, outputs: Tensor) -> Tensor:
@@ -66,7 +72,9 @@ class Classification(DownstreamTask):
 class Classification2d(Classification):
     """Grade an image.
 
-    The head is one linear layer on the averaged coarsest level, the loss cross-entropy.
+    The head is one linear layer on the averaged coarsest level, the loss cross-entropy. Where
+    most images have one grade, few labels may teach no more than that grade: `balanced` weighs
+    each image by how rare its grade is in the batch.
     The headline, the quadratic weighted kappa, takes class indices for grades: a grade
     missed by two costs four times a grade missed by one. Where classes have no order,
     look at `balanced_accuracy` instead.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_registry.backbone import Encoder
+from ssl_registry.builtin.balance import balanced_cross_entropy
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.heads import UNetDecoder
@@ -116,17 +117,6 @@ def soft_dice_loss(outputs: Tensor, target: Tensor, smoothing: float) -> Tensor:
     overlap = (probabilities * wanted).sum(-1)
     total = probabilities.sum(-1) + wanted.sum(-1)
     return 1 - ((2 * overlap + smoothing) / (total + smoothing)).mean()
-
-
-def balanced_cross_entropy(outputs: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy averaged over each class's voxels, then over the classes.
-
-    Args:
-        outputs: class scores `[B, K, *S]` before the softmax.
-        target: labels `[B, *S]`, int64; classes that do not occur do not count.
-    """
-    voxels = torch.bincount(target.flatten(), minlength=outputs.shape[1]).clamp(min=1)
-    return F.cross_entropy(outputs.float(), target, weight=1 / voxels)
 
 
 def dice(predicted: Tensor, reference: Tensor) -> float:
