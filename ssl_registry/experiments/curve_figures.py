@@ -37,7 +37,7 @@ def draw_curve(
     _count_labels(axes, summaries, log=log)
     single = len({summary.labelled for summary in summaries}) == 1
     _draw_lines(axes, curves, bars=single, log=log)
-    axes.set_ylim(limits(_estimates(curves)))
+    _fit(axes, _estimates(curves))
     axes.set_ylabel(f"{score} on the test cases")
     return _finish(axes, curves)
 
@@ -56,7 +56,7 @@ def draw_differences(
     _draw_lines(axes, curves, bars=True, log=log)
     most = max(summary.labelled for summary, _ in compared)
     zero = {SCRATCH: [(most, Estimate.of([0.0]))]}
-    axes.set_ylim(limits(_estimates(curves | zero)))
+    _fit(axes, _estimates(curves | zero))
     look = styles([])[SCRATCH]
     axes.axhline(0, color=look.colour, linestyle=look.stroke, linewidth=1.5, zorder=1)
     axes.set_ylabel(f"{score}: difference\nto training from scratch")
@@ -69,6 +69,19 @@ def _start(height: float, caption: str) -> Axes:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def _fit(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """Choose the height of the axis, and say where it cuts an interval."""
+    low, high = limits(estimates)
+    axes.set_ylim(low, high)
+    if any(e.bounded and (e.low < low or e.high > high) for e in estimates):
+        said = axes.get_title(loc="left")
+        axes.set_title(
+            f"{said};\nthose that meet the edge of the figure reach beyond it",
+            fontsize=9,
+            loc="left",
+        )
 
 
 def _count_labels(axes: Axes, summaries: Sequence[Summary], *, log: bool) -> None:
@@ -114,6 +127,8 @@ def _draw_lines(axes: Axes, curves: Curves, *, bars: bool, log: bool) -> None:
         else:
             faint = min(0.15, 0.5 / len(curves))
             axes.fill_between(counts, low, high, color=colour, alpha=faint, linewidth=0)
+            for end in (low, high):  # a thin edge, which tells bands apart that lie on each other
+                axes.plot(counts, end, color=colour, linestyle=stroke, linewidth=0.7, alpha=0.7)
         axes.plot(counts, means, color=colour, marker=marker, linestyle=stroke, ms=6, lw=1.8)
         for count, (_, estimate) in zip(counts, curve, strict=True):
             dots = [count] * estimate.count

@@ -75,7 +75,7 @@ def _aspect(panel: Panel) -> float:
 def draw_row(part: SubFigure, row: Row, shades: tuple[float, float]) -> None:
     """Draw a row into its part of a figure, in grey between two intensities, or in colour."""
     if row.heading:
-        part.suptitle(row.heading, fontsize=10)
+        part.suptitle(row.heading, fontsize=10, x=0.01, ha="left")  # seen on a phone, too
     axes = part.subplots(1, row.columns, squeeze=False)[0]
     for place, panel in zip(axes, row.panels, strict=False):
         draw_panel(place, panel, shades)

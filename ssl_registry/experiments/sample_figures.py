@@ -43,7 +43,11 @@ def draw_masks(samples: Sequence[Sample], labels: Mapping[str, str], score: str)
     names = {int(value): name for value, name in labels.items() if int(value)}
     handles = [Patch(color=label_colour(value), label=name) for value, name in names.items()]
     parts[-1].legend(
-        handles=handles, loc="center", ncols=max(2, int(width / 1.7)), frameon=False, fontsize=8
+        handles=handles,
+        loc="center left",
+        ncols=max(2, int(width / 1.7)),
+        frameon=False,
+        fontsize=8,
     )
     return figure
 

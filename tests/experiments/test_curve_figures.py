@@ -1,5 +1,7 @@
 """The curves: what the axes say, what is drawn for each line, and where its name stands."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
@@ -80,3 +82,16 @@ def test_a_single_number_of_labels_is_drawn_with_bars() -> None:
     (axes,) = draw_curve(summarise(rows), "dice", "caption").axes
     assert not [part for part in axes.collections if isinstance(part, PolyCollection)]
     assert len(axes.collections) == 2
+
+
+@pytest.mark.parametrize("draw", [draw_curve, draw_differences])
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_intervals_that_the_figure_cuts_are_said_to_be_cut(
+    draw: Callable[..., Figure], seeds: int
+) -> None:
+    """Two repeats have intervals nine times as wide as they lie apart; three, under three."""
+    scores = {"scratch": [0.5, 0.5, 0.51], "rpl3d": [0.5, 0.6, 0.57]}
+    rows = make_rows({line: {0.1: found[:seeds]} for line, found in scores.items()})
+    (axes,) = draw(summarise(rows), "dice", "caption").axes
+    assert axes.get_title(loc="left").startswith("caption")
+    assert ("reach beyond" in axes.get_title(loc="left")) == (seeds == 2)
