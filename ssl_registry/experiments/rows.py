@@ -33,7 +33,7 @@ class Row:
         scores: every score of the downstream task, and those of the probes where there are
             any; NaN where one is undefined.
         steps: of the optimiser.
-        seconds: that it took, since it was last resumed.
+        seconds: that it took, but for what a kill made it do again.
         git: commit of the working folder, `+changes` where files differ from it; empty where
             there is no repository.
         versions: of the distributions that made it, by name.
@@ -93,12 +93,22 @@ class Failure:
     """A run that failed.
 
     Attributes:
-        cell: which one, as its folder is called.
+        cell: which one, as its folder is called: `runs/LINE/NAME` or `pretrain/LINE/NAME`.
         message: why, in words.
     """
 
     cell: str
     message: str
+
+    @property
+    def line(self) -> str:
+        """The line of the figure that the run belongs to."""
+        return self.cell.split("/")[1]
+
+    @property
+    def pretraining(self) -> bool:
+        """Whether it is a pretraining run."""
+        return self.cell.startswith("pretrain/")
 
 
 def write_rows(out: Path, rows: Sequence[Row]) -> None:

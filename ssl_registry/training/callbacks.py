@@ -1,4 +1,4 @@
-"""What happens beside the training loop: metrics and progress."""
+"""What happens beside the training loop: metrics, time and progress."""
 
 import csv
 import io
@@ -73,6 +73,26 @@ class MetricsFile(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the rows of the run that is resumed."""
         self.rows = list(state_dict["rows"])
+
+
+class Stopwatch(Callback):
+    """Counts the seconds of a run; one that was resumed counts those up to its checkpoint too."""
+
+    def __init__(self) -> None:
+        self.before, self.started = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds until now."""
+        return round(self.before + time.monotonic() - self.started, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds for the checkpoint."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the seconds of the run that is resumed."""
+        self.before = state_dict["seconds"]
 
 
 class ProgressLine(Callback):

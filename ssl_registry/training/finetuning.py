@@ -1,7 +1,6 @@
 """Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
 
 import io
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from ssl_registry.downstream import DownstreamTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.batches import TrainingBatches, say_batch
+from ssl_registry.training.callbacks import Stopwatch
 from ssl_registry.training.checked_data import write_skipped
 from ssl_registry.training.downstream_model import (
     DownstreamModel,
@@ -138,7 +138,7 @@ def _run(
     fabric: L.Fabric, plan: Plan, module: Finetuning, folder: RunFolder, console: Console
 ) -> RunResult:
     settings, task = plan.settings, plan.settings.downstream
-    started, git = time.monotonic(), git_state()
+    stopwatch, git = Stopwatch(), git_state()
     origin = digest_of(settings.encoder) if settings.encoder else None
     best = BestState(task.headline)
     rows = train(
@@ -150,7 +150,7 @@ def _run(
         "fine-tuning" if settings.encoder else "training from scratch",
         console,
         steps=settings.steps_per_epoch,
-        callbacks=[best],
+        callbacks=[best, stopwatch],
     )
     selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
@@ -172,7 +172,7 @@ def _run(
         "started_from": origin,
         "selected": selected,
         "metrics": rows[-1],
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": stopwatch.seconds,
         "versions": _versions(plan),
         "git": git,
     }

@@ -282,9 +282,9 @@ class _Saver:
         self.saved = time.monotonic()
 
     def load(self, console: Console) -> None:
-        """Go on from the newest checkpoint, where there is one."""
+        """Go on from the newest checkpoint, where there is one; what it does not know begins."""
         state = load_checkpoint(self.folder, console)
         if state is not None:
             self.training.load_state_dict(state)
-            for name, callback in self.callbacks.items():
-                callback.load_state_dict(state["callbacks"][name])
+            for name, kept in state["callbacks"].items():
+                self.callbacks[name].load_state_dict(kept)

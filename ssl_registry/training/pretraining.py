@@ -1,6 +1,5 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
-import time
 from typing import Any, Final
 
 import lightning as L
@@ -23,6 +22,7 @@ from ssl_registry.training.batches import (
     examination_loader,
     say_batch,
 )
+from ssl_registry.training.callbacks import Stopwatch
 from ssl_registry.training.checked_data import write_skipped
 from ssl_registry.training.encoder_file import write_encoder
 from ssl_registry.training.examination import Examination, Verdict, examine, judge
@@ -185,7 +185,7 @@ def _run(
     console: Console,
 ) -> RunResult:
     training, validation = cases
-    settings, git, started = module.settings, git_state(), time.monotonic()
+    settings, git, stopwatch = module.settings, git_state(), Stopwatch()
     versions = versions_of(settings.task, settings.backbone)
     exam = examination_loader(_images(settings, validation), settings) if validation else None
     module.model.to(fabric.device)
@@ -198,6 +198,7 @@ def _run(
         folder,
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
+        callbacks=[stopwatch],
     )
     verdict = _examine_after(module.model, exam, settings, untrained)
     console.print(f"{VERDICTS[verdict.learnt]}: {verdict.note}")
@@ -207,7 +208,7 @@ def _run(
         "learnt": verdict.learnt,
         "learnt_note": verdict.note,
         "cases": {"train": len(training), "validation": len(validation)},
-        "seconds": round(time.monotonic() - started, 1),
+        "seconds": stopwatch.seconds,
         "versions": versions,
         "git": git,
     }

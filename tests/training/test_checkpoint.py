@@ -71,6 +71,14 @@ def test_a_run_killed_within_an_epoch_ends_with_the_same_bits(killed: Path, whol
     assert "previous.ckpt" not in files(killed)
 
 
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_lives(killed: Path) -> None:
+    saved = load_checkpoint(RunFolder(killed), QUIET)
+    assert saved is not None
+    saved["callbacks"]["Stopwatch"]["seconds"] = 1000.0
+    save_checkpoint(RunFolder(killed), saved)
+    assert pretrain(**PRETRAIN, out=killed, resume=True).result["seconds"] >= 1000
+
+
 def test_processes_that_read_the_cache_change_nothing(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
