@@ -64,7 +64,7 @@ def write_efficiency_report(
     page = _render(
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False),
         caption=_caption(settings, rows) if rows else "",
-        verdicts=judge(rows, summaries, pretrained) if rows else [],
+        verdicts=judge(rows, summaries, pretrained, failures) if rows else [],
         few=[spell_share(share) for share in few_label_fractions(rows)],
         table=_table(rows, summaries),
         probes=[name for key, name in PROBES.items() if any(key in row.scores for row in rows)],

@@ -10,7 +10,7 @@ from typing import Final
 from ssl_registry.experiments.efficiency_settings import SCRATCH
 from ssl_registry.experiments.estimates import Estimate
 from ssl_registry.experiments.label_factor import LabelFactor
-from ssl_registry.experiments.rows import PretrainRow, Row
+from ssl_registry.experiments.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.summary import (
     Repeats,
     Summary,
@@ -61,12 +61,23 @@ def few_label_fractions(rows: Sequence[Row]) -> list[float]:
 
 
 def judge(
-    rows: Sequence[Row], summaries: Sequence[Summary], pretrained: Sequence[PretrainRow] = ()
+    rows: Sequence[Row],
+    summaries: Sequence[Summary],
+    pretrained: Sequence[PretrainRow] = (),
+    failures: Sequence[Failure] = (),
 ) -> list[Verdict]:
-    """Return a verdict for each line but scratch."""
+    """Return a verdict for each line but scratch, those without a finished run included.
+
+    Args:
+        rows: of all finished fine-tuning runs, one at least.
+        summaries: of these.
+        pretrained: all finished pretraining runs.
+        failures: runs that failed.
+    """
+    lines = dict.fromkeys([*lines_of(rows), *(failure.line for failure in failures)])
     return [
-        _judge(line, rows, summaries, [run for run in pretrained if run.line == line])
-        for line in lines_of(rows)
+        _judge(line, rows, summaries, (*_not_learnt(line, pretrained), *_stopped(line, failures)))
+        for line in lines
         if line != SCRATCH
     ]
 
@@ -75,7 +86,7 @@ def _judge(
     line: str,
     rows: Sequence[Row],
     summaries: Sequence[Summary],
-    pretrained: Sequence[PretrainRow],
+    warnings: tuple[str, ...],
 ) -> Verdict:
     few = few_label_fractions(rows)
     gains = differences(_average(rows, line, few), _average(rows, SCRATCH, few))
@@ -93,7 +104,7 @@ def _judge(
             for summary in summaries
             if summary.line == line
         ),
-        warnings=_warnings(pretrained),
+        warnings=warnings,
     )
 
 
@@ -157,16 +168,27 @@ def _spell_factor(factor: LabelFactor | None) -> str:
     return f"From scratch this score takes {words}{factor.value:.2g} times as many labels."
 
 
-def _warnings(pretrained: Sequence[PretrainRow]) -> tuple[str, ...]:
+def _not_learnt(line: str, pretrained: Sequence[PretrainRow]) -> list[str]:
     """Return which pretraining runs did not learn their task, those of equal words together."""
+    runs = [run for run in pretrained if run.line == line]
     notes: dict[str, list[str]] = {}
-    for run in pretrained:
+    for run in runs:
         if run.learnt is False:
-            fold = f", fold {run.fold}" if len({run.fold for run in pretrained}) > 1 else ""
+            fold = f", fold {run.fold}" if len({run.fold for run in runs}) > 1 else ""
             notes.setdefault(run.note, []).append(f"seed {run.seed}{fold}")
-    return tuple(
+    return [
         f"The pretext task was not learnt ({_join(seeds)}): {note}" for note, seeds in notes.items()
-    )
+    ]
+
+
+def _stopped(line: str, failures: Sequence[Failure]) -> list[str]:
+    """Return which pretraining runs of a line came to no end, and why."""
+    return [
+        f"The pretext task was not learnt, for its training failed ({failure.cell}): "
+        f"{failure.message}"
+        for failure in failures
+        if failure.pretraining and failure.line == line
+    ]
 
 
 def spell_share(fraction: float) -> str:

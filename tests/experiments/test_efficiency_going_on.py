@@ -357,6 +357,16 @@ def test_a_task_that_cannot_be_pretrained_leaves_the_other_lines_alone(
         report(tmp_path / "out", **few)
 
 
+def test_pretraining_that_diverged_is_said_where_the_line_is_judged(tmp_path: Path) -> None:
+    task = {"name": "rotation3d", "pretrain": {"learning_rate": 1e30}}
+    with pytest.raises(FailedRunsError, match="pretrain/rotation3d/seed-0: the loss became"):
+        report(tmp_path / "out", tasks=[task], labelled=[1], seeds=[0])
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    verdict = page[page.index("Whether rotation3d helps") : page.index("Score against")]
+    assert "The pretext task was not learnt, for its training failed" in verdict
+    assert "lower learning_rate" in verdict
+
+
 def test_the_command_says_what_failed_with_status_1(copied: Path, tmp_path: Path) -> None:
     stone = copied / "runs" / "scratch" / "1-labelled-seed-0"
     shutil.rmtree(stone)

@@ -17,7 +17,7 @@ from ssl_registry.experiments.efficiency_settings import EfficiencySettings
 from ssl_registry.experiments.rows import Failure, Row, read_rows
 from ssl_registry.experiments.summary import as_csv, summarise
 from tests.browser import open_page
-from tests.experiments.curves import report
+from tests.experiments.curves import folders, report, result
 from tests.experiments.runs import write_experiment, write_pretraining
 
 LINES = {"scratch": 0.5, "rotation3d": 0.8, "rpl3d": 0.3}
@@ -172,7 +172,12 @@ def test_a_real_experiment_is_reported_in_a_browser_and_as_data(
     curve: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(curve, tmp_path / "out"))
-    seen = open_page(report(out), 360, tmp_path / "browser")
+    page = report(out)
+    notes = {result(folder)["learnt_note"] for folder in folders(out, "pretrain")}
+    told = re.findall(r"was not learnt \([^)]*\): ([^<]*)<", page.read_text())
+    assert told  # two epochs are few
+    assert set(told) == {note for note in notes if note.startswith("no better than guessing")}
+    seen = open_page(page, 360, tmp_path / "browser")
     assert seen.images == 6
     assert (seen.needed, seen.missing, seen.broken) == (360, [], [])
     # Every digit that the summary takes is in results.csv.

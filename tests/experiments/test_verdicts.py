@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
-from ssl_registry.experiments.rows import PretrainRow, Row
+from ssl_registry.experiments.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.summary import summarise
 from ssl_registry.experiments.verdicts import Outcome, Verdict, few_label_fractions, judge
 from tests.experiments.rows import make_pretrain_row, make_rows
@@ -95,3 +95,19 @@ def test_a_pretext_task_that_was_not_learnt_is_said() -> None:
     assert judge_one(rows, runs).warnings == (
         f"The pretext task was not learnt (seed 0 and seed 2): {note}",
     )
+
+
+def test_a_line_whose_pretraining_failed_has_its_sentence_and_the_reason() -> None:
+    rows = make_rows({"scratch": SCRATCH, "rpl3d": SCRATCH})
+    failures = [
+        Failure("pretrain/jigsaw3d/seed-0", "the loss became nan in epoch 1"),
+        Failure("pretrain/rpl3d/seed-7", "out of memory"),
+        Failure("runs/rpl3d/5-labelled-seed-9", "of no concern to the task"),
+    ]
+    rpl, jigsaw = judge(rows, summarise(rows), [], failures)
+    assert rpl.warnings == (
+        "The pretext task was not learnt, for its training failed (pretrain/rpl3d/seed-7): "
+        "out of memory",
+    )
+    assert jigsaw.sentence.startswith("Whether jigsaw3d helps cannot be told from these repeats:")
+    assert "the loss became nan in epoch 1" in jigsaw.warnings[0]
