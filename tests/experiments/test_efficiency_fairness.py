@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from ssl_registry.errors import ConfigError, DataError, EncoderFileError
 from ssl_registry.experiments.efficiency_settings import divide_steps
 from ssl_registry.experiments.grid import make_grid
 from ssl_registry.experiments.probes import probe
-from ssl_registry.training.preparation import quiet_or_loud
+from ssl_registry.training.preparation import open_split, quiet_or_loud
 from ssl_registry.training.settings import FinetuneSettings
 from tests.experiments.curves import LINES, digest, folders, result, results, run, settings, times
+from tests.pictures import eyes, write_aptos
 
 
 def test_every_run_of_the_grid_is_a_row(curve: Path) -> None:
@@ -90,6 +92,39 @@ def test_every_task_and_seed_has_an_encoder_of_its_own_that_is_used_again(curve:
             start = curve / "pretrain" / line / name[-6:] / "encoder.safetensors"
             wanted = digest(start)
         assert result(folder)["started_from"] == wanted
+
+
+def test_the_same_command_twice_gives_identical_scores(curve: Path, tmp_path: Path) -> None:
+    few: dict[str, Any] = {"tasks": [{"name": "rpl3d", "jitter": 1}], "labelled": [1]}
+    run(tmp_path / "out", **few)
+    again = results(tmp_path / "out")
+    assert len(again) == 4
+    assert again == [
+        row for row in results(curve) if row["labelled"] == "1" and row["line"] != "rotation3d"
+    ]
+
+
+@pytest.mark.parametrize("folds", [1, 4])
+def test_patients_stay_on_one_side_and_classes_in_proportion_in_every_run(
+    tmp_path: Path, folds: int
+) -> None:
+    data = write_aptos(tmp_path / "data", eyes(24, classes=3))
+    eye = {
+        "data": str(data), "group_pattern": "(.+)_", "downstream": "classification2d",
+        "tasks": ["rotation2d"], "backbone": {"name": "unet2d", "base_filters": 2, "levels": 3},
+        "test_fraction": 0.25, "folds": folds,
+    }  # fmt: skip
+    grid = make_grid(settings(tmp_path / "out", **eye), quiet_or_loud(quiet=True))
+    tested: dict[int, set[frozenset[str]]] = {}
+    for cell in grid.cells:
+        _, split = open_split(cell.settings, 2, quiet_or_loud(quiet=True))
+        parts = [{case.name.split("_")[0] for case in part} for part in vars(split).values()]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 24
+        assert Counter(case.grade for case in split.test) == {0: 4, 1: 4, 2: 4}
+        names = frozenset(case.name for case in split.test)
+        tested.setdefault(cell.settings.fold, set()).add(names)
+    assert len(tested) == folds
+    assert all(len(sets) == 1 for sets in tested.values())  # whatever the line, labels and seed
 
 
 def test_every_labelled_case_is_tested_on_in_one_fold(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Leaks: a data set whose test cases would betray them, for their content is another's.
 
 Everything up to the test score has to come out the same, bit for bit, whatever the test
-images show and the test labels say.
+images show and the test labels say; and pretraining, whatever any label says.
 """
 
 import json
@@ -13,8 +13,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from ssl_registry import pretrain
 from ssl_registry.data.phantoms import write_phantoms
-from tests.experiments.curves import digest, folders, result, results, run
+from ssl_registry.experiments.grid import make_grid
+from ssl_registry.training.preparation import quiet_or_loud
+from tests.experiments.curves import digest, folders, result, results, run, settings
 
 SCANS: dict[str, Any] = {"labelled": [2], "seeds": [0]}
 PICTURES: dict[str, Any] = {
@@ -26,8 +29,12 @@ PICTURES: dict[str, Any] = {
 }
 
 
-def write_archive(path: Path, betray: bool) -> Path:
-    """Write a MedMNIST archive; `betray` gives the test part other images and other classes."""
+def write_archive(path: Path, betray: bool, mislabel: bool = False) -> Path:
+    """Write a MedMNIST archive.
+
+    `betray` gives the test part other images and other classes; `mislabel` gives all images
+    other classes.
+    """
     rng = np.random.default_rng(0)
     arrays = {}
     for part, count in {"train": 8, "val": 4, "test": 6}.items():
@@ -36,6 +43,7 @@ def write_archive(path: Path, betray: bool) -> Path:
         noise[:, 8:20, 8:20] += 100 * grades[:, :, None]  # what there is to learn
         if betray and part == "test":
             noise, grades = 255 - noise, 1 - grades
+        grades = 1 - grades if mislabel else grades
         arrays |= {f"{part}_images": noise.astype(np.uint8), f"{part}_labels": grades}
     np.savez(path, **arrays)
     return path
@@ -113,3 +121,33 @@ def test_no_test_case_is_among_what_pretraining_or_fine_tuning_saw(
         for folder in folders(honest, "pretrain"):
             seen = json.loads((folder / "encoder.json").read_text())["data"]
             assert tested < set(seen["held_out"])
+
+
+def encoder_of(out: Path, data: Path, **fields: Any) -> str:
+    """Pretrain the first encoder of an experiment on these data; return its digest."""
+    grid = make_grid(settings(out, data=str(data), **fields), quiet_or_loud(quiet=True))
+    return digest(pretrain(grid.pretraining[0].settings, quiet=True).folder / "encoder.safetensors")
+
+
+def test_no_label_reaches_pretraining(tmp_path: Path) -> None:
+    honest = write_phantoms(tmp_path / "honest" / "scans", 6, side=24)
+    other = Path(shutil.copytree(honest, tmp_path / "mislabelled" / "scans"))
+    for path in (other / "labelsTr").glob("*.nii.gz"):
+        there = nib.load(path)
+        labels = np.asanyarray(there.dataobj)
+        nib.save(nib.Nifti1Image((labels == 1).astype(labels.dtype), there.affine), path)
+    scans = [
+        encoder_of(tmp_path / name, folder, **SCANS)
+        for name, folder in {"a": honest, "b": other}.items()
+    ]
+    pictures = [
+        encoder_of(
+            tmp_path / f"pictures {mislabel}",
+            write_archive(tmp_path / f"{mislabel}.npz", betray=False, mislabel=mislabel),
+            **PICTURES,
+        )
+        for mislabel in (False, True)
+    ]
+    assert scans[0] == scans[1]
+    assert pictures[0] == pictures[1]
+    assert scans[0] != pictures[0]
