@@ -1,7 +1,9 @@
-"""Who may know whom: `cli -> experiments -> training -> {interfaces, data} -> registry`."""
+"""Who may know whom, as the architecture page says it."""
 
 import ast
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -12,66 +14,28 @@ import ssl_registry
 CORE: Final = Path(ssl_registry.__file__).parent
 PLUGINS: Final = Path(__file__).parents[1] / "plugins"
 
-ROOMS: Final[dict[str, set[str]]] = {
-    "registry": {
-        "documents",
-        "entry",
-        "errors",
-        "hookspecs",
-        "loading",
-        "plugins",
-        "registry",
-        "wording",
-    },
-    "randomness": {"randomness"},
-    "distributed": {"distributed"},
-    "interfaces": {
-        "backbone",
-        "component",
-        "deprecation",
-        "description",
-        "downstream",
-        "heads",
-        "patches",
-        "pretext",
-    },
-    "testing": {"testing"},
-    "scaffold": {"scaffold"},
-    "builtin": {"builtin"},
-    "data": {"data"},
-    "training": {"training"},
-    "experiments": {"experiments"},
-    "cli": {"cli"},
-}
+PAGE: Final = Path(__file__).parents[1] / "docs" / "explanation" / "architecture.md"
+"""The rule is the page's own tables, so that what people read is what holds."""
 
-MAY_KNOW: Final[dict[str, set[str]]] = {
-    "registry": set(),
-    "randomness": set(),
-    "distributed": set(),
-    "interfaces": {"randomness", "registry"},
-    "testing": {"interfaces", "randomness", "registry"},
-    "builtin": {"interfaces", "randomness", "registry"},
-    "scaffold": {"registry"},
-    "data": {"randomness", "registry"},
-    "training": {"data", "distributed", "interfaces", "randomness", "registry"},
-    "experiments": {"training", "data", "interfaces", "randomness", "registry"},
-    "cli": {
-        "experiments",
-        "training",
-        "data",
-        "distributed",
-        "interfaces",
-        "randomness",
-        "registry",
-        "scaffold",
-        "testing",
-    },
-}
+
+def table(*columns: str) -> list[list[str]]:
+    """Return the rows of the page's table with these headings."""
+    text = PAGE.read_text(encoding="utf-8")
+    lines = text.partition(f"| {' | '.join(columns)} |\n")[2].split("\n\n")[0].splitlines()[1:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def quoted(cell: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", cell))
+
+
+RULE: Final = table("room", "modules", "may import")
+ROOMS: Final = {room.strip("`"): quoted(modules) for room, modules, _ in RULE}
+MAY_KNOW: Final = {room.strip("`"): quoted(known) for room, _, known in RULE}
 """A room also knows itself, and everybody may ask for the version."""
 
-ALLOWED: Final[dict[tuple[str, str], str]] = {
-    ("loading", "component"): "type checkers are told what a loaded class is",
-    ("registry", "component"): "create() puts pydantic's complaint in words, when asked to create",
+ALLOWED: Final = {
+    (module.strip("`"), known.strip("`")) for module, known, _ in table("module", "imports", "for")
 }
 
 
@@ -110,6 +74,24 @@ def room_of(name: str) -> str:
 def inner(path: Path) -> list[str]:
     names = [name for name in imports(path) if name.partition(".")[0] == "ssl_registry"]
     return [name for name in names if name not in ("ssl_registry", "ssl_registry.__version__")]
+
+
+def test_the_page_lists_every_room_once_and_knows_what_is_in_it() -> None:
+    assert len(ROOMS) == len(RULE) > 0
+    parts = [part for room in ROOMS.values() for part in room]
+    assert len(parts) == len(set(parts))
+    assert [p for p in parts if not (CORE / f"{p}.py").is_file() and not (CORE / p).is_dir()] == []
+    assert all(known <= set(ROOMS) for known in MAY_KNOW.values())
+
+
+def test_the_arrows_that_the_page_draws_are_those_of_its_table() -> None:
+    (drawn,) = re.findall(r"^cli → .*$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    steps = [set(re.findall(r"\w+", step)) for step in drawn.split("→")]
+    assert len(steps) == 5
+    for step, (left, right) in enumerate(pairwise(steps)):
+        assert all(right <= MAY_KNOW[room] for room in left)
+        forbidden = set().union(*steps[: step + 2]) - {"registry"}
+        assert all(not forbidden & MAY_KNOW[room] for room in right)
 
 
 def test_every_module_is_in_a_room() -> None:
