@@ -27,7 +27,13 @@ def reference_pages() -> dict[str, str]:
 
 
 def _command_line() -> str:
-    lines = ["# Command line", ""]
+    lines = [
+        "# Command line",
+        "",
+        "`ssl-registry --install-completion` lets the shell (bash, zsh, fish, PowerShell) complete "
+        "commands, names of components and plugins, and `task=`, `backbone=` and `downstream=`.",
+        "",
+    ]
     command: Any = get_command(app)
     for name, sub in sorted(command.commands.items()):
         context = typer.Context(sub, info_name=f"ssl-registry {name}")

@@ -181,6 +181,14 @@ def test_the_shell_completes_names_without_torch(
     assert [name for name in left_out if name in said] == []
 
 
+def test_completion_is_installed_by_the_word_that_the_readme_says(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "`ssl-registry --install-completion`" in readme
+    command = f"'{COMMAND}' --install-completion && echo done"  # bash itself is asked, not its name
+    subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "HOME": str(tmp_path)})
+    assert "ssl-registry" in (tmp_path / ".bashrc").read_text(encoding="utf-8")
+
+
 def test_check_plugin_prints_a_table_and_leaves_with_0() -> None:
     shown = ask("check-plugin", "ssl-registry-rotation")
     lines = [line.split() for line in shown.splitlines()]

@@ -34,6 +34,12 @@ def test_every_page_is_in_the_navigation(site: Path) -> None:
         assert f'href="{shown}/"' in start or shown == "", address
 
 
+def test_every_guide_can_be_found_from_the_first_page() -> None:
+    first = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    guides = [guide.relative_to(ROOT / "docs") for guide in (ROOT / "docs").glob("how-to/*.md")]
+    assert [guide for guide in guides if f"({guide.as_posix()})" not in first] == []
+
+
 @pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
 def test_every_component_of_this_project_has_a_page_with_its_fields(
     site: Path, entry: object
