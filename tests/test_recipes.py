@@ -52,12 +52,29 @@ def test_every_number_of_a_recipe_says_where_it_comes_from(name: str) -> None:
             assert re.match(r" \[[PAS -]+\]", source) or "name:" in setting, line
 
 
-def test_every_recipe_is_on_the_page_and_in_the_estimate(estimate: ModuleType) -> None:
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_on_the_page_with_what_it_needs(estimate: ModuleType, name: str) -> None:
     page = (FOLDER / "index.md").read_text(encoding="utf-8")
-    assert sorted(estimate.DATA) == RECIPES
-    assert all(f"({name}.yaml)" in page for name in RECIPES)
-    table = estimate.table("pancreas-unet3d")
+    assert f"({name}.yaml)" in page
+    assert f"{estimate.cache(name):.1f} GiB of prepared images" in page
+    table = estimate.table(name)
     assert table in page, f"run docs/recipes/estimate.py; it says\n{table}"
+
+
+def test_every_recipe_has_an_estimate(estimate: ModuleType) -> None:
+    assert sorted(estimate.DATA) == RECIPES
+
+
+def test_hours_come_from_measured_steps(estimate: ModuleType) -> None:
+    """A step of the network that was measured takes as long as was measured."""
+    page = (FOLDER / "index.md").read_text(encoding="utf-8")
+    for speed in estimate.SPEEDS.values():
+        inputs = torch.empty(speed.batch, *speed.image, device="meta")
+        step = estimate.step_of(speed.network().to("meta"), inputs)
+        hours = estimate.Work("one step", step, steps=1, runs=1).hours(speed.throughput)
+        assert 3600 * hours == pytest.approx(speed.batch / speed.images)
+        assert f"learns from {speed.images} " in page
+        assert f"{speed.throughput / 1e12:.1f} Tflop/s" in page
 
 
 def test_a_step_is_counted_alike_on_the_meta_device_and_on_the_processor(

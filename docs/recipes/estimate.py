@@ -1,22 +1,26 @@
-"""What the recipes of this folder need: operations, GPU memory, and hours on an assumed GPU.
+"""What the recipes of this folder need: operations, GPU memory, and hours on a GPU.
 
     python docs/recipes/estimate.py              # the table of the recipes, in markdown
     python docs/recipes/estimate.py --measure    # how fast steps of reduced size run here
 
 Nothing is trained and no data are needed: each network is run once, forward and backward,
-on torch's meta device, where tensors have shapes and no numbers.
+on torch's meta device, where tensors have shapes and no numbers. Operations become hours by
+steps that others have measured on a GPU and published.
 """
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 import yaml
+from monai.networks.nets import DynUNet
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import densenet121
 
 from ssl_registry import PretextModel
 from ssl_registry.experiments.efficiency_settings import EfficiencySettings, TaskLine
@@ -48,10 +52,52 @@ DATA: Mapping[str, Data] = {
 """Decathlon Task07 (281 training and 139 test scans), APTOS 2019 (its graded pictures), and
 Decathlon Task01 (484 and 266)."""
 
-THROUGHPUT = 20e12
-"""Operations a second that a GPU is assumed to sustain in training (a multiplication and an
-addition are two). It is an assumption, not a measurement: about an eighth of the 156e12 that
-an NVIDIA A100 names as its peak for TF32, which PyTorch's convolutions use on it."""
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a network was seen to train on a GPU.
+
+    Attributes:
+        network: builds it.
+        image: shape of an image `[C, *S]`.
+        batch: images a step.
+        images: that it learnt from in a second.
+        source: who measured that on what.
+    """
+
+    network: Callable[[], nn.Module]
+    image: tuple[int, ...]
+    batch: int
+    images: float
+    source: str
+
+    @cached_property
+    def throughput(self) -> float:
+        """Operations a second that the GPU sustained."""
+        inputs = torch.empty(self.batch, *self.image, device="meta")
+        operations = step_of(self.network().to("meta"), inputs).operations
+        return self.images * operations / self.batch
+
+
+def nnunet() -> nn.Module:
+    """Return nnU-Net as NVIDIA trains it on scans of four contrasts: 32 to 320 filters."""
+    strides, kernels = [1, 2, 2, 2, 2, 2], [3] * 6
+    return DynUNet(3, 4, 4, kernels, strides, strides[1:], filters=[32, 64, 128, 256, 320, 320])
+
+
+SPEEDS: Mapping[int, Speed] = {
+    3: Speed(
+        nnunet, (4, 128, 128, 128), batch=2, images=5.21,
+        source="an A100 in TF32: NVIDIA/DeepLearningExamples, PyTorch/Segmentation/nnUNet, "
+        "README at 1347d7c",
+    ),
+    2: Speed(
+        densenet121, (3, 224, 224), batch=256, images=730.11,
+        source="an RTX 3090 in mixed precision: huggingface/pytorch-image-models, "
+        "results/benchmark-train-amp-nchw-pt112-cu113-rtx3090.csv at 5e7d47c",
+    ),
+}  # fmt: skip
+"""By the dimensions of the images. A multiplication and an addition are two operations."""
 
 MEASURED = (
     ("pancreas-unet3d", 32),
@@ -177,9 +223,15 @@ def read_recipe(name: str) -> EfficiencySettings:
     return EfficiencySettings.read(**yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def table(name: str, throughput: float = THROUGHPUT) -> str:
-    """Return what a recipe needs, as rows of a markdown table."""
+def table(name: str, throughput: float | None = None) -> str:
+    """Return what a recipe needs, as rows of a markdown table.
+
+    Args:
+        name: of the recipe.
+        throughput: operations a second of the GPU; that of `SPEEDS` if not said.
+    """
     settings, data = read_recipe(name), DATA[name]
+    throughput = throughput or SPEEDS[settings.downstream.spatial_dims].throughput
     rows, total = [], 0.0
     for work in works(settings, data):
         hours = work.hours(throughput)
@@ -234,12 +286,14 @@ def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=list(DATA), help="names, without .yaml")
-    parser.add_argument("--throughput", type=float, default=THROUGHPUT, help="operations a second")
+    parser.add_argument("--throughput", type=float, help="operations a second of your GPU")
     parser.add_argument("--measure", action="store_true", help="time steps of reduced size here")
     words = parser.parse_args()
     if words.measure:
         measure()
         return
+    for speed in SPEEDS.values():
+        print(f"{speed.throughput / 1e12:.1f} Tflop/s: {speed.images} images/s on {speed.source}\n")
     for name in words.recipes:
         print(f"{name}: {cache(name):.1f} GiB of prepared images\n")
         print(f"{HEADER}{table(name, words.throughput)}\n")
