@@ -47,21 +47,26 @@ class Environment:
 
     def install(self, dist: Path, *requirements: str) -> None:
         """Install requirements and what they need from a folder of wheels."""
-        self._pip("--no-index", "--find-links", dist, *requirements)
+        self._pip("install", "--no-compile", "--no-index", "--find-links", dist, *requirements)
 
     def install_projects(self, *projects: Path) -> None:
         """Install projects from their source, without what they need."""
-        self._pip("--no-index", "--no-deps", "--no-build-isolation", *projects)
+        options = ("--no-compile", "--no-index", "--no-deps", "--no-build-isolation")
+        self._pip("install", *options, *projects)
 
-    def _pip(self, *words: str | Path) -> None:
+    def uninstall(self, distribution: str) -> None:
+        self._pip("uninstall", "--yes", distribution)
+
+    def _pip(self, command: str, *words: str | Path) -> None:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python]
-        run(*pip, "install", "--no-compile", "--quiet", *words, cwd=self.folder)
+        run(*pip, command, "--quiet", *words, cwd=self.folder)
 
     def ask(self, code: str) -> str:
         """Return what Python code prints there."""
         return run(self.python, "-c", code, cwd=self.folder).stdout
 
-    def names(self, kind: str) -> list[str]:
+    def names(self, kind: str | None = None) -> list[str]:
+        """Return what is offered there by its qualified names; nothing may have failed."""
         code = (
             "from ssl_registry import registry\n"
             f"print(*[entry.qualified_name for entry in registry.entries({kind!r})])\n"

@@ -82,11 +82,26 @@ def test_an_extra_brings_its_tasks_and_no_others(dist: Path, environment: Enviro
     assert environment.ask(show).strip() == "2"
 
 
-def test_all_brings_everything(dist: Path, environment: Environment) -> None:
+def test_all_brings_everything_and_each_plugin_may_go_again(
+    dist: Path, environment: Environment
+) -> None:
     environment.install(dist, "ssl-registry[all]")
     names = {name.partition(":")[2] for name in environment.names("pretext")}
     tasks = ("exemplar", "jigsaw", "rotation", "rpl")
     assert names >= {f"{task}{dims}d" for task in tasks for dims in (2, 3)}
+    check_that_each_may_go(environment)
+
+
+def check_that_each_may_go(environment: Environment) -> None:
+    """Uninstall one plugin after the other: whatever the others offer is there as before."""
+    offered = environment.names()
+    installed = {name.partition(":")[0] for name in offered} - {"ssl-registry"}
+    assert len(installed) == 4
+    for gone in sorted(installed):
+        environment.uninstall(gone)
+        offered = [name for name in offered if not name.startswith(f"{gone}:")]
+        assert environment.names() == offered
+    assert {name.partition(":")[0] for name in offered} == {"ssl-registry"}
 
 
 def test_a_plugin_brings_the_core(dist: Path, environment: Environment) -> None:

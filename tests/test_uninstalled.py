@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 
-from ssl_registry import finetune, load_encoder, pretrain, registry
+from ssl_registry import finetune, load_encoder, predict, pretrain, registry
 from ssl_registry.errors import ComponentDeprecationWarning, UnknownComponentError
+from ssl_registry.experiments import EfficiencySettings, run_efficiency
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -191,3 +192,48 @@ def test_an_encoder_file_that_names_no_distribution_is_read(run: Path) -> None:
     del written["distributions"]
     (run / "encoder.json").write_text(json.dumps(written))
     assert load_encoder(run).channels == (3,)
+
+
+@pytest.fixture
+def curve(shelf: Shelf, tmp_path: Path) -> Path:
+    """The folder of an experiment that used both plugins."""
+    settings = EfficiencySettings.read(
+        tasks=["stripes3d"], backbone="small3d", data="phantoms:6", size=16, labelled=[1],
+        seeds=[0], pretrain={"epochs": 1}, finetune={"steps": 1}, out=tmp_path / "curve",
+    )  # fmt: skip
+    run_efficiency(settings)
+    return settings.out
+
+
+def test_the_folder_of_an_experiment_says_what_to_install(curve: Path, shelf: Shelf) -> None:
+    said = yaml.safe_load((curve / "config.yaml").read_text())
+    for gone, words in (("zebra", "'stripes3d'.*zebra==1.0"), ("acme", "'small3d'.*acme==1.0")):
+        shelf.uninstall(gone)
+        shelf.look()
+        with pytest.raises(UnknownComponentError, match=f"efficiency: .*{words}"):
+            EfficiencySettings.read(**said)
+        shelf.install_zebra() if gone == "zebra" else shelf.install_acme()
+        shelf.look()
+    assert EfficiencySettings.read(**said).distributions["tasks.stripes3d"] == "zebra 1.0"
+
+
+def test_an_experiment_goes_on_without_the_plugin_of_a_task_that_it_had(
+    curve: Path, shelf: Shelf
+) -> None:
+    before = (curve / "results.csv").read_text()
+    shelf.uninstall("zebra")
+    shelf.look()
+    said = yaml.safe_load((curve / "config.yaml").read_text())
+    encoder = next(curve.glob("pretrain/**/encoder.json")).parent
+    run_efficiency(EfficiencySettings.read(**{**said, "tasks": [], "encoders": {"old": encoder}}))
+    rows = (curve / "results.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == ["line", "scratch", "old"]
+    assert before.splitlines()[1] in rows
+
+
+def test_a_model_without_its_backbone_says_what_to_install(curve: Path, shelf: Shelf) -> None:
+    model = next(curve.glob("runs/**/model.json")).parent
+    shelf.uninstall("acme")
+    shelf.look()
+    with pytest.raises(UnknownComponentError, match=r'model\.json: .*"acme==1\.0"'):
+        predict(model, images=curve, out=curve / "labels")

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    computed_field,
     model_serializer,
     model_validator,
 )
@@ -20,6 +21,7 @@ from ssl_registry.component import explain
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
+from ssl_registry.training.origins import check_installed, origins_of
 from ssl_registry.training.settings import BackboneSpec, DataSettings, DownstreamSpec, TaskSpec
 
 SCRATCH: Final = "scratch"
@@ -150,6 +152,14 @@ class EfficiencySettings(DataSettings):
         "auto", description="of the arithmetic, chosen by the same rule for every run"
     )
 
+    @computed_field(description="where the components came from; a run writes it")  # type: ignore[prop-decorator]
+    @property
+    def distributions(self) -> dict[str, str]:
+        """Which distribution each component came from, with its version."""
+        named = {"backbone": self.backbone, "downstream": self.downstream}
+        lines = {f"tasks.{line.label}": line.task for line in self.tasks}
+        return origins_of({role: part for role, part in {**lines, **named}.items() if part})
+
     @classmethod
     def read(cls, **fields: Any) -> Self:
         """Return validated settings.
@@ -158,6 +168,9 @@ class EfficiencySettings(DataSettings):
             ConfigError: a field is unknown or out of bounds, or two lines share a label.
             UnknownComponentError, NameConflictError, PluginError: a component's name is.
         """
+        origins = fields.pop("distributions", None)
+        if isinstance(origins, Mapping):
+            check_installed(_by_role(fields), origins, "efficiency")
         try:
             return cls(**fields)
         except ValidationError as error:
@@ -236,3 +249,10 @@ class EfficiencySettings(DataSettings):
     def as_yaml(self) -> str:
         """Return all settings, defaults included, as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _by_role(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the components of an experiment's `config.yaml` by the names of `distributions`."""
+    tasks = fields.get("tasks")
+    lines = [line for line in tasks if isinstance(line, Mapping)] if isinstance(tasks, list) else []
+    return {**fields, **{f"tasks.{line.get('label')}": line for line in lines}}

@@ -81,6 +81,11 @@ def test_show_tells_text_fields_shapes_reference_and_example() -> None:
         assert part in shown
 
 
+@pytest.mark.parametrize(("word", "hint"), [("rlp3d", "rpl3d"), ("unet3", "unet3d")])
+def test_show_of_a_misspelt_name_tells_near_ones(word: str, hint: str) -> None:
+    assert f"Did you mean {hint}" in call("show", word, status=2).stderr
+
+
 def test_show_for_scripts_says_the_same() -> None:
     said = json.loads(ask("show", "rpl3d", "--json"))
     assert said == json.loads(json.dumps(describe("rpl3d").as_json()))
