@@ -14,7 +14,7 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -209,7 +209,8 @@ class Store:
                     listed.unlink(missing_ok=True)
                 Path(lock.lock_file).unlink(missing_ok=True)
             except Timeout:
-                used |= set(listed.read_text().split())
+                with suppress(FileNotFoundError):  # its job is about to let go
+                    used |= set(listed.read_text().split())
         return used
 
     def remove(self, limit: int = 0, before: float = float("inf")) -> list[Kept]:

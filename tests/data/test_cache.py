@@ -318,6 +318,16 @@ def test_what_is_let_go_can_be_removed(case: Case, cache: Path) -> None:
     assert len(Store(cache).remove()) == 1
 
 
+def test_a_job_that_lets_go_while_another_looks_disturbs_nobody(case: Case, cache: Path) -> None:
+    """For a moment its list is gone and its lock is not; a link to nowhere is such a list."""
+    kept = prepare_case(case, Preprocessing(), SIZE)
+    (listed,) = (cache / "jobs").glob("*.keys")
+    listed.unlink()
+    listed.symlink_to("nowhere")
+    assert Store(cache).in_use() == set()
+    assert torch.equal(prepare_case(case, Preprocessing(), SIZE).image(), kept.image())
+
+
 def test_beyond_the_limit_the_least_recently_used_go_first(
     scans: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
