@@ -240,6 +240,23 @@ def test_what_is_written_passes_its_own_tests(environment: Environment) -> None:
         assert all(len(case) == 0 for case in ran), "one failed, or was skipped"
 
 
+def test_the_task_of_the_readme_takes_the_place_of_the_one_that_is_written(
+    environment: Environment,
+) -> None:
+    """As the README says it, word by word."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ssl-registry (new-plugin .*)$", readme, flags=re.MULTILINE)
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    (block,) = [block for block in blocks if "class Mirror3d" in block]
+    program, folder = environment.programs / "ssl-registry", environment.folder
+    run(program, *command.split(), cwd=folder)
+    code = block.partition("\nregistry.register")[0].replace("Mirror3d", "MyMirror3d")
+    (folder / "my-mirror" / "my_mirror" / "task.py").write_text(code)
+    environment.install_projects(folder / "my-mirror")
+    assert "my-mirror3d" in run(program, "list", cwd=folder).stdout
+    assert "none failed" in run(program, "check-plugin", "my-mirror", cwd=folder).stdout
+
+
 FIRST_RUN = (
     "tasks=[evening3d] data=phantoms:10 labelled=[4] seeds=[0] backbone=unet3d "
     "backbone.base_filters=4 pretrain.epochs=1 finetune.steps=4 out=runs/evening"
