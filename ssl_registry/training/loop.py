@@ -150,7 +150,8 @@ class Training:
         completes = self.batch % self.batches.accumulate == 0
         with self._adding_up(not completes):
             values = self._ask(batch, number)
-            self.fabric.backward(values["loss"] / self.batches.accumulate)
+            parts = self.batches.accumulate
+            self.fabric.backward(values["loss"] if parts == 1 else values["loss"] / parts)
         self.means.add(
             {f"train_{name}": value for name, value in values.items()}, len(images_of(batch))
         )
