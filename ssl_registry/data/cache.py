@@ -84,13 +84,9 @@ class Prepared:
 
     def label(self) -> Tensor:
         """Return the labels int64: one for each voxel, `[*S]`, or one for the image, `[]`."""
-        return self.stored_label().long()
-
-    def stored_label(self) -> Tensor:
-        """Return what `label` returns as it is stored: a map uint8, read where it is looked at."""
         if self.case.grade is not None:
             return torch.tensor(self.case.grade)
-        return torch.from_numpy(self.map("label"))
+        return torch.from_numpy(self._load("label", Entry.read)).long()
 
     def map(self, name: str) -> Array:
         """Return one of the file's arrays, mapped into memory: only what is used is read.

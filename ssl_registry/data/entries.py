@@ -74,7 +74,8 @@ class Entry:
     def map(self, name: str) -> Array:
         """Return an array mapped into memory: what is not looked at is not read.
 
-        Changes to it stay in memory.
+        It is read-only, for of what may be written the system wants to have as much memory
+        free, and an array may be larger than that.
 
         Raises:
             OSError: the file is gone.
@@ -83,7 +84,7 @@ class Entry:
         stored = self._stored(name)
         if 0 in stored.shape:  # nothing cannot be mapped
             return np.empty(stored.shape, stored.dtype)
-        return np.memmap(self.path, stored.dtype, "c", stored.offset, stored.shape)
+        return np.memmap(self.path, stored.dtype, "r", stored.offset, stored.shape)
 
     def _stored(self, name: str) -> Stored:
         if self.path.stat().st_size != self.size:

@@ -1,11 +1,16 @@
 """Patches: parts of `size` voxels a side, cut from prepared images that keep their own size.
 
 Only the voxels of the patch are read from the cache, so an image may be larger than memory.
+That, and that an index alone says which patch it is, is why torchio's `UniformSampler` and
+`LabelSampler` do not cut them: they want the whole image in memory, the latter a second one of
+probabilities too, and draw from torch's global stream. Its `GridSampler` does cut the windows
+that are slid over an image (`sliding_window`).
 """
 
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -128,9 +133,9 @@ def cut(array: Array, corner: Sequence[int], size: int) -> Tensor:
         slice(max(0, first), min(side, first + size))
         for first, side in zip(corner, sides, strict=True)
     ]
-    part = torch.from_numpy(array[(slice(None), *inside)])
+    part = torch.from_numpy(np.array(array[(slice(None), *inside)], order="C"))
     if part.shape[1:] == (size,) * len(sides):
-        return part.clone(memory_format=torch.contiguous_format)
+        return part
     patch = part.new_zeros((len(array), *[size] * len(sides)))
     within = [
         slice(here.start - first, here.stop - first)

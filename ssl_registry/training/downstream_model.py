@@ -44,6 +44,21 @@ class LabelMaps(Sequence[Tensor]):
         return self.labels[index].long()
 
 
+class CaseLabels(Sequence[Tensor]):
+    """The labels of prepared cases as int64, each read from the cache when it is asked for."""
+
+    def __init__(self, cases: Sequence[Prepared]) -> None:
+        self.cases = cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return CaseLabels(self.cases[index])
+        return self.cases[index].label()
+
+
 class Finetuning(Trained):
     """A downstream model in training.
 

@@ -19,6 +19,7 @@ from ssl_registry.training.batches import TrainingBatches, say_batch
 from ssl_registry.training.callbacks import Stopwatch
 from ssl_registry.training.checked_data import write_skipped
 from ssl_registry.training.downstream_model import (
+    CaseLabels,
     DownstreamModel,
     Finetuning,
     LabelMaps,
@@ -155,7 +156,7 @@ def _run(
     selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
     predictions = predict_cases(module, plan.test)
-    targets = LabelMaps(case.stored_label() for case in plan.test)
+    targets = CaseLabels(plan.test)
     result = {
         "kind": "finetune",
         "headline": task.headline,
@@ -241,7 +242,7 @@ def _score_cases(
     task: DownstreamTask,
     cases: Sequence[Prepared],
     predictions: LabelMaps,
-    targets: LabelMaps,
+    targets: CaseLabels,
 ) -> Mapping[str, dict[str, float]]:
     return {
         case.case.name: task.describe_case(predicted, target)

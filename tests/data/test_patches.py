@@ -1,5 +1,6 @@
 """Patches: where they are cut, what they hold, and how they are put together again."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_registry.data.cache import Prepared, prepare_cases
+from ssl_registry.data.entries import Entry, Stored
 from ssl_registry.data.patches import LabelledPatches, Patches, cut, random_corner
 from ssl_registry.data.phantoms import write_phantoms
 from ssl_registry.data.preprocessing import Preprocessing
@@ -99,6 +101,27 @@ def test_patches_of_air_are_cut_again(tmp_path: Path, monkeypatch: pytest.Monkey
     patches = Patches([dark], size=2, per_image=200, seed=0)
     shown = sum(float(patches[index].max()) > 0.1 for index in range(200))
     assert shown > 180
+
+
+def test_of_an_image_larger_than_memory_only_the_patch_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has a hole of all the memory there is in it, which takes no place on the disk."""
+    monkeypatch.setenv("SSL_REGISTRY_CACHE", str(tmp_path / "cache"))
+    scans = write_phantoms(tmp_path / "scans", 1, side=16)
+    (small,) = prepare_cases(open_source(scans).cases, Preprocessing(), None)
+    slices = 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (4 * 1024**2)
+    stored = Stored("<f4", (1, slices, 1024, 1024), 8)
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(stored.end)
+        file.seek(stored.end - 4)
+        file.write(np.float32(0.5).tobytes())
+    entry = Entry(tmp_path / "large", stored.end, {"image": stored}, {})
+    large = Prepared(small.case, small.recipe, entry)
+    patch = cut(large.map("image"), (slices - 8, 1016, 1016), 8)
+    assert patch.shape == (1, 8, 8, 8)
+    assert patch.sum() == patch[0, -1, -1, -1] == 0.5
+    assert Patches([large], size=8, per_image=1, seed=0)[0].shape == (1, 8, 8, 8)
 
 
 def test_labels_are_cut_where_the_image_is(prepared: list[Prepared]) -> None:

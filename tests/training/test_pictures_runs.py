@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +245,23 @@ def test_a_task_that_refuses_the_batch_size_does_so_before_anything_is_written(
         pretrain(task=task, out=tmp_path / "run", **fields)
     assert not (tmp_path / "run").exists()
     pretrain(task="exemplar2d", out=tmp_path / "run", **fields)
+
+
+def test_there_may_be_more_test_images_than_files_that_may_be_open(tmp_path: Path) -> None:
+    marks = np.zeros((16, 20), np.uint8)
+    marks[4:12, 5:15] = 1
+    (tmp_path / "data" / "masks").mkdir(parents=True)
+    for seed in range(90):
+        write_picture(tmp_path / "data" / "images" / f"{seed}.png", seed)
+        Image.fromarray(marks).save(tmp_path / "data" / "masks" / f"{seed}.png")
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 40, most))
+    try:
+        done = finetune(
+            downstream="segmentation2d", backbone=UNET, data=tmp_path / "data", size=16,
+            test_fraction=0.8, out=tmp_path / "run", **{**QUICK, "epochs": 1},
+        )  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+    assert len(done.result["cases"]) == 72
