@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ssl_registry.experiments.class_scores import ClassScores
 from ssl_registry.experiments.estimates import Estimate
-from ssl_registry.experiments.styles import WIDTH, Style, limits, spell_line, styles
+from ssl_registry.experiments.styles import WIDTH, Style, limits, shorten, spell_line, styles
 
 
 def draw_class_scores(panels: Mapping[str, ClassScores]) -> Figure:
@@ -40,13 +40,25 @@ def draw_class_scores(panels: Mapping[str, ClassScores]) -> Figure:
         _limits([e for p in panels.values() for c in p.classes.values() for e in c.values()])
     )
     figure.supxlabel(f"{first.score} of each class on the test cases, 95 % intervals", fontsize=9)
-    handles, labels = grid[0].get_legend_handles_labels()
+    _name_lines(figure, grid[0])
+    return figure
+
+
+def _name_lines(figure: Figure, axes: Axes) -> None:
+    """Put a legend of the lines that are drawn over the figure."""
+    handles, labels = axes.get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
+    names = [shorten(name) for name in found]
     figure.legend(
-        found.values(), found.keys(), loc="outside upper center", ncols=min(3, len(found)),
+        found.values(), names, loc="outside upper center", ncols=_columns(names),
         frameon=False, fontsize=9,
     )  # fmt: skip
-    return figure
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Return how many names fit side by side into a legend: a letter of it takes 5 points."""
+    widest = 40 + 5 * max(map(len, names), default=0)
+    return max(1, min(len(names), int(72 * WIDTH / widest)))
 
 
 def _limits(estimates: Sequence[Estimate]) -> tuple[float, float]:
@@ -94,14 +106,14 @@ def draw_confusion(
         axes.set_visible(False)
     for axes, (line, table) in zip(grid.flat, tables.items(), strict=False):
         _draw_table(axes, table)
-        axes.set_title(spell_line(line), fontsize=9)
+        axes.set_title(shorten(spell_line(line)), fontsize=9)
         axes.set_xticks(range(size), names, fontsize=8)
         if max(map(len, names)) > 3:
             axes.tick_params(axis="x", labelrotation=90)
         axes.set_yticks(range(size), names, fontsize=8)
     figure.supxlabel("predicted class", fontsize=9)
     figure.supylabel("true class", fontsize=9)
-    figure.suptitle(caption, fontsize=9)
+    figure.suptitle(caption, fontsize=9, x=0.01, ha="left")  # seen on a phone, too
     return figure
 
 

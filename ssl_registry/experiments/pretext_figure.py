@@ -59,8 +59,13 @@ def guessing(run: PretrainRow) -> float | None:
     return chance.accuracy if chance else None
 
 
-def draw_pretext(runs: Sequence[PretrainRow]) -> Figure | None:
-    """Return accuracy and loss of pretraining runs, or None where there is nothing to draw."""
+def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figure | None:
+    """Return accuracy and loss of pretraining runs, or None where there is nothing to draw.
+
+    Args:
+        runs: that finished.
+        lines: all lines of the other figures, so that each looks here as it does there.
+    """
     found = {
         quantity: [learning for run in runs if (learning := read_learning(run, quantity))]
         for quantity in QUANTITIES
@@ -68,7 +73,7 @@ def draw_pretext(runs: Sequence[PretrainRow]) -> Figure | None:
     panels = {quantity: learnings for quantity, learnings in found.items() if learnings}
     if not panels:
         return None
-    looks = styles(list(dict.fromkeys(run.line for run in runs)))
+    looks = styles(list(dict.fromkeys([*lines, *(run.line for run in runs)])))
     figure = Figure(figsize=(WIDTH, 2.5 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axes, (quantity, learnings) in zip(grid, panels.items(), strict=True):

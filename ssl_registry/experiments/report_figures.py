@@ -80,7 +80,7 @@ def draw_all(
         curve=_curve(folder / "curve.png", rows, summaries, log=True),
         linear=_curve(folder / "curve-linear.png", rows, summaries, log=False),
         differences=_differences(folder / "differences.png", rows, summaries),
-        pretext=_pretext(folder / "pretext.png", pretrained),
+        pretext=_pretext(folder / "pretext.png", pretrained, lines_of(rows)),
         classes=_classes(folder / "classes.png", rows),
         confusion=_confusion(folder / "confusion.png", rows, shown.fraction),
         samples=samples,
@@ -109,8 +109,8 @@ def _differences(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) 
     return Picture(path, "difference of each line to training from scratch, with its interval")
 
 
-def _pretext(path: Path, pretrained: Sequence[PretrainRow]) -> Picture | None:
-    figure = draw_pretext(pretrained)
+def _pretext(path: Path, pretrained: Sequence[PretrainRow], lines: Sequence[str]) -> Picture | None:
+    figure = draw_pretext(pretrained, lines)
     if figure is None:
         return None
     save(figure, path)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from ssl_registry.experiments.panels import Panel, Row, draw_panel, draw_row, height
 from ssl_registry.experiments.planes import MOSAIC_PLANE, Pixels, Plane, cut
 from ssl_registry.experiments.samples import Sample
-from ssl_registry.experiments.styles import label_colour, spell_line
+from ssl_registry.experiments.styles import label_colour, shorten, spell_line
 
 COLUMN: Final = 1.6
 """Width of a column in inches."""
@@ -58,7 +58,7 @@ def _row_of(sample: Sample, score: str) -> Row:
     scan = _show(sample.image, plane, at)
     cuts = {"label": sample.target, **sample.predictions}
     titles = {
-        line: f"{spell_line(line)}\n{score} {_spell(sample.scores[line])}"
+        line: f"{shorten(spell_line(line))}\n{score} {_spell(sample.scores[line])}"
         for line in sample.predictions
     }
     panels = [Panel(scan, plane, "scan\n" + (f"slice {at}" if at is not None else ""))]
@@ -129,5 +129,6 @@ def _draw_graded(axes: Axes, sample: Sample, labels: Mapping[str, str]) -> None:
     answers = []
     for line, prediction in sample.predictions.items():
         mark = "✓" if int(prediction) == true else "✗"
-        answers.append(f"{mark} {spell_line(line)}: {labels.get(str(int(prediction)), prediction)}")
+        name = shorten(spell_line(line))
+        answers.append(f"{mark} {name}: {labels.get(str(int(prediction)), prediction)}")
     axes.set_xlabel("\n".join(answers), fontsize=7.5, loc="left", linespacing=1.3)

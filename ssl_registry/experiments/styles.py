@@ -98,11 +98,12 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, Style, float, float]]) -> N
             clip_on=False,
         )  # fmt: skip
         axes.text(
-            1.05, place, _shorten(name), transform=axes.transAxes, fontsize=LABEL_SIZE, va="center"
+            1.05, place, shorten(name), transform=axes.transAxes, fontsize=LABEL_SIZE, va="center"
         )
 
 
-def _shorten(name: str) -> str:
+def shorten(name: str) -> str:
+    """Return a name, or its beginning where it is longer than `LONGEST`."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
 
 

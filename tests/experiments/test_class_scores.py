@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score  # type: ignore[import-untyped]
 
+from ssl_registry.experiments.class_figures import draw_class_scores
 from ssl_registry.experiments.class_scores import class_scores, confusion
 from ssl_registry.training.run_folder import RunFolder
 from tests.experiments.rows import make_row
@@ -80,3 +81,17 @@ def test_the_confusion_matrix_is_scikit_learns_over_all_repeats(tmp_path: Path) 
 
 def test_runs_that_tell_of_no_class_have_no_class_scores() -> None:
     assert class_scores([make_row("scratch", 0.1, 0, 0.5)], 0.1) is None
+
+
+def test_the_legend_of_classes_names_every_line_within_the_figure() -> None:
+    """Also names that begin alike and are too long to be written out."""
+    lines = ["scratch", "rpl3d", *(f"jigsaw3d-with-a-long-name-{place}" for place in range(2))]
+    rows = [make_row(line, 0.1, 0, {"dice": 0.5, "dice_1": 0.4}) for line in lines]
+    scores = class_scores(rows, 0.1)
+    assert scores is not None
+    figure = draw_class_scores({"10 %": scores})
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert len(boxes) == len(lines)
+    assert all(box.x0 > 0 and box.x1 < figure.bbox.x1 for box in boxes)

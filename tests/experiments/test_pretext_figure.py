@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ssl_registry.experiments.pretext_figure import draw_pretext, read_learning
+from ssl_registry.experiments.styles import styles
 from ssl_registry.training.settings import PretrainSettings
 from tests.experiments.rows import make_pretrain_row
 from tests.experiments.runs import write_pretraining
@@ -48,6 +49,17 @@ def test_each_run_is_a_curve_each_task_a_name_and_guessing_is_marked(tmp_path: P
     assert [list(line.get_ydata()) for line in curves].count([0.1, 0.1]) == 1  # type: ignore[arg-type]
     names = {text.get_text() for text in accuracy.texts} - {""}
     assert names == {"mine", "rotation3d"}
+
+
+def test_a_line_looks_as_it_does_in_the_other_figures(tmp_path: Path) -> None:
+    """Also where other lines have no pretraining run, because theirs failed."""
+    run = write_pretraining(tmp_path / "run", "rpl3d", 0, [0.1, 0.2, 0.5])
+    lines = ["scratch", "rotation3d", "rpl3d"]
+    figure = draw_pretext([run], lines)
+    assert figure is not None
+    look = styles(lines)["rpl3d"]
+    curve = figure.axes[0].lines[0]
+    assert (curve.get_color(), look.stroke) == (look.colour, curve.get_linestyle())
 
 
 @pytest.mark.parametrize("written", [None, "epoch,step\n1,4\n"])
