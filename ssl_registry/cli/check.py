@@ -1,7 +1,7 @@
 """`ssl-registry check DATA`: what is wrong with images before a network learns from them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -99,11 +99,15 @@ def _relative(file: Path | str, data: str) -> str:
 
 def _summary(report: "Report") -> str:
     how = "every voxel read" if report.deep else "headers read; --deep reads the voxels"
-    counts = f"{len(report.errors)} errors, {len(report.notes)} notes"
+    counts = f"{_count(report.errors, 'error')}, {_count(report.notes, 'note')}"
     verdict = "training would work"
     if report.errors:
         verdict = "training would stop (on_bad_data=skip leaves the bad files out)"
     return f"{report.images} images ({how}): {counts}; {verdict}"
+
+
+def _count(problems: Sized, name: str) -> str:
+    return f"{len(problems)} {name}{'' if len(problems) == 1 else 's'}"
 
 
 def _as_json(report: "Report") -> dict[str, object]:

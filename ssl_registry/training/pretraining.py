@@ -110,7 +110,7 @@ def pretrain(
     model = _build(settings, training[0].channels)
     data = _images(settings, training), _images(settings, validation)
     _rehearse(settings, *data)
-    _say_plan(settings, model, split, console)
+    _say_plan(settings, model, (training, validation), len(split.test), console)
     module = Pretraining(model, settings)
     fabric = start(settings, folder, module, data[0], console)
     on_main(lambda: write_skipped(folder, skipped or ()))
@@ -161,18 +161,23 @@ def _say_patches(settings: PretrainSettings) -> str:
 
 
 def _say_plan(
-    settings: PretrainSettings, model: PretextModel, split: Split, console: Console
+    settings: PretrainSettings,
+    model: PretextModel,
+    cases: tuple[list[Prepared], list[Prepared]],
+    tests: int,
+    console: Console,
 ) -> None:
+    training, validation = cases
     backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
     console.print(
         f"pretraining {backbone.name} ({parameters_of(model.encoder):,} parameters) by "
-        f"{task.name}: {len(split.train)} images{_say_patches(settings)}, {settings.epochs} "
+        f"{task.name}: {len(training)} images{_say_patches(settings)}, {settings.epochs} "
         f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
     )
-    if split.test:
+    if tests:
         console.print(
-            f"{len(split.validation)} images are kept for validation, and {len(split.test)} for "
-            "tests of fine-tuning"
+            f"{len(validation)} images are kept for validation, and {tests} for tests of "
+            "fine-tuning"
         )
 
 

@@ -73,11 +73,14 @@ def test_bad_files_stop_a_run_with_one_message_that_names_them(scans: Path, tmp_
         assert not (tmp_path / "run").exists()
 
 
-def test_skipped_files_are_left_out_and_listed(scans: Path, tmp_path: Path) -> None:
+def test_skipped_files_are_left_out_and_listed(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     done = pretrain(
-        **SMALL, task="rotation3d", data=str(scans), on_bad_data="skip", test_fraction=0,
-        validation_fraction=0, out=tmp_path / "pretrained",
+        **{**SMALL, "quiet": False}, task="rotation3d", data=str(scans), on_bad_data="skip",
+        test_fraction=0, validation_fraction=0, out=tmp_path / "pretrained",
     )  # fmt: skip
+    assert "by rotation3d: 6 images," in capsys.readouterr().out
     reasons = left_out(done.folder)
     assert reasons.keys() == BAD.keys()
     for file, part in BAD.items():
