@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import ssl_registry
 from ssl_registry import registry
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,17 @@ def test_every_component_of_this_project_has_a_page_with_its_fields(
     for field, info in registry.get(entry.name).model_fields.items():
         assert f"<code>{field}</code>" in page
         assert info.description
+
+
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    """`hookimpl` is explained with the hooks, and `registry` with its class."""
+    page = (site / "reference" / "python" / "index.html").read_text(encoding="utf-8")
+    homes = {name: home for name, home in ssl_registry._HOMES.items() if name != "hookimpl"}
+    assert [
+        name for name, home in homes.items() if f'"ssl_registry.{home}.{name}"' not in page
+    ] == []
+    modules = set(ssl_registry.__all__) - set(ssl_registry._HOMES) - {"__version__"}
+    assert [name for name in modules if f'"ssl_registry.{name}.' not in page] == []
 
 
 def test_pictures_are_there_and_say_what_they_show(site: Path) -> None:
