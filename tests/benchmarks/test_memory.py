@@ -1,4 +1,4 @@
-"""Peak memory: pretraining on ten times as many scans takes no more of it."""
+"""Peak memory: ten times as many scans take no more of it, and preparing one takes so much."""
 
 import subprocess
 import sys
@@ -50,3 +50,38 @@ def test_peak_memory_does_not_grow_with_the_scans(
     grown = benchmark.pedantic(peak, args=(tmp_path, many), rounds=1)
     benchmark.extra_info |= {f"{few} scans": base / 1000, f"{many} scans": grown / 1000}
     assert grown < 1.1 * base
+
+
+PREPARING = """
+import resource, sys
+from ssl_registry.data.cache import prepare_case
+from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.sources import open_source
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+spacing = float(sys.argv[2]) or None
+prepare_case(open_source("phantoms:1").cases[0], Preprocessing(spacing=20), None)
+before = peak()
+made = prepare_case(open_source(sys.argv[1]).cases[0], Preprocessing(spacing=spacing), None)
+voxels = made.shape[0] * made.shape[1] * made.shape[2]
+print((peak() - before) / voxels)
+"""
+
+
+@pytest.mark.parametrize("spacing", [0, 0.8])
+@pytest.mark.benchmark(group="memory of preparing one large scan, bytes a voxel (extra info)")
+def test_memory_of_preparing_a_scan(
+    benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spacing: float
+) -> None:
+    monkeypatch.setenv("SSL_REGISTRY_CACHE", str(tmp_path / "cache"))
+    side = 256 if benchmark.enabled else 32
+    voxels = np.random.default_rng(0).integers(1, 1000, (side, side, side), dtype=np.int16)
+    (tmp_path / "scans").mkdir()
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "scans" / "scan.nii.gz")
+    words = [sys.executable, "-c", PREPARING, str(tmp_path / "scans"), str(spacing)]
+
+    def prepare() -> float:
+        return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    benchmark.extra_info["bytes a voxel"] = benchmark.pedantic(prepare, rounds=1)
+    assert benchmark.extra_info["bytes a voxel"] >= 0
