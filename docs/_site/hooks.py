@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from component_pages import component_pages
+from evidence import evidence_pictures
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from pictures import preview_pictures
@@ -40,7 +41,12 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and pictures that are made from the code."""
-    made: dict[str, str | bytes] = {**component_pages(), **reference_pages(), **preview_pictures()}
+    made: dict[str, str | bytes] = {
+        **component_pages(),
+        **reference_pages(),
+        **preview_pictures(),
+        **evidence_pictures(),
+    }
     for address, content in made.items():
         files.append(File.generated(config, address, content=content))
     return files

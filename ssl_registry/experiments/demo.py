@@ -21,11 +21,11 @@ PRESET: Final[Mapping[str, Any]] = {
     "data": "phantoms:120",
     "out": Path("runs/demo"),
     "tasks": ({"name": "rpl3d", "jitter": 1, "questions": 8},),
-    "backbone": {"name": "unet3d", "base_filters": 16, "levels": 4},
+    "backbone": {"name": "unet3d", "base_filters": 12, "levels": 4},
     "size": 32,
     "labelled": (2, 4),
     "seeds": (0, 1, 2),
-    "pretrain": {"epochs": 90, "batch_size": 4, "learning_rate": 1e-3},
+    "pretrain": {"epochs": 50, "batch_size": 4, "learning_rate": 1e-3},
     "finetune": {"steps": 240, "batch_size": 2, "learning_rate": 2e-3, "freeze_share": 0.25},
     "test_fraction": 0.25,
     # Validation would take a good part of so short a run: the last weights are tested.

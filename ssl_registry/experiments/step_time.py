@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssl_registry.pretext import PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -17,6 +17,7 @@ def seconds_a_pretext_step(run: PretrainSettings) -> float:
     shape = (run.size,) * run.task.spatial_dims
     with lend_to_torch(derive_generator(0)):
         model = PretextModel(run.task, run.backbone.build(run.task.view_channels(1)), shape)
+        _as_in_training(model, shape)
         images = torch.rand(run.batch_size, 1, *shape)
         return _seconds(lambda: model(images, derive_generator(0))[0])
 
@@ -31,9 +32,17 @@ def seconds_a_finetuning_step(run: FinetuneSettings) -> float:
     with lend_to_torch(derive_generator(0)):
         encoder = run.backbone.build(1)
         model = DownstreamModel(encoder, run.downstream.build_head(encoder, 4))
-        images = torch.rand(run.batch_size, 1, *(run.size,) * run.downstream.spatial_dims)
+        shape = (run.size,) * run.downstream.spatial_dims
+        _as_in_training(model, shape)
+        images = torch.rand(run.batch_size, 1, *shape)
         target = torch.zeros(images[:, 0].shape, dtype=torch.int64)
         return _seconds(lambda: run.downstream.loss(model(images), target))
+
+
+def _as_in_training(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Let the weights lie as a run on a CPU has them."""
+    volumes = len(shape) == 3
+    model.to(memory_format=torch.channels_last_3d if volumes else torch.channels_last)
 
 
 def _seconds(loss: Callable[[], Tensor]) -> float:

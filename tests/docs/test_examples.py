@@ -69,7 +69,7 @@ def commands_of(text: str) -> Iterator[list[str]]:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with data under the names that the pages use."""
     folder = tmp_path_factory.mktemp("examples")
-    decathlon = write_phantoms(folder / "Task04_Hippocampus", count=12, side=24)
+    decathlon = write_phantoms(folder / "Task04_Hippocampus", count=20, side=24)
     (folder / "scans").mkdir()
     for scan in sorted((decathlon / "imagesTr").iterdir())[:4]:
         (folder / "scans" / scan.name).write_bytes(scan.read_bytes())
@@ -166,8 +166,9 @@ def keep_yaml(text: str, workplace: Path) -> None:
     for task in settings.get("tasks", []):
         if isinstance(task, dict):
             task.pop("pretrain", None)
-    network = {"name": "unet3d", "base_filters": 2, "levels": 3}
-    small = {**settings, "size": 24, "backbone": network}
+    dims, size = (2, 48) if "2d" in str(settings.get("downstream")) else (3, 24)
+    network = {"name": f"unet{dims}d", "base_filters": 2, "levels": 3}
+    small = {**settings, "size": size, "backbone": network}
     small.pop("fractions", None)
     (workplace / first.group(1)).write_text(yaml.safe_dump(small), encoding="utf-8")
 

@@ -1,0 +1,84 @@
+"""The published measurements: the tables and curves of `docs/results.md`, made from their rows."""
+
+import csv
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from ssl_registry.experiments.appendix_table import as_markdown
+from ssl_registry.experiments.curve_figures import draw_curve, draw_differences
+from ssl_registry.experiments.rows import Row
+from ssl_registry.experiments.styles import save
+from ssl_registry.experiments.summary import Summary, summarise
+
+FOLDER: Final = Path(__file__).parents[1] / "results"
+HEADLINES: Final = {"hippocampus": "dice", "fundus": "kappa"}
+"""The experiments, each `results/NAME.csv`, and the score that each is about."""
+
+
+def rows_of(name: str) -> list[Row]:
+    """Return the rows of an experiment's `results.csv`, without the folders that made them."""
+    headline = HEADLINES[name]
+    with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            Row(
+                line=said["line"],
+                fraction=float(said["fraction"]),
+                seed=int(said["seed"]),
+                fold=int(said["fold"]),
+                labelled=int(said["labelled"]),
+                validation=int(said["validation"]),
+                tests=int(said["tests"]),
+                headline=headline,
+                scores={
+                    score: float(said[score])
+                    for score in (headline, "linear_probe", "knn_probe")
+                    if said[score]
+                },
+                steps=int(said["steps"]),
+                seconds=float(said["seconds"]),
+                git=said["git"],
+                versions={},
+                labels={},
+                folder=Path(),
+            )
+            for said in csv.DictReader(file)
+        ]
+
+
+def table_of(name: str) -> str:
+    """Return the markdown tables of an experiment, as `report/table.md` holds them."""
+    rows = rows_of(name)
+    return as_markdown(summarise(rows), rows[0].headline, _caption(rows))
+
+
+def evidence_pictures() -> dict[str, bytes]:
+    """Return curves and differences of all experiments, as PNG files by their addresses."""
+    return {
+        f"pictures/{name}-{kind}.png": _png(figure)
+        for name in HEADLINES
+        for kind, figure in _figures(rows_of(name)).items()
+    }
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, Figure]:
+    summaries: list[Summary] = summarise(rows)
+    caption = _caption(rows)
+    return {
+        "curve": draw_curve(summaries, rows[0].headline, caption),
+        "differences": draw_differences(summaries, rows[0].headline, caption),
+    }
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    seeds = len({row.seed for row in rows})
+    return f"{rows[0].tests} test cases; 95 % intervals over {seeds} seeds"
+
+
+def _png(figure: Figure) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        save(figure, Path(folder) / "picture.png")
+        return (Path(folder) / "picture.png").read_bytes()
