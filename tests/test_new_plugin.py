@@ -259,9 +259,9 @@ def test_the_task_of_the_readme_takes_the_place_of_the_one_that_is_written(
 
 FIRST_RUN = (
     "tasks=[evening3d] data=phantoms:10 labelled=[4] seeds=[0] backbone=unet3d "
-    "backbone.base_filters=4 pretrain.epochs=1 finetune.steps=4 out=runs/evening"
+    "pretrain.epochs=1 finetune.steps=4 out=runs/evening"
 )
-"""Volumes of the default size, 64 voxels a side; the rest is as small as a first look needs."""
+"""Volumes and networks of the default sizes; as few steps as a first look needs."""
 
 
 def test_from_a_name_to_a_row_of_the_data_efficiency_table(tmp_path: Path) -> None:
