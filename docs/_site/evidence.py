@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ssl_registry.experiments.appendix_table import as_markdown
 from ssl_registry.experiments.curve_figures import draw_curve, draw_differences
-from ssl_registry.experiments.rows import Row
+from ssl_registry.experiments.rows import Row, row_of
 from ssl_registry.experiments.styles import save
 from ssl_registry.experiments.summary import Summary, summarise
 
@@ -21,32 +21,8 @@ HEADLINES: Final = {"hippocampus": "dice", "exemplar": "dice", "fundus": "kappa"
 
 def rows_of(name: str) -> list[Row]:
     """Return the rows of an experiment's `results.csv`, without the folders that made them."""
-    headline = HEADLINES[name]
     with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return [
-            Row(
-                line=said["line"],
-                fraction=float(said["fraction"]),
-                seed=int(said["seed"]),
-                fold=int(said["fold"]),
-                labelled=int(said["labelled"]),
-                validation=int(said["validation"]),
-                tests=int(said["tests"]),
-                headline=headline,
-                scores={
-                    score: float(said[score])
-                    for score in (headline, "linear_probe", "knn_probe")
-                    if said[score]
-                },
-                steps=int(said["steps"]),
-                seconds=float(said["seconds"]),
-                git=said["git"],
-                versions={},
-                labels={},
-                folder=Path(),
-            )
-            for said in csv.DictReader(file)
-        ]
+        return [row_of(said, HEADLINES[name], {}, Path()) for said in csv.DictReader(file)]
 
 
 def table_of(name: str) -> str:

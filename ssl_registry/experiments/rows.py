@@ -153,6 +153,11 @@ def _read_row(out: Path, said: Mapping[str, str]) -> Row:
     if not found:
         raise RunError(f"{RESULTS} in out={out} names {folders[0]}, which has no result.json")
     folder, result = found[0]
+    return row_of(said, result["headline"], result["labels"], folder)
+
+
+def row_of(said: Mapping[str, str], headline: str, labels: Mapping[str, str], folder: Path) -> Row:
+    """Return a line of `results.csv` as a row; what the file leaves out is passed."""
     scores = {
         name: float(value)
         for name, value in said.items()
@@ -167,12 +172,12 @@ def _read_row(out: Path, said: Mapping[str, str]) -> Row:
         labelled=int(said["labelled"]),
         validation=int(said["validation"]),
         tests=int(said["tests"]),
-        headline=result["headline"],
+        headline=headline,
         scores=scores,
         steps=int(said["steps"]),
         seconds=float(said["seconds"]),
         git=said["git"],
         versions={name: version for name, _, version in versions},
-        labels=result["labels"],
+        labels=labels,
         folder=folder,
     )
