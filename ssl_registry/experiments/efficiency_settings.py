@@ -22,7 +22,8 @@ from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.origins import check_installed, origins_of
-from ssl_registry.training.settings import BackboneSpec, DataSettings, DownstreamSpec, TaskSpec
+from ssl_registry.training.settings import DataSettings
+from ssl_registry.training.specs import BackboneSpec, DownstreamSpec, TaskSpec
 
 SCRATCH: Final = "scratch"
 """The line of training from random weights, which every experiment has."""

@@ -2,75 +2,29 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    InstanceOf,
-    PlainSerializer,
     ValidationError,
     computed_field,
     model_validator,
 )
 
-from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component, explain
 from ssl_registry.data.limits import VARIABLE, most_voxels
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.downstream import DownstreamTask
-from ssl_registry.entry import Kind
 from ssl_registry.errors import ConfigError
-from ssl_registry.pretext import PretextTask
 from ssl_registry.registry import registry
 from ssl_registry.training.origins import check_installed, origins_of
+from ssl_registry.training.specs import BackboneSpec, DownstreamSpec, TaskSpec, create, named
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
-
-
-def _create(value: object) -> object:
-    """Make a component of a name or a mapping; leave an instance as it is."""
-    if isinstance(value, (str, Mapping)):
-        return registry.create(value)
-    return value
-
-
-def _created(interface: type[Component], what: str, kind: Kind) -> BeforeValidator:
-    """Return a validator that makes a component and sees that it is of the right kind."""
-
-    def create(value: object) -> object:
-        made = _create(value)
-        if isinstance(made, Component) and not isinstance(made, interface):
-            raise ConfigError(
-                f"{registry.entry_of(made).name} is no {what}: `ssl-registry list --kind {kind}` "
-                "shows which there are"
-            )
-        return made
-
-    return BeforeValidator(create)
-
-
-def _named(spec: object, name: str) -> object:
-    """Take fields without a name for those of the component called `name`."""
-    return {"name": name, **spec} if isinstance(spec, Mapping) else spec
-
-
-_AS_SPEC = PlainSerializer(registry.spec_of, return_type=dict[str, Any])
-TaskSpec = Annotated[
-    InstanceOf[PretextTask], _created(PretextTask, "pretext task", "pretext"), _AS_SPEC
-]
-"""A component in settings: made of a name or a mapping, written as a mapping."""
-
-BackboneSpec = Annotated[InstanceOf[Backbone], _created(Backbone, "backbone", "backbone"), _AS_SPEC]
-DownstreamSpec = Annotated[
-    InstanceOf[DownstreamTask],
-    _created(DownstreamTask, "downstream task", "downstream"),
-    _AS_SPEC,
-]
 
 
 class DataSettings(BaseModel):
@@ -214,9 +168,9 @@ class PretrainSettings(RunSettings):
         """Fill in the backbone and the size that go with the task's dimensions."""
         if not isinstance(values, dict):
             return values
-        made = {"task": _create(values["task"])} if "task" in values else {}
+        made = {"task": create(values["task"])} if "task" in values else {}
         dims = getattr(made.get("task"), "spatial_dims", 3)
-        backbone = _named(values.get("backbone", {}), f"unet{dims}d")
+        backbone = named(values.get("backbone", {}), f"unet{dims}d")
         return {"size": DEFAULT_SIZES[dims], **values, "backbone": backbone, **made}
 
     @model_validator(mode="after")
@@ -283,13 +237,13 @@ class FinetuneSettings(RunSettings):
         """Let fields without a name be those of the defaults, and freeze the encoder."""
         if not isinstance(values, dict):
             return values
-        downstream = _create(_named(values.get("downstream", {}), "segmentation3d"))
+        downstream = create(named(values.get("downstream", {}), "segmentation3d"))
         if isinstance(downstream, DownstreamTask):
             if isinstance(values.get("freeze_epochs"), int):
                 frozen = {"freeze_epochs": values["freeze_epochs"]}
                 downstream = registry.create({**registry.spec_of(downstream), **frozen})
             if "backbone" in values:
-                backbone = _named(values["backbone"], f"unet{downstream.spatial_dims}d")
+                backbone = named(values["backbone"], f"unet{downstream.spatial_dims}d")
                 values = {**values, "backbone": backbone}
         return {**values, "downstream": downstream}
 
