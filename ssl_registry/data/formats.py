@@ -8,12 +8,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ssl_registry.data import dicom, metaimage, nifti, nrrd
+from ssl_registry.data import dicom, nifti
 from ssl_registry.data.headers import Header
+from ssl_registry.data.metaimage import METAIMAGE
+from ssl_registry.data.nrrd import NRRD
 from ssl_registry.data.places import entries_of
+from ssl_registry.data.text_headers import TextFormat
 from ssl_registry.errors import BadFileError
 
-SUFFIXES: Final = (".nii.gz", ".nii", *nrrd.SUFFIXES, *metaimage.SUFFIXES)
+TEXT_FORMATS: Final = (NRRD, METAIMAGE)
+
+SUFFIXES: Final = (".nii.gz", ".nii", *(end for text in TEXT_FORMATS for end in text.suffixes))
 """What the names of volumes end with; a DICOM series is a folder."""
 
 
@@ -36,9 +41,8 @@ def files_of(image: Path) -> tuple[Path, ...]:
     """
     if image.is_dir():
         return tuple(Path(entry.path) for entry in entries_of(image) if entry.is_file())
-    if image.suffix.lower() in nrrd.SUFFIXES:
-        return nrrd.files_of(image)
-    return metaimage.files_of(image) if image.suffix.lower() in metaimage.SUFFIXES else (image,)
+    text_format = _text_format_of(image)
+    return text_format.files_of(image) if text_format else (image,)
 
 
 def read_header(path: Path) -> Header:
@@ -62,7 +66,7 @@ def read_volume(path: Path) -> tuple[Header, Tensor]:
 
 
 class _Reader(Protocol):
-    """What a module for a format offers."""
+    """What a format offers, be it a module or a `TextFormat`."""
 
     def read_header(self, path: Path, /) -> Header: ...
 
@@ -74,6 +78,9 @@ def _reader_of(path: Path) -> _Reader:
         return dicom
     if not path.is_file():
         raise BadFileError(path, "is no file", "take it out of the data")
-    if path.suffix.lower() in nrrd.SUFFIXES:
-        return nrrd
-    return metaimage if path.suffix.lower() in metaimage.SUFFIXES else nifti
+    return _text_format_of(path) or nifti
+
+
+def _text_format_of(path: Path) -> TextFormat | None:
+    suffix = path.suffix.lower()
+    return next((text for text in TEXT_FORMATS if suffix in text.suffixes), None)

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ssl_registry.data.headers import REPLACE, Affine, Header, decoding
+from ssl_registry.data.headers import REPLACE, Affine
 from ssl_registry.data.text_headers import (
+    TextFormat,
     TextHeader,
     read_fields,
     read_start,
@@ -21,10 +22,6 @@ from ssl_registry.data.text_headers import (
 )
 from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError
-
-SUFFIXES: Final = (".mha", ".mhd")
-
-KIND: Final = "MetaImage"
 
 TYPES: Final[Mapping[str, str]] = {
     "MET_CHAR": "i1",
@@ -45,38 +42,7 @@ _LPS: Final = np.diag([-1.0, -1, 1])
 """From ITK's axes, LPS+, to RAS+."""
 
 
-def read_header(path: Path) -> Header:
-    """Return the header of a MetaImage file.
-
-    Raises:
-        BadFileError: it is none, is cut short, names its voxels in another folder, or
-            `make_header` refuses it.
-    """
-    with decoding(path, KIND):
-        return _read(path).check(path)
-
-
-def read_array(path: Path, header: Header) -> npt.NDArray[np.float32]:
-    """Return the voxels `[C, X, Y, Z]`.
-
-    Raises:
-        BadFileError: they are not all there, or damaged.
-    """
-    with decoding(path, KIND):
-        return _read(path).read(path)
-
-
-def files_of(path: Path) -> tuple[Path, ...]:
-    """Return the header's file and that of the voxels, if it is another.
-
-    Raises:
-        BadFileError: the header cannot be read.
-    """
-    with decoding(path, KIND):
-        return tuple(dict.fromkeys((path, _read(path).data)))
-
-
-def _read(path: Path) -> TextHeader:
+def _parse(path: Path) -> TextHeader:
     start = read_start(path)
     end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*\n?", start, re.MULTILINE)
     if end is None:
@@ -159,3 +125,6 @@ def _numbers(
             path, f"states {len(numbers)} numbers for {key}; expected {otherwise.size}", REPLACE
         )
     return numbers
+
+
+METAIMAGE: Final = TextFormat("MetaImage", (".mha", ".mhd"), _parse)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ssl_registry.data.headers import REPLACE, Affine, Header, decoding
+from ssl_registry.data.headers import REPLACE, Affine
 from ssl_registry.data.text_headers import (
+    TextFormat,
     TextHeader,
     read_fields,
     read_start,
@@ -21,10 +21,6 @@ from ssl_registry.data.text_headers import (
 )
 from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError
-
-SUFFIXES: Final = (".nrrd", ".nhdr")
-
-KIND: Final = "NRRD"
 
 _SPELT: Final[Mapping[str, str]] = {
     "i1": "signed char, int8, int8_t",
@@ -59,38 +55,7 @@ IN_SPACE: Final = ("domain", "space")
 """Kinds of axes that are not channels."""
 
 
-def read_header(path: Path) -> Header:
-    """Return the header of an NRRD file.
-
-    Raises:
-        BadFileError: it is none, is cut short, names its voxels in another folder, or
-            `make_header` refuses it.
-    """
-    with decoding(path, KIND):
-        return _read(path).check(path)
-
-
-def read_array(path: Path, header: Header) -> npt.NDArray[np.float32]:
-    """Return the voxels `[C, X, Y, Z]`.
-
-    Raises:
-        BadFileError: they are not all there, or damaged.
-    """
-    with decoding(path, KIND):
-        return _read(path).read(path)
-
-
-def files_of(path: Path) -> tuple[Path, ...]:
-    """Return the header's file and that of the voxels, if it is another.
-
-    Raises:
-        BadFileError: the header cannot be read.
-    """
-    with decoding(path, KIND):
-        return tuple(dict.fromkeys((path, _read(path).data)))
-
-
-def _read(path: Path) -> TextHeader:
+def _parse(path: Path) -> TextHeader:
     start = read_start(path)
     if not re.match(rb"NRRD\d{4}\r?\n", start):
         raise BadFileError(path, "cannot be read as NRRD (it does not begin as one)", REPLACE)
@@ -197,3 +162,6 @@ def _affine(path: Path, fields: Mapping[str, str], channel_axis: int | None) -> 
         affine[:3, 3] = [float(word) for word in origin[:3]]
     signs = SPACES.get(fields.get("space", "").lower(), (1, 1, 1))
     return np.diag([*signs, 1.0]) @ affine
+
+
+NRRD: Final = TextFormat("NRRD", (".nrrd", ".nhdr"), _parse)

@@ -7,7 +7,7 @@ announces before it looks for the bytes.
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -15,7 +15,7 @@ from typing import IO, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ssl_registry.data.headers import REPLACE, Affine, Header, make_header
+from ssl_registry.data.headers import REPLACE, Affine, Header, decoding, make_header
 from ssl_registry.data.limits import AGAIN, check_bytes
 from ssl_registry.data.places import check_place
 from ssl_registry.documents import brief
@@ -83,6 +83,49 @@ class TextHeader:
         array = np.frombuffer(raw, self.dtype).reshape(self.sides, order="F").astype(np.float32)
         axis = self.channel_axis
         return np.ascontiguousarray(array[None] if axis is None else np.moveaxis(array, axis, 0))
+
+
+@dataclass(frozen=True)
+class TextFormat:
+    """A format whose files begin with a header in text.
+
+    Attributes:
+        name: what it is called.
+        suffixes: what its files' names end with.
+        parse: reads the header of a file.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    parse: Callable[[Path], TextHeader]
+
+    def read_header(self, path: Path) -> Header:
+        """Return the header of a file.
+
+        Raises:
+            BadFileError: it has none, is cut short, names its voxels in another folder, or
+                `make_header` refuses it.
+        """
+        with decoding(path, self.name):
+            return self.parse(path).check(path)
+
+    def read_array(self, path: Path, header: Header) -> npt.NDArray[np.float32]:
+        """Return the voxels `[C, X, Y, Z]`.
+
+        Raises:
+            BadFileError: they are not all there, or damaged.
+        """
+        with decoding(path, self.name):
+            return self.parse(path).read(path)
+
+    def files_of(self, path: Path) -> tuple[Path, ...]:
+        """Return the header's file and that of the voxels, if it is another.
+
+        Raises:
+            BadFileError: the header cannot be read.
+        """
+        with decoding(path, self.name):
+            return tuple(dict.fromkeys((path, self.parse(path).data)))
 
 
 def inflate(file: Path, opened: IO[bytes], count: int) -> bytes:
