@@ -12,7 +12,7 @@ from ssl_registry.data.cache import Images, Prepared
 from ssl_registry.data.cases import Source
 from ssl_registry.data.patches import Patches
 from ssl_registry.data.splits import Split
-from ssl_registry.errors import DataError
+from ssl_registry.errors import ConfigError, DataError, ImageShapeError
 from ssl_registry.pretext import PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -153,7 +153,16 @@ def _rehearse(
         batches.append((validation, min(len(batch) for batch in sizes)))
     data, count = min(batches, key=lambda batch: batch[1])
     images = torch.stack([data[index] for index in range(count)])
-    settings.task.make_batch(images, derive_generator(settings.seed, "rehearsal"))
+    try:
+        settings.task.make_batch(images, derive_generator(settings.seed, "rehearsal"))
+    except ImageShapeError as error:
+        if data is training:
+            raise
+        raise ConfigError(
+            f"validation_fraction={settings.validation_fraction:g} keeps {len(validation)} for "
+            f"validation, shown by {count} or more: {error}; or change `validation_fraction`, "
+            "where 0 keeps none"
+        ) from error
 
 
 def _say_patches(settings: PretrainSettings) -> str:

@@ -247,6 +247,17 @@ def test_a_task_that_refuses_the_batch_size_does_so_before_anything_is_written(
     pretrain(task="exemplar2d", out=tmp_path / "run", **fields)
 
 
+def test_a_validation_set_too_small_for_the_task_is_named_as_what_is_wrong(
+    aptos: Path, tmp_path: Path
+) -> None:
+    fields = {**QUICK, "data": aptos, "backbone": UNET, "size": 24, "batch_size": 2}
+    task = {"name": "exemplar2d", "memory": 0}
+    with pytest.raises(ConfigError, match=r"validation_fraction=0\.025 keeps 1 for validation"):
+        pretrain(task=task, out=tmp_path / "run", validation_fraction=0.025, **fields)
+    assert not (tmp_path / "run").exists()
+    pretrain(task=task, out=tmp_path / "run", validation_fraction=0, **fields)
+
+
 def test_there_may_be_more_test_images_than_files_that_may_be_open(tmp_path: Path) -> None:
     marks = np.zeros((16, 20), np.uint8)
     marks[4:12, 5:15] = 1
