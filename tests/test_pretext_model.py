@@ -10,7 +10,7 @@ from ssl_registry.heads import ClassifierHead
 
 @pytest.fixture
 def model() -> PretextModel:
-    task = registry.create("rpl3d", jitter=1)
+    task = registry.create("rpl3d", jitter=2)
     encoder = registry.create("unet3d", base_filters=2, levels=3).build(1)  # type: ignore[attr-defined]
     return PretextModel(task, encoder, (20, 20, 20))  # type: ignore[arg-type]
 

@@ -16,8 +16,12 @@ from ssl_registry.experiments.preview import SIZE, ask, show_image
 from ssl_registry.experiments.preview_figure import draw_preview
 
 SEED: Final = 0
-SMALLER_JITTER: Final = {"jigsaw3d": {"jitter": 2}, "rpl3d": {"jitter": 2}}
-"""Fields that suit the 64 voxels at which phantoms are shown."""
+FIELDS: Final = {
+    "jigsaw3d": {"jitter": 2},
+    "rpl2d": {"questions": 1},
+    "rpl3d": {"jitter": 2, "questions": 1},
+}
+"""Jitter that suits the 64 voxels at which phantoms are shown; one question, seen at a glance."""
 
 
 @cache
@@ -33,7 +37,7 @@ def preview_pictures() -> dict[str, bytes]:
 
 
 def _draw(name: str, path: Path) -> bytes:
-    task = registry.create(name, **SMALLER_JITTER.get(name, {}))
+    task = registry.create(name, **FIELDS.get(name, {}))
     assert isinstance(task, PretextTask)
     shown = show_image(None, task.spatial_dims, SIZE[task.spatial_dims])
     draw_preview(path, shown, ask(task, shown.image, SEED), f"{name} on {shown.source}")

@@ -144,14 +144,11 @@ class _Rpl(patches.PatchTask):
         return Chance(1 / (self.per_side**self.spatial_dims - 1), images * self.questions)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
-        """Return the places asked for, counted from 1 and as steps from the centre tile."""
-        centre, *others = _cells(self.per_side, self.spatial_dims)
-        answers = []
-        for place in batch.drawn["position"][index].flatten().tolist():
-            steps = zip((others[place] - centre).tolist(), self.axes, strict=True)
-            where = ", ".join(f"{step:+d} along {axis}" for step, axis in steps if step)
-            answers.append(f"place {place + 1} of {len(others)} ({where})")
-        text = "Where, seen from the centre tile, does the query tile belong? Here: "
+        """Return the places asked for, counted from 1; a single one also as steps from the centre.
+
+        Several are named in the order of the query tiles.
+        """
+        places = batch.drawn["position"][index].flatten().tolist()
         queries = ["query tile"]
         if self.questions > 1:
             queries = [f"query tile {number + 1}" for number in range(self.questions)]
@@ -159,7 +156,20 @@ class _Rpl(patches.PatchTask):
             titles = [f"centre and {query}" for query in queries]
         else:
             titles = ["centre tile", *queries]
-        return Question(text + "; ".join(answers), titles)
+        return Question(self._spell(places), titles)
+
+    def _spell(self, places: list[int]) -> str:
+        centre, *others = _cells(self.per_side, self.spatial_dims)
+        asked = "Where, seen from the centre tile, "
+        if len(places) > 1:
+            numbers = " ".join(str(place + 1) for place in places)
+            return f"{asked}do the query tiles belong? Here: places {numbers} of {len(others)}"
+        steps = zip((others[places[0]] - centre).tolist(), self.axes, strict=True)
+        where = ", ".join(f"{step:+d} along {axis}" for step, axis in steps if step)
+        return (
+            f"{asked}does the query tile belong? "
+            f"Here: place {places[0] + 1} of {len(others)} ({where})"
+        )
 
 
 class Rpl2d(_Rpl):
@@ -172,7 +182,7 @@ class Rpl2d(_Rpl):
     axes: ClassVar[tuple[str, ...]] = ("height", "width")
 
     questions: int = Field(
-        1, ge=1, le=8, description="query tiles each image is asked about in a step"
+        8, ge=1, le=8, description="query tiles each image is asked about in a step"
     )
 
 
@@ -186,5 +196,5 @@ class Rpl3d(_Rpl):
     axes: ClassVar[tuple[str, ...]] = ("x", "y", "z")
 
     questions: int = Field(
-        1, ge=1, le=26, description="query tiles each image is asked about in a step"
+        26, ge=1, le=26, description="query tiles each image is asked about in a step"
     )

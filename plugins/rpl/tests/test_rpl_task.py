@@ -22,6 +22,8 @@ BOTH = [Rpl2d, Rpl3d]
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"fusion": "early"},
+    {"questions": 1},
+    {"questions": 1, "fusion": "early"},
     {"questions": 3},
     {"questions": 3, "fusion": "early"},
     {"questions": 8, "jitter": 1},
@@ -150,7 +152,7 @@ def test_accuracy_and_loss_reward_the_right_answer(cls: type[Rpl], questions: in
 
 
 def test_the_question_names_the_place_and_the_steps() -> None:
-    task = Rpl3d()
+    task = Rpl3d(questions=1)
     batch = PretextBatch(torch.zeros(1, 2, 1, 5, 5, 5), None, {"position": torch.tensor([14])})
     text, titles = task.question(batch, 0)
     assert text == (
@@ -167,7 +169,15 @@ def test_the_question_has_a_title_for_each_view(cls: type[Rpl], fields: dict[str
     batch = task.make_batch(images_for(task), seeded())
     text, titles = task.question(batch, 1)
     assert len(titles) == len(set(titles)) == batch.views.shape[1]
-    assert text.count(f" of {CLASSES[task.spatial_dims]} (") == task.questions
+    assert text.count(f" of {CLASSES[task.spatial_dims]}") == 1
+    for place in batch.drawn["position"][1].flatten().tolist():
+        assert f" {place + 1} " in text
+
+
+def test_all_places_are_asked_for_unless_said_otherwise() -> None:
+    for task in (Rpl2d(), Rpl3d()):
+        position = task.make_batch(images_for(task), seeded()).drawn["position"]
+        assert position.sort(1).values.tolist() == [list(range(CLASSES[task.spatial_dims]))] * 4
 
 
 @pytest.mark.parametrize("fusion", ["late", "early"])
