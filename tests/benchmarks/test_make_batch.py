@@ -22,6 +22,7 @@ from ssl_registry import PretextTask, derive_generator, registry
 turns = pytest.importorskip("ssl_registry_rotation.turns")
 pytest.importorskip("ssl_registry_rpl")
 pytest.importorskip("ssl_registry_jigsaw")
+pytest.importorskip("ssl_registry_exemplar")
 
 SIDES = {2: (512, 512), 3: (128, 128, 128)}
 TASKS = [
@@ -35,6 +36,9 @@ TASKS = [
     ("jigsaw2d", {}),
     ("jigsaw3d", {}),
     ("jigsaw3d", {"fusion": "early"}),
+    ("exemplar2d", {}),
+    ("exemplar3d", {}),
+    ("exemplar3d", {"rotation": "any"}),
 ]
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 

@@ -35,9 +35,9 @@ pytest.importorskip("ssl_registry_rpl")
 
 STEPS, ROUNDS = 8, 15
 CASES = [
-    ("rotation3d", {"name": "unet3d", "base_filters": 8, "levels": 4}, 32),
-    ("rpl3d", {"name": "unet3d", "base_filters": 8, "levels": 3}, 48),
-    ("rotation2d", {"name": "densenet121"}, 64),
+    ({"name": "rotation3d"}, {"name": "unet3d", "base_filters": 8, "levels": 4}, 32),
+    ({"name": "rpl3d", "questions": 1}, {"name": "unet3d", "base_filters": 8, "levels": 3}, 48),
+    ({"name": "rotation2d"}, {"name": "densenet121"}, 64),
 ]
 PRECISIONS = ["32-true", "bf16-mixed"]
 
@@ -55,8 +55,10 @@ class Noise(Dataset[Tensor]):
         return self.images[index]
 
 
-def make(name: str, backbone: dict[str, Any], side: int, precision: str) -> tuple[Any, ...]:
-    said = {"task": name, "backbone": backbone, "size": side, "precision": precision}
+def make(
+    task: dict[str, Any], backbone: dict[str, Any], side: int, precision: str
+) -> tuple[Any, ...]:
+    said = {"task": task, "backbone": backbone, "size": side, "precision": precision}
     where = {"out": Path("run"), "device": "cpu", "batch_size": 2}
     settings = read_settings(PretrainSettings, {**said, **where}, "benchmark")
     dims = settings.task.spatial_dims
@@ -136,25 +138,22 @@ def compare(
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(("name", "backbone", "side"), CASES)
+@pytest.mark.parametrize(("task", "backbone", "side"), CASES)
+@pytest.mark.parametrize("beside", ["a bare loop", "channels first"])
 @pytest.mark.benchmark(timer=time.process_time)
-def test_an_epoch_beside_a_bare_loop(
-    benchmark: BenchmarkFixture, name: str, backbone: dict[str, Any], side: int, precision: str
+def test_an_epoch(
+    benchmark: BenchmarkFixture,
+    task: dict[str, Any],
+    backbone: dict[str, Any],
+    side: int,
+    precision: str,
+    beside: str,
 ) -> None:
-    benchmark.group = f"{name}, {backbone['name']}, side {side}, {precision}, beside a bare loop"
-    (settings, module, data), again = (make(name, backbone, side, precision) for _ in range(2))
-    compare(benchmark, ours(settings, module, data), bare(*again))
-    assert all(parameter.isfinite().all() for parameter in module.parameters())
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize(("name", "backbone", "side"), CASES)
-@pytest.mark.benchmark(timer=time.process_time)
-def test_an_epoch_with_weights_channels_last(
-    benchmark: BenchmarkFixture, name: str, backbone: dict[str, Any], side: int, precision: str
-) -> None:
-    benchmark.group = f"{name}, {backbone['name']}, side {side}, {precision}, beside channels first"
-    (settings, module, data), again = (make(name, backbone, side, precision) for _ in range(2))
-    again[1].to(memory_format=torch.contiguous_format)
-    compare(benchmark, bare(settings, module, data), bare(*again))
-    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    """Our loop beside a bare one; and a bare one with weights channels last beside one without."""
+    names = f"{task['name']}, {backbone['name']}"
+    benchmark.group = f"{names}, side {side}, {precision}, beside {beside}"
+    own, other = (make(task, backbone, side, precision) for _ in range(2))
+    if beside == "channels first":
+        other[1].to(memory_format=torch.contiguous_format)
+    compare(benchmark, (ours if beside == "a bare loop" else bare)(*own), bare(*other))
+    assert all(parameter.isfinite().all() for parameter in own[1].parameters())
