@@ -28,7 +28,7 @@ def test_every_line_has_the_same_repeats(name: str) -> None:
         line: {(row.seed, row.labelled) for row in rows if row.line == line}
         for line in {row.line for row in rows}
     }
-    assert len(repeats) == (2 if name == "exemplar" else 1 + 4)
+    assert len(repeats) == 1 + 4
     assert all(repeats[line] == repeats[SCRATCH] for line in repeats)
     assert len({row.seed for row in rows}) >= 3
 
