@@ -72,7 +72,7 @@ def test_show_tells_text_fields_shapes_reference_and_example() -> None:
         ">= 1, <= 26",
         "voxels by which a tile is smaller than its cell",
         "images [4, 1, 64, 64, 64]",
-        "views  [4, 2, 1, 18, 18, 18]",
+        "views  [4, 27, 1, 18, 18, 18]",
         "Taleb et al. 2020",
         "https://doi.org/10.48550/arXiv.2006.03829",
         'registry.create("rpl3d")',
