@@ -160,7 +160,7 @@ def _rehearse(
             raise
         raise ConfigError(
             f"validation_fraction={settings.validation_fraction:g} keeps {len(validation)} for "
-            f"validation, shown by {count} or more: {error}; or change `validation_fraction`, "
+            f"validation, in batches of {count}: {error}; or change `validation_fraction`, "
             "where 0 keeps none"
         ) from error
 
