@@ -15,7 +15,12 @@ from ssl_registry.experiments.styles import save
 from ssl_registry.experiments.summary import Summary, summarise
 
 FOLDER: Final = Path(__file__).parents[1] / "results"
-HEADLINES: Final = {"hippocampus": "dice", "few-labels": "dice", "fundus": "kappa"}
+HEADLINES: Final = {
+    "hippocampus": "dice",
+    "few-labels": "dice",
+    "supervised": "dice",
+    "fundus": "kappa",
+}
 """The experiments, each `results/NAME.csv`, and the score that each is about."""
 
 

@@ -60,6 +60,9 @@ class FinetuneBudget(Budget):
     freeze_share: float = Field(
         0.0, ge=0, le=1, description="share of the steps with a pretrained encoder frozen"
     )
+    transfer_levels: int | None = Field(
+        None, ge=1, description="finest levels taken over from every encoder; all if not said"
+    )
 
     @property
     def freeze_epochs(self) -> int:

@@ -53,7 +53,8 @@ def probe(settings: FinetuneSettings) -> dict[str, float]:
     """
     settings, summary = complete(settings)
     plan = make_plan(settings, summary, quiet_or_loud(quiet=True))
-    return probe_encoder(plan, build_encoder(plan).to(root_device(settings)))
+    encoder, _ = build_encoder(plan)
+    return probe_encoder(plan, encoder.to(root_device(settings)))
 
 
 def probe_encoder(plan: Plan, encoder: Encoder) -> dict[str, float]:

@@ -14,8 +14,10 @@ from ssl_registry.experiments.efficiency_settings import (
     TaskLine,
     divide_steps,
 )
+from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.encoder_file import read_encoder_summary
+from ssl_registry.training.level_transfer import check_levels
 from ssl_registry.training.settings import (
     DEFAULT_SIZES,
     DataSettings,
@@ -56,7 +58,8 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
 
     Raises:
         EncoderFileError: a folder holds no encoder.
-        ConfigError: the encoders differ from one another, or from the network of the others.
+        ConfigError: the encoders differ from one another, or from the network of the others, or
+            have fewer levels than are to be taken over.
     """
     dims = settings.downstream.spatial_dims
     summaries = {label: read_encoder_summary(path) for label, path in settings.encoders.items()}
@@ -79,7 +82,17 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
         "size": size or DEFAULT_SIZES[dims],
         "preprocessing": preprocessing or Preprocessing(),
     }
-    return EfficiencySettings.read(**{**given, **filled})
+    complete = EfficiencySettings.read(**{**given, **filled})
+    _check_transfer(complete)
+    return complete
+
+
+def _check_transfer(settings: EfficiencySettings) -> None:
+    """See that the network has the levels that are to be taken over."""
+    levels = settings.finetune.transfer_levels
+    if levels is not None and settings.backbone is not None:
+        with lend_to_torch(derive_generator(0, "levels")):
+            check_levels(settings.backbone.build(in_channels=1), levels)
 
 
 def _agreed(name: str, values: Mapping[str, T]) -> T | None:
@@ -181,6 +194,7 @@ def finetuning_of(
     fields = {
         "downstream": settings.downstream,
         "encoder": encoder,
+        "transfer_levels": budget.transfer_levels if encoder else None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,
         "epochs": epochs,

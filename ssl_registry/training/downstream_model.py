@@ -63,7 +63,14 @@ class Finetuning(Trained):
     """A downstream model in training.
 
     A pretrained encoder is frozen for the task's first `freeze_epochs`, its batch
-    statistics too; a random one never is, for that would handicap the baseline.
+    statistics too; a random one never is, for that would handicap the baseline, and neither
+    are levels of a pretrained one that begin anew.
+
+    Args:
+        model: the encoder and its head.
+        task: what is learned.
+        settings: of the run.
+        kept: names of the encoder's parameters that were taken over; None for all of them.
     """
 
     settings: FinetuneSettings
@@ -73,8 +80,10 @@ class Finetuning(Trained):
         model: DownstreamModel,
         task: DownstreamTask,
         settings: FinetuneSettings,
+        kept: frozenset[str] | None = None,
     ) -> None:
         super().__init__(settings, "finetune")
+        self.kept = kept
         self.model = model
         self.task = task
         self.pretrained = settings.encoder is not None
@@ -86,6 +95,15 @@ class Finetuning(Trained):
         frozen = self.pretrained and epoch < self.task.freeze_epochs
         self.model.encoder.requires_grad_(not frozen)
         self.model.encoder.train(not frozen)
+        if frozen and self.kept is not None:
+            self._thaw_all_but(self.kept)
+
+    def _thaw_all_but(self, kept: frozenset[str]) -> None:
+        for path, layer in self.model.encoder.named_modules():
+            for name, parameter in layer.named_parameters(path, recurse=False):
+                if name not in kept:
+                    parameter.requires_grad_(True)
+                    layer.training = True
 
     def training_step(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator

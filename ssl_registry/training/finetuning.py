@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from rich.console import Console
 
 from ssl_registry.backbone import Encoder
@@ -27,6 +28,7 @@ from ssl_registry.training.downstream_model import (
 )
 from ssl_registry.training.encoder_file import digest_of, load_encoder, write_encoder
 from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
+from ssl_registry.training.level_transfer import take_over
 from ssl_registry.training.loop import train
 from ssl_registry.training.machine import check_device, may_speak, on_main
 from ssl_registry.training.model_file import ModelSummary, write_model
@@ -69,9 +71,8 @@ def finetune(
     folder.check(settings.model_dump(mode="json"), settings.resume)
     plan = make_plan(settings, summary, console)
     TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
-    model = _build(plan)
-    _say_plan(plan, model, console)
-    module = Finetuning(model, settings.downstream, settings)
+    module = _build(plan)
+    _say_plan(plan, module.model, console)
     fabric = start(settings, folder, module, _training_data(plan), console)
     on_main(lambda: write_skipped(folder, plan.source.skipped))
     return _run(fabric, plan, module, folder, console)
@@ -86,26 +87,45 @@ def _training_data(plan: Plan) -> LabelledImages | LabelledPatches:
     return LabelledPatches(patches, settings.foreground)
 
 
-def build_encoder(plan: Plan) -> Encoder:
-    """Return the encoder that a run starts from: pretrained, or drawn from the run's seed."""
+def build_encoder(plan: Plan) -> tuple[Encoder, frozenset[str] | None]:
+    """Return the encoder that a run starts from: pretrained, or drawn from the run's seed.
+
+    With it come the names of the parameters that were pretrained, or None for all or none of
+    them. Levels that begin anew have the weights that training from scratch begins with.
+
+    Raises:
+        EncoderFileError: the encoder cannot be loaded.
+        ConfigError: it has fewer levels than are to be taken over.
+    """
     settings, channels = plan.settings, plan.train[0].channels
     with lend_to_torch(derive_generator(settings.seed, "finetune", "encoder")):
-        if settings.encoder is None:
-            return plan.backbone.build(channels)
-        return load_encoder(settings.encoder, in_channels=channels)
+        fresh = plan.backbone.build(channels)
+    if settings.encoder is None:
+        return fresh, None
+    encoder = load_encoder(settings.encoder, in_channels=channels)
+    if settings.transfer_levels is None:
+        return encoder, None
+    assert settings.size is not None
+    image = torch.zeros(1, channels, *(settings.size,) * plan.backbone.spatial_dims)
+    return encoder, take_over(encoder, fresh, settings.transfer_levels, image)
 
 
-def _build(plan: Plan) -> DownstreamModel:
-    settings, encoder = plan.settings, build_encoder(plan)
+def _build(plan: Plan) -> Finetuning:
+    settings = plan.settings
+    encoder, kept = build_encoder(plan)
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = settings.downstream.build_head(encoder, len(plan.source.labels))
-    return DownstreamModel(encoder, head).train()
+    model = DownstreamModel(encoder, head).train()
+    return Finetuning(model, settings.downstream, settings, kept)
 
 
 def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
     settings = plan.settings
     start = f"from {settings.encoder}" if settings.encoder else "from scratch"
+    if settings.transfer_levels is not None:
+        levels = len(model.encoder.channels)
+        start += f" (the {settings.transfer_levels} finest of its {levels} levels)"
     if plan.summary and plan.summary.in_channels != model.encoder.in_channels:
         console.print(
             f"the encoder in {settings.encoder} takes {plan.summary.in_channels} channels, the "

@@ -91,13 +91,14 @@ class RunFolder:
     def check_same(self, settings: Mapping[str, Any]) -> None:
         """See that the run here was started with these settings.
 
-        None stands for any, and `auto` for any precision.
+        None stands for any, except of `transfer_levels`, and `auto` for any precision.
 
         Raises:
             RunError: it was not.
         """
         started = self.settings()
-        free = {*_MAY_CHANGE, *(key for key, value in settings.items() if value is None)}
+        unsaid = {key for key, value in settings.items() if value is None}
+        free = {*_MAY_CHANGE, *unsaid} - {"transfer_levels"}
         if settings.get("precision") == "auto":
             free.add("precision")
         if _encoder_beside(started) == _encoder_beside(settings):

@@ -199,6 +199,12 @@ class FinetuneSettings(RunSettings):
     encoder: Path | None = Field(
         None, description="folder of a pretraining run; without it training starts from scratch"
     )
+    transfer_levels: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the pretrained encoder's levels are taken over, the finest first; "
+        "the others begin anew and are never frozen; all where nothing is said",
+    )
     backbone: BackboneSpec | None = Field(
         None, description="the network, where there is no encoder"
     )
@@ -251,6 +257,11 @@ class FinetuneSettings(RunSettings):
     def _one_backbone(self) -> Self:
         if self.encoder is not None and self.backbone is not None:
             raise ConfigError("an encoder brings its own backbone: leave out one of the two")
+        if self.encoder is None and self.transfer_levels is not None:
+            raise ConfigError(
+                f"transfer_levels={self.transfer_levels}: there is no encoder to take levels from; "
+                "name one, or leave it out"
+            )
         if self.backbone is not None:
             _check_dims(self.downstream, self.backbone)
         if self.size is not None:

@@ -218,6 +218,7 @@ def test_encoders_that_do_not_fit_are_refused(
         ({"seeds": []}, ConfigError, "seeds"),
         ({"seed": [1]}, ConfigError, "did you mean seeds"),
         ({"finetune": {"epochs": 3}}, ConfigError, "finetune.epochs"),
+        ({"finetune": {"transfer_levels": 4}}, ConfigError, "the encoder has 3 levels"),
         ({"downstream": "classification3d"}, ConfigError, "label maps"),
         ({"downstream": {"name": "segmentation3d", "freeze_epochs": 4}}, ConfigError, "freeze"),
         ({"data": "nowhere"}, DataError, "nowhere"),

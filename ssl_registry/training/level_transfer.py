@@ -1,0 +1,68 @@
+"""Which levels of a pretrained encoder are taken over: all, or the finest alone."""
+
+import torch
+from torch import Tensor
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.errors import ConfigError
+
+
+def take_over(pretrained: Encoder, fresh: Encoder, levels: int, image: Tensor) -> frozenset[str]:
+    """Leave a pretrained encoder its finest levels, and begin the coarser ones anew.
+
+    Which weights a level is computed from is found by following the gradient, so that it
+    holds for any backbone. A weight that both fine and coarse levels come from is a fine one.
+
+    Args:
+        pretrained: changed in place.
+        fresh: of the same structure, with the weights to begin with.
+        levels: how many of the finest levels to keep.
+        image: `[B, C, *S]`, one that the encoder can take.
+
+    Returns:
+        The names of the parameters that were kept.
+
+    Raises:
+        ConfigError: the encoder has fewer levels.
+    """
+    check_levels(pretrained, levels)
+    kept = _weights_of(pretrained, levels, image)
+    owners = {name.rpartition(".")[0] for name in kept}
+    learned = {name for name, _ in pretrained.named_parameters()}
+    state = pretrained.state_dict()
+    for name, value in fresh.state_dict().items():
+        # Statistics go with the weights of their layer; those of a layer without any stay.
+        owner = name.rpartition(".")[0]
+        weights = {other for other in learned if other.rpartition(".")[0] == owner}
+        stays = name in kept if name in learned else owner in owners or not weights
+        if not stays:
+            state[name] = value
+    pretrained.load_state_dict(state)
+    return kept
+
+
+def check_levels(encoder: Encoder, levels: int) -> None:
+    """See that an encoder has so many levels.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+    there = len(encoder.channels)
+    if levels > there:
+        raise ConfigError(
+            f"transfer_levels={levels}: the encoder has {there} levels; ask for {there} at most, "
+            "or leave it out to take over all"
+        )
+
+
+def _weights_of(encoder: Encoder, levels: int, image: Tensor) -> frozenset[str]:
+    """Return the names of the parameters that the finest levels are computed from."""
+    training = encoder.training
+    named = dict(encoder.named_parameters())
+    with torch.enable_grad():
+        finest = encoder.eval()(image)[:levels]
+        total = torch.stack([level.float().sum() for level in finest]).sum()
+        gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    encoder.train(training)
+    pairs = zip(named, gradients, strict=True)
+    return frozenset(name for name, gradient in pairs if gradient is not None)

@@ -1,0 +1,136 @@
+"""The finest levels of a pretrained encoder are taken over, the coarser ones begin anew."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from ssl_registry import Encoder, finetune, load_encoder, pretrain, registry
+from ssl_registry.errors import ConfigError, RunError
+from ssl_registry.training.level_transfer import take_over
+from tests.experiments.curves import run
+
+SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
+FINETUNE: dict[str, Any] = {
+    "data": "phantoms:10",
+    "epochs": 2,
+    "batch_size": 2,
+    "freeze_epochs": 2,
+    "select": "last",
+    "quiet": True,
+}
+BACKBONES = [
+    SMALL,
+    {"name": "unet2d", "base_filters": 2, "levels": 4, "norm": "instance"},
+    {"name": "densenet121"},
+    {"name": "timm:resnet18"},
+    {"name": "monai-segresnet3d"},
+    {"name": "monai-basicunet3d"},
+]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pretrain(
+        task="rotation3d", backbone=SMALL, data="phantoms:10", size=16, epochs=1, quiet=True,
+        out=tmp_path_factory.mktemp("runs") / "pretrained",
+    ).folder  # fmt: skip
+
+
+def built(spec: dict[str, Any], seed: int) -> Encoder:
+    torch.manual_seed(seed)
+    encoder: Encoder = registry.create(spec).build(1)
+    # Statistics that differ from those of a network that has seen nothing.
+    for name, buffer in encoder.named_buffers():
+        if "running" in name:
+            buffer.add_(seed / 100)
+    return encoder.eval()
+
+
+def image_for(spec: dict[str, Any]) -> torch.Tensor:
+    dims = registry.create(spec).spatial_dims
+    return torch.rand(1, 1, *({2: 96, 3: 32}[dims],) * dims, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("spec", BACKBONES, ids=lambda spec: spec["name"])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_finest_levels_answer_as_before_and_the_others_are_the_fresh_ones(
+    spec: dict[str, Any], levels: int
+) -> None:
+    before, fresh, encoder = built(spec, 1), built(spec, 2), built(spec, 1)
+    image = image_for(spec)
+    kept = take_over(encoder, fresh, levels, image)
+    assert kept
+    assert not encoder.training
+    with torch.no_grad():
+        was, now = before(image), encoder(image)
+    assert all(torch.equal(a, b) for a, b in zip(was[:levels], now[:levels], strict=True))
+    assert not torch.equal(was[-1], now[-1])
+    start = fresh.state_dict()
+    anew = [name for name, _ in encoder.named_parameters() if name not in kept]
+    assert anew
+    assert all(torch.equal(encoder.state_dict()[name], start[name]) for name in anew)
+
+
+@pytest.mark.parametrize("spec", BACKBONES, ids=lambda spec: spec["name"])
+def test_all_levels_are_the_whole_encoder(spec: dict[str, Any]) -> None:
+    before, encoder = built(spec, 1), built(spec, 1)
+    take_over(encoder, built(spec, 2), len(encoder.channels), image_for(spec))
+    image = image_for(spec)
+    with torch.no_grad():
+        pairs = zip(before(image), encoder(image), strict=True)
+        assert all(torch.equal(was, now) for was, now in pairs)
+
+
+def test_what_begins_anew_is_as_in_training_from_scratch_and_is_not_frozen(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    tuned = finetune(**FINETUNE, encoder=pretrained, transfer_levels=1, out=tmp_path / "one")
+    before, after = load_encoder(pretrained).state_dict(), load_encoder(tuned.folder).state_dict()
+    for name, was in before.items():
+        stays = name.startswith("blocks.0.")
+        assert torch.equal(was, after[name]) == stays or name.endswith("num_batches_tracked")
+
+
+def test_all_levels_of_a_run_give_the_bits_of_leaving_it_out(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    fields = {**FINETUNE, "freeze_epochs": 1, "encoder": pretrained}
+    whole = finetune(**fields, out=tmp_path / "whole")
+    three = finetune(**fields, transfer_levels=3, out=tmp_path / "three")
+    assert whole.result["score"] == three.result["score"]
+
+
+def test_too_many_levels_are_refused_before_anything_is_written(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="transfer_levels=4: the encoder has 3 levels"):
+        finetune(**FINETUNE, encoder=pretrained, transfer_levels=4, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match="no encoder to take levels from"):
+        finetune(**FINETUNE, backbone=SMALL, size=16, transfer_levels=1, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_with_the_levels_that_it_was_started_with(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    fields = {**FINETUNE, "encoder": pretrained, "out": tmp_path / "run"}
+    (finetune(**fields, transfer_levels=1).folder / "result.json").unlink()
+    with pytest.raises(RunError, match="transfer_levels=1; this call says transfer_levels=None"):
+        finetune(**fields, resume=True)
+
+
+def test_an_experiment_takes_over_levels_of_all_encoders_and_leaves_scratch_alone(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "curve"
+    budget = {"steps": 10, "freeze_share": 0.3, "transfer_levels": 2}
+    run(out, finetune=budget, tasks=["rotation3d"], labelled=[1], seeds=[0])
+    said = {
+        line: yaml.safe_load((out / "runs" / line / "1-labelled-seed-0/config.yaml").read_text())
+        for line in ("scratch", "rotation3d")
+    }
+    assert said["scratch"]["transfer_levels"] is None
+    assert said["rotation3d"]["transfer_levels"] == 2
