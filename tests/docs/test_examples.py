@@ -150,6 +150,8 @@ def small_network(words: list[str]) -> list[str]:
     backbone = re.search(r"backbone=(\S+)", said)
     if backbone and backbone.group(1) == "densenet121":
         return ["backbone.growth=2", size]
+    if "encoders=" in said:
+        return []
     if backbone and not backbone.group(1).startswith("unet"):
         return [size]
     network = [] if backbone else [f"backbone=unet{dims}d"]
@@ -168,7 +170,9 @@ def keep_yaml(text: str, workplace: Path) -> None:
             task.pop("pretrain", None)
     dims, size = (2, 48) if "2d" in str(settings.get("downstream")) else (3, 24)
     network = {"name": f"unet{dims}d", "base_filters": 2, "levels": 3}
-    small = {**settings, "size": size, "backbone": network}
+    small = {**settings}
+    if "encoders" not in settings:
+        small |= {"size": size, "backbone": network}
     small.pop("fractions", None)
     (workplace / first.group(1)).write_text(yaml.safe_dump(small), encoding="utf-8")
 
