@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssl_registry.component import Component
+from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 
 
@@ -26,6 +27,44 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return features `[B, channels[l], *S_l]` for each level of `x` `[B, C, *S]`."""
+
+
+class FinestLevels(Encoder):
+    """The finest levels of an encoder, as an encoder; the weights are the other's alone.
+
+    Args:
+        encoder: whose levels they are.
+        levels: how many.
+
+    Raises:
+        ConfigError: it has fewer.
+    """
+
+    def __init__(self, encoder: Encoder, levels: int) -> None:
+        super().__init__()
+        check_levels(encoder, levels)
+        self._whole = (encoder,)  # in a tuple: its weights are not to be counted twice
+        self.in_channels = encoder.in_channels
+        self.channels, self.strides = encoder.channels[:levels], encoder.strides[:levels]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the finest levels of `x` `[B, C, *S]`."""
+        pyramid: list[Tensor] = self._whole[0](x)
+        return pyramid[: len(self.channels)]
+
+
+def check_levels(encoder: Encoder, levels: int, field: str = "levels") -> None:
+    """See that an encoder has so many levels.
+
+    Raises:
+        ConfigError: it has fewer; the message names the `field` that asks for them.
+    """
+    there = len(encoder.channels)
+    if levels > there:
+        raise ConfigError(
+            f"{field}={levels}: the encoder has {there} levels; ask for {there} at most, "
+            "or leave it out to use all"
+        )
 
 
 class LibraryWeights(NamedTuple):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.backbone import Encoder
+from ssl_registry.backbone import Encoder, FinestLevels
 from ssl_registry.component import Component
 from ssl_registry.errors import ImageShapeError, ImageTypeError
 
@@ -144,17 +144,29 @@ class PretextModel(nn.Module):
         task: the question.
         encoder: built for `task.view_channels(C)` channels.
         image_shape: spatial shape of the images, without batch and channels.
+        levels: how many of the encoder's levels the head sees, the finest first; the others learn
+            nothing. None for all of them.
 
     Raises:
         ImageShapeError: the task cannot work on that shape.
+        ConfigError: the encoder has fewer levels.
     """
 
-    def __init__(self, task: PretextTask, encoder: Encoder, image_shape: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        task: PretextTask,
+        encoder: Encoder,
+        image_shape: tuple[int, ...],
+        *,
+        levels: int | None = None,
+    ) -> None:
         super().__init__()
         self.task = task
         self.encoder = encoder
         self.image_shape = tuple(image_shape)
-        self.head = task.build_head(encoder, task.view_shape(self.image_shape))
+        self.levels = levels
+        seen = encoder if levels is None else FinestLevels(encoder, levels)
+        self.head = task.build_head(seen, task.view_shape(self.image_shape))
 
     def forward(
         self, images: Tensor, generator: torch.Generator
@@ -179,7 +191,7 @@ class PretextModel(nn.Module):
 
     def answer(self, views: Tensor) -> Tensor:
         """Return the head's outputs for views `[B, V, C', *S']`."""
-        pyramid: list[Tensor] = self.encoder(views.flatten(0, 1))
+        pyramid: list[Tensor] = self.encoder(views.flatten(0, 1))[: self.levels]
         stacked = [level.reshape(*views.shape[:2], *level.shape[1:]) for level in pyramid]
         outputs: Tensor = self.head(stacked)
         return outputs

@@ -50,6 +50,9 @@ class PretrainBudget(Budget):
     """How long and how fast the encoders are pretrained."""
 
     epochs: int = Field(100, ge=1, description="passes over the training images")
+    levels: int | None = Field(
+        None, ge=1, description="finest levels that the tasks see and train; all if not said"
+    )
 
 
 class FinetuneBudget(Budget):
@@ -61,7 +64,7 @@ class FinetuneBudget(Budget):
         0.0, ge=0, le=1, description="share of the steps with a pretrained encoder frozen"
     )
     transfer_levels: int | None = Field(
-        None, ge=1, description="finest levels taken over from every encoder; all if not said"
+        None, ge=1, description="finest levels taken over; all that were pretrained if not said"
     )
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ssl_registry.backbone import check_levels
 from ssl_registry.data.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.efficiency_settings import (
@@ -17,7 +18,7 @@ from ssl_registry.experiments.efficiency_settings import (
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.encoder_file import read_encoder_summary
-from ssl_registry.training.level_transfer import check_levels
+from ssl_registry.training.level_transfer import levels_to_take
 from ssl_registry.training.settings import (
     DEFAULT_SIZES,
     DataSettings,
@@ -59,7 +60,7 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
     Raises:
         EncoderFileError: a folder holds no encoder.
         ConfigError: the encoders differ from one another, or from the network of the others, or
-            have fewer levels than are to be taken over.
+            have fewer levels than are to be pretrained or taken over.
     """
     dims = settings.downstream.spatial_dims
     summaries = {label: read_encoder_summary(path) for label, path in settings.encoders.items()}
@@ -83,16 +84,23 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
         "preprocessing": preprocessing or Preprocessing(),
     }
     complete = EfficiencySettings.read(**{**given, **filled})
-    _check_transfer(complete)
+    _check_levels(complete)
     return complete
 
 
-def _check_transfer(settings: EfficiencySettings) -> None:
-    """See that the network has the levels that are to be taken over."""
-    levels = settings.finetune.transfer_levels
-    if levels is not None and settings.backbone is not None:
+def _check_levels(settings: EfficiencySettings) -> None:
+    """See that the network has the levels that are to be pretrained and taken over."""
+    asked = {
+        f"pretrain.levels of {line.label}": settings.pretrain_budget(line).levels
+        for line in settings.tasks
+    }
+    asked["finetune.transfer_levels"] = settings.finetune.transfer_levels
+    said = {field: levels for field, levels in asked.items() if levels is not None}
+    if said and settings.backbone is not None:
         with lend_to_torch(derive_generator(0, "levels")):
-            check_levels(settings.backbone.build(in_channels=1), levels)
+            encoder = settings.backbone.build(in_channels=1)
+        for field, levels in said.items():
+            check_levels(encoder, levels, field)
 
 
 def _agreed(name: str, values: Mapping[str, T]) -> T | None:
@@ -162,6 +170,7 @@ def pretraining_of(
         "epochs": budget.epochs,
         "batch_size": budget.batch_size,
         "learning_rate": budget.learning_rate,
+        "levels": budget.levels,
         "validate_every": max(1, budget.epochs // VALIDATIONS),
         "backbone": settings.backbone,
         "out": settings.out / "pretrain" / line.label / _repetition(settings, seed, fold),
@@ -183,18 +192,23 @@ def finetuning_of(
     """Return the settings of a fine-tuning run: those of the lines differ in their start alone.
 
     Raises:
-        ConfigError: the downstream task and the network do not go together.
+        ConfigError: the downstream task and the network do not go together, or fewer levels were
+            pretrained than are to be taken over.
     """
     budget = settings.finetune
     epochs, steps, every = divide_steps(budget.steps)
     name = f"{labelled}-labelled-{_repetition(settings, seed, fold)}"
-    encoder = line.encoder
+    encoder, pretrained = line.encoder, None
     if line.task:
         encoder = settings.out / "pretrain" / line.label / _repetition(settings, seed, fold)
+        pretrained = settings.pretrain_budget(line.task).levels
+    elif encoder:
+        pretrained = read_encoder_summary(encoder).levels
+    take = levels_to_take(budget.transfer_levels, pretrained, f"the encoders of {line.label}")
     fields = {
         "downstream": settings.downstream,
         "encoder": encoder,
-        "transfer_levels": budget.transfer_levels if encoder else None,
+        "transfer_levels": take if encoder else None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,
         "epochs": epochs,

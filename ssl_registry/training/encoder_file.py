@@ -47,6 +47,7 @@ class EncoderSummary:
         data: name, fingerprint, number of cases and split of what it learned from.
         versions: of the distributions it was made with.
         distributions: where backbone and task came from, such as `"ssl-registry-rpl 0.1.0"`.
+        levels: how many of its levels were pretrained, the finest first; None for all.
     """
 
     backbone: Backbone
@@ -58,6 +59,7 @@ class EncoderSummary:
     data: Mapping[str, Any]
     versions: Mapping[str, str]
     distributions: Mapping[str, str]
+    levels: int | None = None
 
 
 class _Written(BaseModel):
@@ -73,6 +75,7 @@ class _Written(BaseModel):
     data: dict[str, Any]
     versions: dict[str, str]
     distributions: dict[str, str] = {}
+    levels: int | None = Field(default=None, ge=1)
 
 
 def write_encoder(
@@ -86,6 +89,7 @@ def write_encoder(
     patches: int = 0,
     data: Mapping[str, Any],
     versions: Mapping[str, str],
+    levels: int | None = None,
     task_origin: str | None = None,
 ) -> None:
     """Write both files, the weights first.
@@ -108,6 +112,7 @@ def write_encoder(
         "preprocessing": preprocessing.model_dump(mode="json"),
         "size": size,
         "patches": patches,
+        "levels": levels,
         "data": dict(data),
         "versions": dict(versions),
         "distributions": {
@@ -146,6 +151,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         data=said.data,
         versions=said.versions,
         distributions=said.distributions,
+        levels=said.levels,
     )
 
 

@@ -12,6 +12,7 @@ from ssl_registry.data.splits import Split, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
 from ssl_registry.training.encoder_file import EncoderSummary, read_encoder_summary
+from ssl_registry.training.level_transfer import levels_to_take
 from ssl_registry.training.preparation import open_split, prepare, skipped_so_far, those_of
 from ssl_registry.training.settings import DEFAULT_SIZES, FinetuneSettings, read_settings
 
@@ -53,7 +54,8 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
 
     Raises:
         EncoderFileError: there is no encoder in the folder named.
-        ConfigError: it is of other dimensions than the downstream task.
+        ConfigError: it is of other dimensions than the downstream task, or fewer of its levels
+            were pretrained than are to be taken over.
     """
     summary = read_encoder_summary(settings.encoder) if settings.encoder else None
     dims = settings.downstream.spatial_dims
@@ -67,6 +69,9 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
         filled["size"] = summary.size if summary else DEFAULT_SIZES[dims]
     if settings.preprocessing is None:
         filled["preprocessing"] = summary.preprocessing if summary else {}
+    if summary and summary.levels is not None:
+        whose = f"the encoder in {settings.encoder}"
+        filled["transfer_levels"] = levels_to_take(settings.transfer_levels, summary.levels, whose)
     if summary is None and settings.backbone is None:
         filled["backbone"] = f"unet{dims}d"
     if summary and summary.backbone.spatial_dims != dims:

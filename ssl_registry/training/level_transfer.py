@@ -1,9 +1,9 @@
-"""Which levels of a pretrained encoder are taken over: all, or the finest alone."""
+"""Which levels of a pretrained encoder are taken over: all, or only the finest."""
 
 import torch
 from torch import Tensor
 
-from ssl_registry.backbone import Encoder
+from ssl_registry.backbone import Encoder, check_levels
 from ssl_registry.errors import ConfigError
 
 
@@ -25,7 +25,7 @@ def take_over(pretrained: Encoder, fresh: Encoder, levels: int, image: Tensor) -
     Raises:
         ConfigError: the encoder has fewer levels.
     """
-    check_levels(pretrained, levels)
+    check_levels(pretrained, levels, "transfer_levels")
     kept = _weights_of(pretrained, levels, image)
     owners = {name.rpartition(".")[0] for name in kept}
     learned = {name for name, _ in pretrained.named_parameters()}
@@ -41,18 +41,18 @@ def take_over(pretrained: Encoder, fresh: Encoder, levels: int, image: Tensor) -
     return kept
 
 
-def check_levels(encoder: Encoder, levels: int) -> None:
-    """See that an encoder has so many levels.
+def levels_to_take(asked: int | None, pretrained: int | None, whose: str) -> int | None:
+    """Return how many levels are taken over: those asked for, or those pretrained; None is all.
 
     Raises:
-        ConfigError: it has fewer.
+        ConfigError: fewer were pretrained than are asked for.
     """
-    there = len(encoder.channels)
-    if levels > there:
+    if asked is not None and pretrained is not None and asked > pretrained:
         raise ConfigError(
-            f"transfer_levels={levels}: the encoder has {there} levels; ask for {there} at most, "
-            "or leave it out to take over all"
+            f"transfer_levels={asked}: of {whose} only the {pretrained} finest levels were "
+            f"pretrained; ask for {pretrained} at most, or leave it out"
         )
+    return pretrained if asked is None else asked
 
 
 def _weights_of(encoder: Encoder, levels: int, image: Tensor) -> frozenset[str]:

@@ -128,13 +128,14 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
 
     Raises:
         ImageShapeError: the task cannot work on volumes of this size.
+        ConfigError: the encoder has fewer levels than are asked for.
     """
     task = settings.task
     shape = (settings.size,) * task.spatial_dims
     task.view_shape(shape)
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
         encoder = settings.backbone.build(task.view_channels(channels))
-        return PretextModel(task, encoder, shape)
+        return PretextModel(task, encoder, shape, levels=settings.levels)
 
 
 def _rehearse(
@@ -169,6 +170,12 @@ def _say_patches(settings: PretrainSettings) -> str:
     return f", {settings.patches} patches of side {settings.size} each" if settings.patches else ""
 
 
+def _say_levels(settings: PretrainSettings, model: PretextModel) -> str:
+    if settings.levels is None:
+        return ""
+    return f"the {settings.levels} finest of the {len(model.encoder.channels)} levels of "
+
+
 def _say_plan(
     settings: PretrainSettings,
     model: PretextModel,
@@ -179,7 +186,8 @@ def _say_plan(
     training, validation = cases
     backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
     console.print(
-        f"pretraining {backbone.name} ({parameters_of(model.encoder):,} parameters) by "
+        f"pretraining {_say_levels(settings, model)}{backbone.name} "
+        f"({parameters_of(model.encoder):,} parameters) by "
         f"{task.name}: {len(training)} images{_say_patches(settings)}, {settings.epochs} "
         f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
     )
@@ -238,6 +246,7 @@ def _run(
             patches=settings.patches,
             data=_provenance(training, *origin),
             versions=versions,
+            levels=settings.levels,
             task_origin=origin_of(settings.task),
         )
         folder.finish(result)

@@ -26,6 +26,8 @@ RESULT = "result.json"
 _MAY_CHANGE = {"resume", "out", "checkpoint_minutes", "workers", "distributions"}
 """Settings that do not change what a run computes, so a resumed run may change them."""
 
+_NONE_SAYS_ALL = {"levels", "transfer_levels"}
+
 _BEGIN_AGAIN = "name another folder, or delete this one to begin the run again"
 
 
@@ -91,14 +93,14 @@ class RunFolder:
     def check_same(self, settings: Mapping[str, Any]) -> None:
         """See that the run here was started with these settings.
 
-        None stands for any, except of `transfer_levels`, and `auto` for any precision.
+        None stands for any, except where it says all, and `auto` for any precision.
 
         Raises:
             RunError: it was not.
         """
         started = self.settings()
         unsaid = {key for key, value in settings.items() if value is None}
-        free = {*_MAY_CHANGE, *unsaid} - {"transfer_levels"}
+        free = {*_MAY_CHANGE, *unsaid} - _NONE_SAYS_ALL
         if settings.get("precision") == "auto":
             free.add("precision")
         if _encoder_beside(started) == _encoder_beside(settings):

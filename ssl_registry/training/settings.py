@@ -154,6 +154,12 @@ class PretrainSettings(RunSettings):
     backbone: BackboneSpec = Field(
         description="the network to pretrain; unet2d or unet3d if not said"
     )
+    levels: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the encoder's levels the task sees and trains, the finest first; "
+        "fine-tuning takes over these and begins the others anew; all where nothing is said",
+    )
     size: int = Field(
         ge=8, description="side of the prepared image, or of a patch; 224 pixels or 64 voxels"
     )
@@ -202,8 +208,8 @@ class FinetuneSettings(RunSettings):
     transfer_levels: int | None = Field(
         None,
         ge=1,
-        description="how many of the pretrained encoder's levels are taken over, the finest first; "
-        "the others begin anew and are never frozen; all where nothing is said",
+        description="how many of the encoder's levels are taken over, the finest first; the "
+        "others begin anew and are never frozen; all that were pretrained where nothing is said",
     )
     backbone: BackboneSpec | None = Field(
         None, description="the network, where there is no encoder"

@@ -9,8 +9,9 @@ import yaml
 
 from ssl_registry import Encoder, finetune, load_encoder, pretrain, registry
 from ssl_registry.errors import ConfigError, RunError
+from ssl_registry.training.encoder_file import read_encoder_summary
 from ssl_registry.training.level_transfer import take_over
-from tests.experiments.curves import run
+from tests.experiments.curves import results, run
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 FINETUNE: dict[str, Any] = {
@@ -51,7 +52,9 @@ def built(spec: dict[str, Any], seed: int) -> Encoder:
 
 def image_for(spec: dict[str, Any]) -> torch.Tensor:
     dims = registry.create(spec).spatial_dims
-    return torch.rand(1, 1, *({2: 96, 3: 32}[dims],) * dims, generator=torch.Generator().manual_seed(0))
+    return torch.rand(
+        1, 1, *({2: 96, 3: 32}[dims],) * dims, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.mark.parametrize("spec", BACKBONES, ids=lambda spec: spec["name"])
@@ -134,3 +137,57 @@ def test_an_experiment_takes_over_levels_of_all_encoders_and_leaves_scratch_alon
     }
     assert said["scratch"]["transfer_levels"] is None
     assert said["rotation3d"]["transfer_levels"] == 2
+
+
+@pytest.mark.parametrize("task", ["rotation3d", "rpl3d", "jigsaw3d", "exemplar3d"])
+def test_a_task_that_sees_the_finest_levels_trains_no_other(task: str, tmp_path: Path) -> None:
+    """The coarser levels keep the weights that they were drawn with, the finer ones do not."""
+    backbone = {**SMALL, "norm": "instance"}
+    fields = {"task": task, "backbone": backbone, "data": "phantoms:10", "size": 24, "quiet": True}
+    one, more = (
+        pretrain(**fields, levels=2, epochs=epochs, out=tmp_path / str(epochs)) for epochs in (1, 2)
+    )
+    state, later = (load_encoder(run.folder).state_dict() for run in (one, more))
+    for name, value in state.items():
+        assert torch.equal(value, later[name]) == name.startswith("blocks.2.")
+    assert read_encoder_summary(one.folder).levels == 2
+
+
+def test_fine_tuning_takes_over_the_levels_that_were_pretrained(tmp_path: Path) -> None:
+    shallow = pretrain(
+        task="rotation3d", backbone=SMALL, data="phantoms:10", size=16, epochs=1, levels=1,
+        quiet=True, out=tmp_path / "shallow",
+    ).folder  # fmt: skip
+    tuned = finetune(**FINETUNE, encoder=shallow, out=tmp_path / "tuned")
+    said = yaml.safe_load((tuned.folder / "config.yaml").read_text())
+    assert said["transfer_levels"] == 1
+    assert read_encoder_summary(tuned.folder).levels is None
+    with pytest.raises(ConfigError, match="only the 1 finest levels were pretrained"):
+        finetune(**FINETUNE, encoder=shallow, transfer_levels=2, out=tmp_path / "more")
+    assert not (tmp_path / "more").exists()
+
+
+def test_an_experiment_whose_tasks_see_the_finest_levels_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "curve"
+    task = {"name": "rotation3d", "pretrain": {"levels": 2}}
+    fields: dict[str, Any] = {"labelled": [1], "seeds": [0]}
+    run(out, tasks=[task], **fields)
+    first = results(out)
+    run(out, tasks=[task], **fields)
+    assert results(out) == first
+    tuned = out / "runs" / "rotation3d" / "1-labelled-seed-0" / "config.yaml"
+    assert yaml.safe_load(tuned.read_text())["transfer_levels"] == 2
+    encoders = {"again": out / "pretrain" / "rotation3d" / "seed-0"}
+    run(tmp_path / "again", tasks=[], encoders=encoders, **fields)
+    run(tmp_path / "again", tasks=[], encoders=encoders, **fields)
+    scores = {row["line"]: row["dice"] for row in results(tmp_path / "again")}
+    assert scores["again"] == next(row["dice"] for row in first if row["line"] == "rotation3d")
+
+
+def test_a_head_sees_no_more_levels_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="levels=4: the encoder has 3 levels"):
+        pretrain(
+            task="rotation3d", backbone=SMALL, data="phantoms:10", size=16, levels=4, quiet=True,
+            out=tmp_path / "run",
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
