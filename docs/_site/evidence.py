@@ -19,6 +19,7 @@ HEADLINES: Final = {
     "hippocampus": "dice",
     "few-labels": "dice",
     "supervised": "dice",
+    "levels": "dice",
     "fundus": "kappa",
 }
 """The experiments, each `results/NAME.csv`, and the score that each is about."""
