@@ -90,11 +90,23 @@ def test_all_levels_are_the_whole_encoder(spec: dict[str, Any]) -> None:
 def test_what_begins_anew_is_as_in_training_from_scratch_and_is_not_frozen(
     pretrained: Path, tmp_path: Path
 ) -> None:
-    tuned = finetune(**FINETUNE, encoder=pretrained, transfer_levels=1, out=tmp_path / "one")
-    before, after = load_encoder(pretrained).state_dict(), load_encoder(tuned.folder).state_dict()
+    def tuned(name: str, **fields: Any) -> dict[str, torch.Tensor]:
+        out = finetune(**FINETUNE, **fields, out=tmp_path / name).folder
+        return load_encoder(out).state_dict()
+
+    one = {"encoder": pretrained, "transfer_levels": 1}
+    still = {"learning_rate": 1e-30}
+    before, learned = load_encoder(pretrained).state_dict(), tuned("learned", **one)
+    begun = tuned("begun", **one, **still)
+    scratch = tuned("scratch", backbone=SMALL, size=16, **still)
     for name, was in before.items():
-        stays = name.startswith("blocks.0.")
-        assert torch.equal(was, after[name]) == stays or name.endswith("num_batches_tracked")
+        if name.startswith("blocks.0."):
+            assert torch.equal(learned[name], was)
+        elif name.endswith("weight") and ".body.1" not in name and ".body.4" not in name:
+            assert torch.equal(begun[name], scratch[name])
+            assert not torch.equal(learned[name], begun[name])
+        elif name.endswith("running_mean"):
+            assert begun[name].any(), "batch statistics of what begins anew are not frozen"
 
 
 def test_all_levels_of_a_run_give_the_bits_of_leaving_it_out(
