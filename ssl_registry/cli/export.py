@@ -23,9 +23,13 @@ def run_export(
     For instance: ssl-registry export runs/rotation --out densenet.pt --outputs 5
     """
     mention_failures()
+    from ssl_registry.training.encoder_file import read_encoder_summary
     from ssl_registry.training.export import export_encoder, loading_lines
 
     weights = export_encoder(run, out, outputs=outputs, in_channels=in_channels)
     say = console()
     say.print(f"{out} holds {len(weights.state)} tensors for {weights.library}:", soft_wrap=True)
     say.print(loading_lines(out, weights), soft_wrap=True)
+    summary = read_encoder_summary(run)
+    if summary.levels is not None:
+        say.print(f"of the encoder in {run} {summary.what_was_trained}", soft_wrap=True)

@@ -61,6 +61,13 @@ class EncoderSummary:
     distributions: Mapping[str, str]
     levels: int | None = None
 
+    @property
+    def what_was_trained(self) -> str:
+        """Which levels learned something, in words."""
+        if self.levels is None:
+            return "all levels were trained"
+        return f"the {self.levels} finest levels were trained, the coarser ones are as drawn"
+
 
 class _Written(BaseModel):
     """What may stand in `encoder.json`; whoever wrote it may have meant harm."""

@@ -134,6 +134,7 @@ tags: [self-supervised-learning, medical-imaging]
 
 - network: {type(summary.backbone).__name__} {backbone}
 - input: {summary.in_channels} channels, {summary.backbone.spatial_dims}D, {summary.size} a side
+- weights: {summary.what_was_trained}
 - learned from: {summary.data.get("cases", "?")} images of {Path(str(name)).name}
 - made with: {", ".join(f"{key} {value}" for key, value in summary.versions.items())}
 

@@ -8,8 +8,10 @@ import torch
 import yaml
 
 from ssl_registry import Encoder, finetune, load_encoder, pretrain, registry
+from ssl_registry.cli import app
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.training.encoder_file import read_encoder_summary
+from ssl_registry.training.hub import card_of
 from ssl_registry.training.level_transfer import take_over
 from tests.experiments.curves import results, run
 
@@ -152,7 +154,9 @@ def test_an_experiment_takes_over_levels_of_all_encoders_and_leaves_scratch_alon
 
 
 @pytest.mark.parametrize("task", ["rotation3d", "rpl3d", "jigsaw3d", "exemplar3d"])
-def test_a_task_that_sees_the_finest_levels_trains_no_other(task: str, tmp_path: Path) -> None:
+def test_a_task_that_sees_the_finest_levels_trains_no_other(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The coarser levels keep the weights that they were drawn with, the finer ones do not."""
     backbone = {**SMALL, "norm": "instance"}
     fields = {"task": task, "backbone": backbone, "data": "phantoms:10", "size": 24, "quiet": True}
@@ -163,6 +167,10 @@ def test_a_task_that_sees_the_finest_levels_trains_no_other(task: str, tmp_path:
     for name, value in state.items():
         assert torch.equal(value, later[name]) == name.startswith("blocks.2.")
     assert read_encoder_summary(one.folder).levels == 2
+    assert "the 2 finest levels were trained" in card_of(read_encoder_summary(one.folder))
+    command = ["export", str(one.folder), "--out", str(tmp_path / "weights.safetensors")]
+    assert not app(command, standalone_mode=False)
+    assert "the 2 finest levels were trained, the coarser" in capsys.readouterr().out
 
 
 def test_fine_tuning_takes_over_the_levels_that_were_pretrained(tmp_path: Path) -> None:
