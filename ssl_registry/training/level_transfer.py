@@ -27,17 +27,15 @@ def take_over(pretrained: Encoder, fresh: Encoder, levels: int, image: Tensor) -
     """
     check_levels(pretrained, levels, "transfer_levels")
     kept = _weights_of(pretrained, levels, image)
-    owners = {name.rpartition(".")[0] for name in kept}
-    learned = {name for name, _ in pretrained.named_parameters()}
-    state = pretrained.state_dict()
-    for name, value in fresh.state_dict().items():
-        # Statistics go with the weights of their layer; those of a layer without any stay.
-        owner = name.rpartition(".")[0]
-        weights = {other for other in learned if other.rpartition(".")[0] == owner}
-        stays = name in kept if name in learned else owner in owners or not weights
-        if not stays:
-            state[name] = value
-    pretrained.load_state_dict(state)
+    anew = {name for name, _ in pretrained.named_parameters()} - kept
+    # Statistics go with the weights of their layer; those of a layer without any stay.
+    layers = {_layer_of(name) for name in anew} - {_layer_of(name) for name in kept}
+    begun = {
+        name: value
+        for name, value in fresh.state_dict().items()
+        if name in anew or _layer_of(name) in layers
+    }
+    pretrained.load_state_dict({**pretrained.state_dict(), **begun})
     return kept
 
 
@@ -53,6 +51,10 @@ def levels_to_take(asked: int | None, pretrained: int | None, whose: str) -> int
             f"pretrained; ask for {pretrained} at most, or leave it out"
         )
     return pretrained if asked is None else asked
+
+
+def _layer_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _weights_of(encoder: Encoder, levels: int, image: Tensor) -> frozenset[str]:
