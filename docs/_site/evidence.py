@@ -20,6 +20,7 @@ HEADLINES: Final = {
     "few-labels": "dice",
     "supervised": "dice",
     "levels": "dice",
+    "two-levels": "dice",
     "fundus": "kappa",
 }
 """The experiments, each `results/NAME.csv`, and the score that each is about."""

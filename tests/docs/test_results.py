@@ -18,6 +18,7 @@ LINES = {
     "hippocampus": IN_SPACE,
     "few-labels": IN_SPACE,
     "supervised": ("supervised",),
+    "two-levels": IN_SPACE,
     "levels": ("finest-1", "finest-2", "finest-3"),
     "fundus": ("rotation2d", "rpl2d", "jigsaw2d", "exemplar2d"),
 }
