@@ -72,7 +72,7 @@ def test_levels_are_mapped_and_interpolated_in_either_order() -> None:
 
 def test_an_image_is_the_mean_of_every_level(graded: dict[str, Any]) -> None:
     plan = plan_of(**graded)
-    encoder = build_encoder(plan).eval()
+    encoder = build_encoder(plan)[0].eval()
     with torch.no_grad():
         pyramid = encoder(plan.test[0].image()[None])
     wanted = torch.cat([level.mean((0, 2, 3)) for level in pyramid])
@@ -132,7 +132,7 @@ def test_the_regularisation_is_chosen_on_groups_left_out() -> None:
 
 def test_grades_are_scored_as_by_scikit_learn(graded: dict[str, Any]) -> None:
     plan = plan_of(**graded)
-    encoder = build_encoder(plan)
+    encoder, _ = build_encoder(plan)
     train, tests = image_features(encoder, plan.train), image_features(encoder, plan.test)
     grades = np.array([case.case.grade for case in plan.train])
     groups = [plan.source.group_of(case.case) for case in plan.train]
@@ -149,7 +149,7 @@ def test_grades_are_scored_as_by_scikit_learn(graded: dict[str, Any]) -> None:
 
 def test_masks_are_scored_as_by_scikit_learn() -> None:
     plan = plan_of(**VOLUMES, fraction=0.3)
-    encoder = build_encoder(plan)
+    encoder, _ = build_encoder(plan)
     assert len(plan.train) == 2
 
     def whole(case: Any) -> np.ndarray[Any, Any]:
