@@ -98,16 +98,19 @@ def build_encoder(plan: Plan) -> tuple[Encoder, frozenset[str] | None]:
         ConfigError: it has fewer levels than are to be taken over.
     """
     settings, channels = plan.settings, plan.train[0].channels
-    with lend_to_torch(derive_generator(settings.seed, "finetune", "encoder")):
-        fresh = plan.backbone.build(channels)
     if settings.encoder is None:
-        return fresh, None
+        return _fresh_encoder(plan), None
     encoder = load_encoder(settings.encoder, in_channels=channels)
     if settings.transfer_levels is None:
         return encoder, None
     assert settings.size is not None
     image = torch.zeros(1, channels, *(settings.size,) * plan.backbone.spatial_dims)
-    return encoder, take_over(encoder, fresh, settings.transfer_levels, image)
+    return encoder, take_over(encoder, _fresh_encoder(plan), settings.transfer_levels, image)
+
+
+def _fresh_encoder(plan: Plan) -> Encoder:
+    with lend_to_torch(derive_generator(plan.settings.seed, "finetune", "encoder")):
+        return plan.backbone.build(plan.train[0].channels)
 
 
 def _build(plan: Plan) -> Finetuning:

@@ -53,10 +53,8 @@ def built(spec: dict[str, Any], seed: int) -> Encoder:
 
 
 def image_for(spec: dict[str, Any]) -> torch.Tensor:
-    dims = registry.create(spec).spatial_dims
-    return torch.rand(
-        1, 1, *({2: 96, 3: 32}[dims],) * dims, generator=torch.Generator().manual_seed(0)
-    )
+    shape = {2: (1, 1, 96, 96), 3: (1, 1, 32, 32, 32)}[registry.create(spec).spatial_dims]
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("spec", BACKBONES, ids=lambda spec: spec["name"])
