@@ -1,5 +1,6 @@
 """The finest levels of a pretrained encoder are taken over, the coarser ones begin anew."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,22 @@ def test_a_head_sees_no_more_levels_than_there_are(tmp_path: Path) -> None:
             out=tmp_path / "run",
         )  # fmt: skip
     assert not (tmp_path / "run").exists()
+
+
+def test_runs_and_encoders_from_before_there_were_such_settings_go_on(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    """What lacks the settings means all levels, as it did then."""
+    encoder = Path(shutil.copytree(pretrained, tmp_path / "encoder"))
+    fields = {**FINETUNE, "encoder": encoder, "out": tmp_path / "run"}
+    run_before = finetune(**fields)
+    without(run_before.folder / "config.yaml", "transfer_levels: null\n")
+    without(encoder / "encoder.json", '  "levels": null,\n')
+    (run_before.folder / "result.json").unlink()
+    assert finetune(**fields, resume=True).result["score"] == run_before.result["score"]
+
+
+def without(path: Path, line: str) -> None:
+    text = path.read_text()
+    assert text.count(line) == 1
+    path.write_text(text.replace(line, ""))
