@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from ssl_registry.pretext import PretextTask as PretextTask
     from ssl_registry.pretext import Question as Question
     from ssl_registry.randomness import derive_generator as derive_generator
-    from ssl_registry.training.encoder_file import load_encoder as load_encoder
-    from ssl_registry.training.export import export_encoder as export_encoder
-    from ssl_registry.training.finetuning import finetune as finetune
-    from ssl_registry.training.hub import from_hub as from_hub
-    from ssl_registry.training.hub import push_to_hub as push_to_hub
-    from ssl_registry.training.hub import save_for_hub as save_for_hub
+    from ssl_registry.training.files.encoder_file import load_encoder as load_encoder
+    from ssl_registry.training.files.export import export_encoder as export_encoder
+    from ssl_registry.training.files.hub import from_hub as from_hub
+    from ssl_registry.training.files.hub import push_to_hub as push_to_hub
+    from ssl_registry.training.files.hub import save_for_hub as save_for_hub
+    from ssl_registry.training.finetuning.finetune import finetune as finetune
     from ssl_registry.training.prediction import predict as predict
-    from ssl_registry.training.pretraining import pretrain as pretrain
+    from ssl_registry.training.pretraining.pretrain import pretrain as pretrain
 
 __version__ = "0.1.0"
 
@@ -60,15 +60,15 @@ _HOMES = {
     "RemovedField": "deprecation",
     "RenamedField": "deprecation",
     "derive_generator": "randomness",
-    "export_encoder": "training.export",
-    "finetune": "training.finetuning",
-    "from_hub": "training.hub",
+    "export_encoder": "training.files.export",
+    "finetune": "training.finetuning.finetune",
+    "from_hub": "training.files.hub",
     "hookimpl": "hookspecs",
-    "load_encoder": "training.encoder_file",
+    "load_encoder": "training.files.encoder_file",
     "predict": "training.prediction",
-    "pretrain": "training.pretraining",
-    "push_to_hub": "training.hub",
-    "save_for_hub": "training.hub",
+    "pretrain": "training.pretraining.pretrain",
+    "push_to_hub": "training.files.hub",
+    "save_for_hub": "training.files.hub",
 }
 
 _MODULES = ("distributed", "errors", "heads", "patches", "testing")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ssl_registry.training.loop import Training
-from ssl_registry.training.trained import Trained
+from ssl_registry.training.engine.loop import Training
+from ssl_registry.training.engine.trained import Trained
 
 
 class Killed(BaseException):

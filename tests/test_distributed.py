@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ssl_registry import distributed
 from ssl_registry.errors import RunError
-from ssl_registry.training.machine import on_main
-from ssl_registry.training.means import Means
+from ssl_registry.training.engine.devices import on_main
+from ssl_registry.training.engine.means import Means
 from tests.together import run_together
 
 POINTS = torch.linspace(-1, 1, 12).reshape(4, 3)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ssl_registry.cli.overrides import read_words
-from ssl_registry.experiments.efficiency_settings import EfficiencySettings
+from ssl_registry.experiments.grid.settings import EfficiencySettings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "recipes"
 RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

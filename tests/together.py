@@ -22,7 +22,7 @@ def _run(rank: int, function: Callable[..., Any], args: tuple[Any, ...], folder:
 def run_together(folder: Path, function: Callable[..., Any], *args: Any) -> list[Any]:
     """Return what `function(*args)` gives in each of two processes that know each other."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ssl_registry.training.finetuning", "torch"])
+    context.set_forkserver_preload(["ssl_registry.training.finetuning.finetune", "torch"])
     started = [
         context.Process(target=_run, args=(rank, function, args, folder))
         for rank in range(PROCESSES)

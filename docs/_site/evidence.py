@@ -8,11 +8,11 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from ssl_registry.experiments.appendix_table import as_markdown
-from ssl_registry.experiments.curve_figures import draw_curve, draw_differences
-from ssl_registry.experiments.rows import Row, row_of
-from ssl_registry.experiments.styles import save
-from ssl_registry.experiments.summary import Summary, summarise
+from ssl_registry.experiments.figures.curves import draw_curve, draw_differences
+from ssl_registry.experiments.figures.styles import save
+from ssl_registry.experiments.report.appendix_table import as_markdown
+from ssl_registry.experiments.statistics.rows import Row, row_of
+from ssl_registry.experiments.statistics.summary import Summary, summarise
 
 FOLDER: Final = Path(__file__).parents[1] / "results"
 HEADLINES: Final = {

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from ssl_registry import PretextTask, registry
+from ssl_registry.experiments.figures.preview import draw_preview
 from ssl_registry.experiments.preview import SIZE, ask, show_image
-from ssl_registry.experiments.preview_figure import draw_preview
 
 SEED: Final = 0
 FIELDS: Final = {

@@ -8,8 +8,8 @@ from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
 from ssl_registry.cli import app
-from ssl_registry.experiments.efficiency_settings import EfficiencySettings
-from ssl_registry.training.settings import FinetuneSettings, PretrainSettings
+from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 
 SETTINGS: Final[dict[str, type[BaseModel]]] = {
     "pretrain": PretrainSettings,

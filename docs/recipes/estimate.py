@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import densenet121
 
 from ssl_registry import PretextModel
-from ssl_registry.experiments.efficiency_settings import EfficiencySettings, TaskLine
-from ssl_registry.training.downstream_model import DownstreamModel
+from ssl_registry.experiments.grid.settings import EfficiencySettings, TaskLine
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 
 
 @dataclass(frozen=True)

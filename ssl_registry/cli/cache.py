@@ -15,7 +15,7 @@ DAY = 24 * 60 * 60.0
 @app.command("info")
 def show_cache() -> None:
     """Show where the cache is, how much it holds, and how much of that running jobs use."""
-    from ssl_registry.data.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
+    from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
 
     store, limit, say = Store(cache_folder()), cache_limit(), console()
     kept, used = store.kept(), store.in_use()
@@ -38,7 +38,7 @@ def clear_cache(
 
     For instance: ssl-registry cache clear --older-than 30
     """
-    from ssl_registry.data.store import Store, cache_folder, spell_bytes
+    from ssl_registry.data.cache.store import Store, cache_folder, spell_bytes
 
     store = Store(cache_folder())
     before = time.time() - older_than * DAY if older_than else float("inf")

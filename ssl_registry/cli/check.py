@@ -15,7 +15,7 @@ from ssl_registry.cli.console import console
 from ssl_registry.errors import spell
 
 if TYPE_CHECKING:
-    from ssl_registry.data.checks import Report
+    from ssl_registry.data.checks.report import Report
 
 
 def run_check(
@@ -41,7 +41,7 @@ def run_check(
 
     For instance: ssl-registry check Task04_Hippocampus --deep
     """
-    from ssl_registry.data.checks import check_data
+    from ssl_registry.data.checks.report import check_data
 
     with _progress() as done:
         report = check_data(
@@ -73,7 +73,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _show(report: "Report") -> None:
-    from ssl_registry.data.problems import same_problems
+    from ssl_registry.data.checks.problems import same_problems
 
     if report.problems:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -15,7 +15,7 @@ from ssl_registry.cli.console import console
 from ssl_registry.cli.overrides import read_words
 
 if TYPE_CHECKING:
-    from ssl_registry.testing.outcomes import Examination, Outcome
+    from ssl_registry.testing.outcomes import CheckOutcome, PluginExamination
 
 
 def check_plugin(
@@ -37,9 +37,9 @@ def check_plugin(
     The status is 0 if everything holds and 1 if not. docs/reference/conformance.md describes
     each check.
     """
-    from ssl_registry.testing.outcomes import examine
+    from ssl_registry.testing.outcomes import examine_plugin
 
-    examination = examine(distribution, read_words(words or []))
+    examination = examine_plugin(distribution, read_words(words or []))
     outcomes = [
         *track(
             examination.outcomes(),
@@ -57,7 +57,7 @@ def check_plugin(
         raise typer.Exit(1)
 
 
-def _print_json(examination: "Examination", outcomes: "list[Outcome]") -> None:
+def _print_json(examination: "PluginExamination", outcomes: "list[CheckOutcome]") -> None:
     said = {
         "distribution": examination.distribution,
         "version": examination.version,
@@ -67,7 +67,7 @@ def _print_json(examination: "Examination", outcomes: "list[Outcome]") -> None:
     console().print_json(json.dumps(said))
 
 
-def _print_table(examination: "Examination", outcomes: "list[Outcome]") -> None:
+def _print_table(examination: "PluginExamination", outcomes: "list[CheckOutcome]") -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("component", "check", "result", "what came"):
         table.add_column(column, no_wrap=column != "what came", overflow="fold")

@@ -23,8 +23,8 @@ def run_export(
     For instance: ssl-registry export runs/rotation --out densenet.pt --outputs 5
     """
     mention_failures()
-    from ssl_registry.training.encoder_file import read_encoder_summary
-    from ssl_registry.training.export import export_encoder, loading_lines
+    from ssl_registry.training.files.encoder_file import read_encoder_summary
+    from ssl_registry.training.files.export import export_encoder, loading_lines
 
     weights = export_encoder(run, out, outputs=outputs, in_channels=in_channels)
     say = console()

@@ -27,7 +27,7 @@ def run_finetune(
     settings = read_words(words)
     mention_failures()
     from ssl_registry.distributed import is_main
-    from ssl_registry.training.finetuning import finetune
+    from ssl_registry.training.finetuning.finetune import finetune
 
     with resumable():
         done = finetune(**settings)

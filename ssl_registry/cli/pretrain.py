@@ -26,7 +26,7 @@ def run_pretrain(
     settings = read_words(words)
     mention_failures()
     from ssl_registry.distributed import is_main
-    from ssl_registry.training.pretraining import pretrain
+    from ssl_registry.training.pretraining.pretrain import pretrain
 
     with resumable():
         done = pretrain(**settings)

@@ -43,8 +43,8 @@ def run_preview(
     _check_out(out, image)
     mention_failures()
     chosen = _create(task, words or [])
+    from ssl_registry.experiments.figures.preview import draw_preview
     from ssl_registry.experiments.preview import SIZE, ask, show_image
-    from ssl_registry.experiments.preview_figure import draw_preview
 
     shown = show_image(image, chosen.spatial_dims, size or SIZE[chosen.spatial_dims])
     asked = ask(chosen, shown.image, seed)

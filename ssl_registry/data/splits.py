@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from ssl_registry.data.cases import Case, Source
+from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ssl_registry.experiments.efficiency import run_efficiency as run_efficiency
     from ssl_registry.experiments.efficiency import show_grid as show_grid
-    from ssl_registry.experiments.efficiency_settings import (
+    from ssl_registry.experiments.grid.settings import (
         EfficiencySettings as EfficiencySettings,
     )
-    from ssl_registry.experiments.rows import Row as Row
-    from ssl_registry.experiments.rows import read_rows as read_rows
+    from ssl_registry.experiments.statistics.rows import Row as Row
+    from ssl_registry.experiments.statistics.rows import read_rows as read_rows
 
 _HOMES: Final = {
-    "EfficiencySettings": "efficiency_settings",
-    "Row": "rows",
-    "read_rows": "rows",
+    "EfficiencySettings": "grid.settings",
+    "Row": "statistics.rows",
+    "read_rows": "statistics.rows",
     "run_efficiency": "efficiency",
     "show_grid": "efficiency",
 }

@@ -6,16 +6,16 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import split_source
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.efficiency import run_efficiency
-from ssl_registry.experiments.efficiency_settings import EfficiencySettings
-from ssl_registry.experiments.grid import Cell, Grid, PretrainCell, finished, make_grid
+from ssl_registry.experiments.grid.cells import Cell, Grid, PretrainCell, finished, make_grid
+from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.step_time import seconds_a_finetuning_step, seconds_a_pretext_step
-from ssl_registry.training.callbacks import spell_time
-from ssl_registry.training.preparation import open_split, quiet_or_loud
-from ssl_registry.training.settings import PretrainSettings
+from ssl_registry.training.engine.callbacks import spell_time
+from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
+from ssl_registry.training.settings.runs import PretrainSettings
 
 PRESET: Final[Mapping[str, Any]] = {
     "data": "phantoms:120",

@@ -7,21 +7,21 @@ from rich.console import Console
 from rich.status import Status
 
 from ssl_registry.errors import FailedRunsError
-from ssl_registry.experiments.earlier import check_unchanged, keep_settings, only_one
-from ssl_registry.experiments.efficiency_report import write_efficiency_report
-from ssl_registry.experiments.efficiency_settings import EfficiencySettings
-from ssl_registry.experiments.execution import LOGS, Outcome, Watch, check_jobs, run_grid
-from ssl_registry.experiments.grid import FinetuneCell, Grid, make_grid
-from ssl_registry.experiments.grid_rows import (
+from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, make_grid
+from ssl_registry.experiments.grid.execution import LOGS, CellOutcome, Watch, check_jobs, run_grid
+from ssl_registry.experiments.grid.going_on import check_unchanged, keep_settings, only_one
+from ssl_registry.experiments.grid.pace import Pace
+from ssl_registry.experiments.grid.results import (
     pretrain_row_of,
     pretrain_rows_of,
     row_of,
     rows_of,
 )
-from ssl_registry.experiments.grid_table import table_of_runs, table_of_scores
-from ssl_registry.experiments.pace import Pace
-from ssl_registry.experiments.rows import Failure, write_rows
-from ssl_registry.training.preparation import prepare, quiet_or_loud
+from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.experiments.grid.table import table_of_runs, table_of_scores
+from ssl_registry.experiments.report.page import write_efficiency_report
+from ssl_registry.experiments.statistics.rows import Failure, write_rows
+from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 
 
 def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool = False) -> Path:
@@ -124,14 +124,14 @@ def _tell_total(grid: Grid, pace: Pace) -> str:
     return f"{total} runs, of which {total - len(pace.missing)} exist; {pace.left()}"
 
 
-def _failure(grid: Grid, outcome: Outcome) -> Failure:
+def _failure(grid: Grid, outcome: CellOutcome) -> Failure:
     message = outcome.error or ""
     if outcome.left_out:
         message += f" ({len(outcome.left_out)} runs need its encoder, and were left out)"
     return Failure(grid.name(outcome.cell), message)
 
 
-def _tell(grid: Grid, outcome: Outcome) -> str:
+def _tell(grid: Grid, outcome: CellOutcome) -> str:
     cell = outcome.cell
     what = grid.describe(cell)
     if outcome.error is not None:

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ssl_registry.data.phantoms import SMALLEST_SIDE, phantom, phantom_slice
-from ssl_registry.data.pictures import is_picture, read_picture
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.scans import read_scan, scan_of_phantom
+from ssl_registry.data.formats.pictures import is_picture, read_picture
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.scans import read_scan, scan_of_phantom
+from ssl_registry.data.sources.phantoms import SMALLEST_SIDE, phantom, phantom_slice
 from ssl_registry.errors import DataError
-from ssl_registry.experiments.planes import Box, split_stacked
+from ssl_registry.experiments.figures.planes import Box, split_stacked
 from ssl_registry.pretext import PretextBatch, PretextTask
 from ssl_registry.randomness import derive_generator
 
@@ -47,7 +47,7 @@ LARGEST_VOLUME: Final = 192
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownImage:
     """An image to ask about.
 
     Attributes:
@@ -87,7 +87,7 @@ class Asked:
         return bool(self.names) and self.names[0] == CENTRE
 
 
-def show_image(path: Path | None, dims: int, size: int) -> Shown:
+def show_image(path: Path | None, dims: int, size: int) -> ShownImage:
     """Return the image in a file, or a phantom, with `size` voxels a side.
 
     A task in the plane is shown the middle axial slice of a volume, as radiologists look at
@@ -101,7 +101,7 @@ def show_image(path: Path | None, dims: int, size: int) -> Shown:
         side = max(size, SMALLEST_SIDE)
         made = phantom(PHANTOM, side) if dims == 3 else phantom_slice(PHANTOM, side)
         source = f"phantom {PHANTOM}" if dims == 3 else f"a coronal slice of phantom {PHANTOM}"
-        return Shown(prepare(scan_of_phantom(made), size, source)[0], source)
+        return ShownImage(prepare(scan_of_phantom(made), size, source)[0], source)
     if not path.is_file():
         raise DataError(f"--image {path}: there is no such file")
     if is_picture(path):
@@ -110,7 +110,7 @@ def show_image(path: Path | None, dims: int, size: int) -> Shown:
                 f"--image {path} is a picture, but a 3D task needs a volume: name a .nii or "
                 ".nii.gz file, or a 2D task (`ssl-registry list --kind pretext --dims 2`)"
             )
-        return Shown(prepare(read_picture(path), size, str(path))[0], path.name)
+        return ShownImage(prepare(read_picture(path), size, str(path))[0], path.name)
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise DataError(
             f"--image {path} is neither a volume (.nii, .nii.gz) nor a picture (.png, .jpg, .tif)"
@@ -118,8 +118,8 @@ def show_image(path: Path | None, dims: int, size: int) -> Shown:
     side = size if dims == 3 else min(size, LARGEST_VOLUME)
     volume, _ = prepare(read_scan(path, None, frozenset()), side, str(path))
     if dims == 3:
-        return Shown(volume, path.name)
-    return Shown(_middle_slice(volume, size), f"the middle axial slice of {path.name}")
+        return ShownImage(volume, path.name)
+    return ShownImage(_middle_slice(volume, size), f"the middle axial slice of {path.name}")
 
 
 def _middle_slice(volume: Tensor, size: int) -> Tensor:

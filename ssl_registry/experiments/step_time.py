@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ssl_registry.pretext import PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
-from ssl_registry.training.downstream_model import DownstreamModel
-from ssl_registry.training.settings import FinetuneSettings, PretrainSettings
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 
 
 def seconds_a_pretext_step(run: PretrainSettings) -> float:

@@ -17,7 +17,7 @@ PLUGIN: Final = "(plugin)"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """What came of one check.
 
     Attributes:
@@ -38,7 +38,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Examination:
+class PluginExamination:
     """The checks of a distribution and of everything that it offers.
 
     Attributes:
@@ -51,16 +51,16 @@ class Examination:
     distribution: str
     version: str
     checks: list[tuple[str, Check]]
-    obstacles: list[Outcome]
+    obstacles: list[CheckOutcome]
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[CheckOutcome]:
         """Run the checks one after the other."""
         for component, check in self.checks:
             yield _run(component, check)
         yield from self.obstacles
 
 
-def examine(distribution: str, fields: Mapping[str, Any] | None = None) -> Examination:
+def examine_plugin(distribution: str, fields: Mapping[str, Any] | None = None) -> PluginExamination:
     """Return the checks of an installed distribution, ready to run.
 
     Args:
@@ -89,21 +89,21 @@ def examine(distribution: str, fields: Mapping[str, Any] | None = None) -> Exami
             continue
         checks += [(entry.name, check) for check in checks_of(component)]
     version = next((report.version for report in plugin.reports), "")
-    return Examination(plugin.name, version, checks, obstacles)
+    return PluginExamination(plugin.name, version, checks, obstacles)
 
 
-def _run(component: str, check: Check) -> Outcome:
+def _run(component: str, check: Check) -> CheckOutcome:
     try:
         check()
     except ConformanceError as failure:
-        return Outcome(
+        return CheckOutcome(
             component, check.name, False, failure.expected, failure.came, check.documented
         )
-    return Outcome(component, check.name, True)
+    return CheckOutcome(component, check.name, True)
 
 
-def _obstacle(distribution: str, entry: Entry, error: SslRegistryError) -> Outcome:
-    return Outcome(
+def _obstacle(distribution: str, entry: Entry, error: SslRegistryError) -> CheckOutcome:
+    return CheckOutcome(
         entry.name,
         "entries_lead_to_their_classes",
         False,

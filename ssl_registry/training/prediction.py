@@ -11,19 +11,19 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
-from ssl_registry.data.cache import Done
-from ssl_registry.data.cases import Case, FileCase
-from ssl_registry.data.folders import find_images
-from ssl_registry.data.formats import case_name, is_volume
-from ssl_registry.data.label_files import PICTURE, VOLUME, write_labels
-from ssl_registry.data.pictures import is_picture
-from ssl_registry.data.preprocessing import Placed
-from ssl_registry.data.scan_grid import label_scan
-from ssl_registry.data.scans import Scan
-from ssl_registry.data.sliding_window import slide
-from ssl_registry.data.sources import open_source
-from ssl_registry.data.threads import one_thread
-from ssl_registry.data.whole_files import write_whole
+from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.data.cache.prepared import Done
+from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.formats.label_files import PICTURE, VOLUME, write_labels
+from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.preparing.preprocessing import Placed
+from ssl_registry.data.preparing.scan_grid import label_scan
+from ssl_registry.data.preparing.scans import Scan
+from ssl_registry.data.preparing.sliding_window import slide
+from ssl_registry.data.sources.cases import Case, FileCase
+from ssl_registry.data.sources.folders import find_images
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import (
     BadFileError,
     ConfigError,
@@ -32,9 +32,9 @@ from ssl_registry.errors import (
     RunError,
     SslRegistryError,
 )
-from ssl_registry.training.downstream_model import DownstreamModel
-from ssl_registry.training.model_file import ModelSummary, load_model
-from ssl_registry.training.preparation import quiet_or_loud, show_progress
+from ssl_registry.training.files.model_file import ModelSummary, load_model
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.preparation.cases import quiet_or_loud, show_progress
 
 TABLE: Final = "predictions.csv"
 """Where classes are written: a row for each image."""

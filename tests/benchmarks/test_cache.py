@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ssl_registry.data.cache import Images, prepare_cases
-from ssl_registry.data.cases import Case, FileCase
-from ssl_registry.data.phantoms import write_phantoms
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.scans import Scan
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.cache.prepared import PreparedImages, prepare_cases
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.scans import Scan
+from ssl_registry.data.sources.cases import Case, FileCase
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.sources.phantoms import write_phantoms
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "Task04_Hippocampus"
 SIZE = 48
@@ -37,7 +37,7 @@ def test_decoding(benchmark: BenchmarkFixture, cases: list[Case]) -> None:
 
 @pytest.mark.benchmark(group="an epoch of images, without labels")
 def test_reading_the_cache(benchmark: BenchmarkFixture, cases: list[Case]) -> None:
-    images = Images(prepare_cases(cases, Preprocessing(), SIZE))
+    images = PreparedImages(prepare_cases(cases, Preprocessing(), SIZE))
     count = benchmark(lambda: sum(images[index].numel() for index in range(len(images))))
     assert count == len(cases) * SIZE**3
 

@@ -54,9 +54,9 @@ def test_peak_memory_does_not_grow_with_the_scans(
 
 PREPARING = """
 import resource, sys
-from ssl_registry.data.cache import prepare_case
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.cache.prepared import prepare_case
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.opening import open_source
 def peak():
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 spacing = float(sys.argv[2]) or None

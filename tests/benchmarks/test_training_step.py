@@ -22,13 +22,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import Dataset
 
 from ssl_registry import PretextModel, derive_generator
-from ssl_registry.data import threads
-from ssl_registry.training.batches import TrainingBatches, example_batch, training_loader
-from ssl_registry.training.callbacks import ProgressLine
-from ssl_registry.training.loop import GRADIENT_NORM, Training
-from ssl_registry.training.machine import launch, lay_out
-from ssl_registry.training.pretraining import Pretraining
-from ssl_registry.training.settings import PretrainSettings, read_settings
+from ssl_registry.data.cache import threads
+from ssl_registry.training.engine.batches import TrainingBatches, example_batch, training_loader
+from ssl_registry.training.engine.callbacks import ProgressLine
+from ssl_registry.training.engine.devices import launch, lay_out_channels
+from ssl_registry.training.engine.loop import GRADIENT_NORM, Training
+from ssl_registry.training.pretraining.pretrain import Pretraining
+from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
 pytest.importorskip("ssl_registry_rotation")
 pytest.importorskip("ssl_registry_rpl")
@@ -66,7 +66,7 @@ def make(
     encoder = settings.backbone.build(settings.task.view_channels(1))
     module = Pretraining(PretextModel(settings.task, encoder, (side,) * dims), settings)
     data = Noise((2 * STEPS, 1, *[side] * dims))
-    lay_out(module, example_batch(data, 2), settings)
+    lay_out_channels(module, example_batch(data, 2), settings)
     return settings, module, data
 
 

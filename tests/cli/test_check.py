@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_registry.data.phantoms import write_phantoms
+from ssl_registry.data.sources.phantoms import write_phantoms
 
 COMMAND = Path(sys.executable).with_name("ssl-registry")
 

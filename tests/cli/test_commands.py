@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import yaml
 
-from ssl_registry.data.cache import prepare_cases
-from ssl_registry.data.phantoms import write_phantoms
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.cache.prepared import prepare_cases
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.sources.phantoms import write_phantoms
 
 COMMAND = Path(sys.executable).with_name("ssl-registry")
 SMALL = ["backbone=unet3d", "backbone.base_filters=2", "backbone.levels=3"]

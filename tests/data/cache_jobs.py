@@ -9,9 +9,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ssl_registry.data.cache import prepare_cases
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.cache.prepared import prepare_cases
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 
 SIZE = 16
@@ -19,7 +19,7 @@ SIZE = 16
 
 def start(job: Callable[..., object], *args: Any) -> BaseProcess:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ssl_registry.data.cache"])
+    context.set_forkserver_preload(["ssl_registry.data.cache.prepared"])
     process = context.Process(target=job, args=args)
     process.start()
     return process

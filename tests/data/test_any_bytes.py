@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssl_registry.data.formats import read_volume
-from ssl_registry.data.limits import VARIABLE
-from ssl_registry.data.pictures import read_picture
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.formats.limits import VARIABLE
+from ssl_registry.data.formats.pictures import read_picture
+from ssl_registry.data.formats.volumes import read_volume
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import BadFileError, SslRegistryError
 from tests.data.corpus import nifti
 from tests.data.corpus.archives import npz

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from ssl_registry.data.cache import Images, Prepared, prepare_case, prepare_cases
-from ssl_registry.data.cases import Case
-from ssl_registry.data.entries import open_entry
-from ssl_registry.data.phantoms import write_phantoms
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
-from ssl_registry.data.store import Store, cache_folder
+from ssl_registry.data.cache.cache_file import open_cache_file
+from ssl_registry.data.cache.prepared import Prepared, PreparedImages, prepare_case, prepare_cases
+from ssl_registry.data.cache.store import Store, cache_folder
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import Case
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError, DataError
 from tests.data.cache_jobs import (
     SIZE,
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_made_again(case: Case, spoil: Callable[[Path], None])
     right = prepare_case(case, Preprocessing(), SIZE)
     before = images()
     spoil(right.entry.path)
-    assert open_entry(right.entry.path) is None
+    assert open_cache_file(right.entry.path) is None
     prepare_case(case, Preprocessing(), SIZE)
     assert images() == before
 
@@ -201,7 +201,7 @@ def test_a_bad_scan_in_another_process_is_named_and_the_others_are_kept(tmp_path
     (scans / "imagesTr" / "phantom_003.nii.gz").write_text("no scan")
     with pytest.raises(DataError, match="phantom_003"):
         prepare(scans, workers=2)
-    assert all(open_entry(path) for path in images())
+    assert all(open_cache_file(path) for path in images())
     assert leftovers() == []
 
 
@@ -356,7 +356,7 @@ def test_a_run_larger_than_the_limit_keeps_its_own(
     monkeypatch.setenv("SSL_REGISTRY_CACHE_LIMIT", "10KB")
     prepared = prepare(scans)
     assert len(images()) == 12
-    assert Images(prepared)[11].shape == (1, SIZE, SIZE, SIZE)
+    assert PreparedImages(prepared)[11].shape == (1, SIZE, SIZE, SIZE)
 
 
 def test_a_limit_that_is_no_size_is_named(scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_registry.data.checks import Report, check_data
-from ssl_registry.data.phantoms import write_phantoms
+from ssl_registry.data.checks.report import Report, check_data
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import DataError
 from tests.pictures import write_aptos, write_picture
 from tests.volumes import noise, write_nifti, write_series

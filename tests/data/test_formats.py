@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 import torchio as tio
 
-from ssl_registry.data.formats import read_header, read_volume
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.formats.volumes import read_header, read_volume
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 from tests.volumes import AFFINE, noise, write_itk, write_nifti, write_series
 

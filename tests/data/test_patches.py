@@ -1,4 +1,4 @@
-"""Patches: where they are cut, what they hold, and how they are put together again."""
+"""Patches: where they are cut_patch, what they hold, and how they are put together again."""
 
 import os
 from collections import Counter
@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssl_registry.data.cache import Prepared, prepare_cases
-from ssl_registry.data.entries import Entry, Stored
-from ssl_registry.data.patches import LabelledPatches, Patches, cut, random_corner
-from ssl_registry.data.phantoms import write_phantoms
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sliding_window import slide
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.cache.cache_file import CacheFile, Stored
+from ssl_registry.data.cache.prepared import Prepared, prepare_cases
+from ssl_registry.data.preparing.patches import LabelledPatches, Patches, cut_patch, random_corner
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sliding_window import slide
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.sources.phantoms import write_phantoms
 
 SIDES = st.lists(st.integers(3, 20), min_size=2, max_size=3)
 
@@ -55,7 +55,9 @@ def test_what_is_cut_is_the_image_and_beyond_it_nothing(
     corner = random_corner(sides, size, torch.Generator().manual_seed(seed))
     padded = np.pad(image, [(0, 0), *[(size, size)] * len(sides)])
     box = tuple(slice(size + first, 2 * size + first) for first in corner)
-    assert torch.equal(cut(image, corner, size), torch.from_numpy(padded[(slice(None), *box)]))
+    assert torch.equal(
+        cut_patch(image, corner, size), torch.from_numpy(padded[(slice(None), *box)])
+    )
 
 
 def test_every_place_is_met() -> None:
@@ -116,9 +118,9 @@ def test_of_an_image_larger_than_memory_only_the_patch_is_read(
         file.truncate(stored.end)
         file.seek(stored.end - 4)
         file.write(np.float32(0.5).tobytes())
-    entry = Entry(tmp_path / "large", stored.end, {"image": stored}, {})
+    entry = CacheFile(tmp_path / "large", stored.end, {"image": stored}, {})
     large = Prepared(small.case, small.recipe, entry)
-    patch = cut(large.map("image"), (slices - 8, 1016, 1016), 8)
+    patch = cut_patch(large.map("image"), (slices - 8, 1016, 1016), 8)
     assert patch.shape == (1, 8, 8, 8)
     assert patch.sum() == patch[0, -1, -1, -1] == 0.5
     assert Patches([large], size=8, per_image=1, seed=0)[0].shape == (1, 8, 8, 8)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssl_registry.data.anatomy import paint_patient
-from ssl_registry.data.phantoms import (
+from ssl_registry.data.sources.anatomy import paint_patient
+from ssl_registry.data.sources.phantoms import (
     LABELS,
     POPULATION_SEED,
     Phantom,

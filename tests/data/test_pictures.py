@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ssl_registry.data.pictures import picture_header, read_mask, read_picture
-from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.formats.pictures import picture_header, read_mask, read_picture
+from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import DataError
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from ssl_registry.component import explain
-from ssl_registry.data.phantoms import phantom
-from ssl_registry.data.preprocessing import CT, PRESETS, Preprocessing, foreground_bounds
-from ssl_registry.data.scans import scan_of_phantom
+from ssl_registry.data.preparing.preprocessing import CT, PRESETS, Preprocessing, foreground_bounds
+from ssl_registry.data.preparing.scans import scan_of_phantom
+from ssl_registry.data.sources.phantoms import phantom
 from ssl_registry.errors import DataError
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.scan_grid import label_scan
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.scan_grid import label_scan
 from tests.affines import Affine, affines, dice, middle
 
 SHAPES = st.tuples(*[st.integers(16, 34)] * 3)

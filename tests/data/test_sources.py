@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ssl_registry.data.phantoms import LABELS, write_phantoms
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.sources.phantoms import LABELS, write_phantoms
 from ssl_registry.errors import DataError
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ssl_registry.data.cases import FileCase, Source
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import Split, label_subset, split_source, spread
 from ssl_registry.errors import DataError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 from tests.pictures import eyes, write_aptos, write_picture
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 from ssl_registry import registry
 from ssl_registry.cli import app
-from ssl_registry.data.phantoms import phantom_slice, write_phantoms
+from ssl_registry.data.sources.phantoms import phantom_slice, write_phantoms
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -10,7 +10,7 @@ import yaml
 
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
 from ssl_registry.experiments.efficiency import run_missing
-from ssl_registry.training.preparation import quiet_or_loud
+from ssl_registry.training.preparation.cases import quiet_or_loud
 
 SMALL: Final[dict[str, Any]] = {
     "data": "phantoms:10",

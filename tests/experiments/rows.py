@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ssl_registry.experiments.rows import PretrainRow, Row
+from ssl_registry.experiments.statistics.rows import PretrainRow, Row
 
 AVAILABLE = 100
 """Labelled training cases there are, so that a share of 0.05 is five of them."""

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssl_registry.data.cache import Prepared, prepare_case
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.cache.prepared import Prepared, prepare_case
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import split_source
-from ssl_registry.experiments.rows import PretrainRow, Row
-from ssl_registry.training.finetuning import PREDICTIONS
-from ssl_registry.training.run_folder import CONFIG, METRICS, RunFolder
-from ssl_registry.training.settings import FinetuneSettings
+from ssl_registry.experiments.statistics.rows import PretrainRow, Row
+from ssl_registry.training.files.run_folder import CONFIG, METRICS, RunFolder
+from ssl_registry.training.finetuning.finetune import PREDICTIONS
+from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.experiments.rows import make_pretrain_row, make_row
 
 

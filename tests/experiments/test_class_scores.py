@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, recall_score  # type: ignore[import-untyped]
 
-from ssl_registry.experiments.class_figures import draw_class_scores
-from ssl_registry.experiments.class_scores import class_scores, confusion
-from ssl_registry.training.run_folder import RunFolder
+from ssl_registry.experiments.figures.classes import draw_class_scores
+from ssl_registry.experiments.report.class_scores import class_scores, confusion
+from ssl_registry.training.files.run_folder import RunFolder
 from tests.experiments.rows import make_row
 
 LABELS = {"0": "none", "1": "mild", "2": "severe", "3": "never seen"}

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from ssl_registry.experiments.curve_figures import draw_curve, draw_differences
-from ssl_registry.experiments.summary import Summary, summarise
+from ssl_registry.experiments.figures.curves import draw_curve, draw_differences
+from ssl_registry.experiments.statistics.summary import Summary, summarise
 from tests.experiments.rows import make_rows
 
 SCRATCH = {0.05: [0.5, 0.6, 0.7], 0.1: [0.6, 0.7, 0.8], 1.0: [0.8, 0.8, 0.9]}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ssl_registry.data.phantoms import write_phantoms
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError, DataError, UnknownComponentError
 from ssl_registry.experiments.demo import demo_settings, run_demo
-from ssl_registry.experiments.rows import read_rows
+from ssl_registry.experiments.statistics.rows import read_rows
 
 SMALL: dict[str, Any] = {
     "data": "phantoms:10",

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from ssl_registry import pretrain
-from ssl_registry.data.phantoms import write_phantoms
-from ssl_registry.experiments.grid import make_grid
-from ssl_registry.training.preparation import quiet_or_loud
+from ssl_registry.data.sources.phantoms import write_phantoms
+from ssl_registry.experiments.grid.cells import make_grid
+from ssl_registry.training.preparation.cases import quiet_or_loud
 from tests.experiments.curves import digest, folders, result, results, run, settings
 
 SCANS: dict[str, Any] = {"labelled": [2], "seeds": [0]}

@@ -12,10 +12,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from ssl_registry.experiments.efficiency_report import write_efficiency_report
-from ssl_registry.experiments.efficiency_settings import EfficiencySettings
-from ssl_registry.experiments.rows import Failure, Row, read_rows
-from ssl_registry.experiments.summary import as_csv, summarise
+from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.experiments.report.page import write_efficiency_report
+from ssl_registry.experiments.statistics.rows import Failure, Row, read_rows
+from ssl_registry.experiments.statistics.summary import as_csv, summarise
 from tests.browser import open_page
 from tests.experiments.curves import folders, report, result
 from tests.experiments.runs import write_experiment, write_pretraining

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from ssl_registry.experiments.pretext_figure import draw_pretext, read_learning
-from ssl_registry.experiments.styles import styles
-from ssl_registry.training.settings import PretrainSettings
+from ssl_registry.experiments.figures.pretext import draw_pretext, read_learning
+from ssl_registry.experiments.figures.styles import styles
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.experiments.rows import make_pretrain_row
 from tests.experiments.runs import write_pretraining
 

@@ -14,9 +14,15 @@ from torch import Tensor, nn
 
 from ssl_registry import Encoder, PretextBatch, PretextTask, registry
 from ssl_registry.errors import DataError, ImageShapeError
-from ssl_registry.experiments.planes import PLANES, Box, cut, lay_out, split_stacked
-from ssl_registry.experiments.preview import Asked, Shown, ask, show_image
-from ssl_registry.experiments.preview_figure import draw_preview, lay_out_rows
+from ssl_registry.experiments.figures.planes import (
+    PLANES,
+    Box,
+    cut_plane,
+    lay_out_mosaic,
+    split_stacked,
+)
+from ssl_registry.experiments.figures.preview import draw_preview, lay_out_rows
+from ssl_registry.experiments.preview import Asked, ShownImage, ask, show_image
 
 TASKS = [entry.name for entry in registry.entries(kind="pretext")]
 TILED = [name for name in TASKS if name.startswith(("rpl", "jigsaw"))]
@@ -102,10 +108,10 @@ def test_channels_that_are_no_whole_tiles_are_refused() -> None:
 def test_a_cut_runs_along_the_axes_that_it_names(dims: int) -> None:
     for plane in PLANES[dims]:
         for axis, place in ((plane.up, 0), (plane.across, 1)):
-            pixels = cut(coordinates(5, dims)[axis : axis + 1], plane)
+            pixels = cut_plane(coordinates(5, dims)[axis : axis + 1], plane)
             assert np.array_equal(pixels, np.indices((5, 5))[place])
         if plane.through is not None:
-            assert (cut(coordinates(5, dims)[plane.through][None], plane, 3) == 3).all()
+            assert (cut_plane(coordinates(5, dims)[plane.through][None], plane, 3) == 3).all()
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -116,7 +122,7 @@ def test_tiles_put_back_into_place_give_the_image(dims: int) -> None:
         cells = cells.unfold(axis + 1, 3, 3)
     tiles = cells.flatten(1, dims).transpose(0, 1)
     order = torch.randperm(3**dims).tolist()
-    mosaics = lay_out(tiles[order], order, order)
+    mosaics = lay_out_mosaic(tiles[order], order, order)
     assert len(mosaics) == {2: 1, 3: 3}[dims]
     assert sorted(number for mosaic in mosaics for number in mosaic.numbers) == list(range(3**dims))
     keep = [0, 1, 2, 4, 5, 6, 8, 9, 10]  # what is not a gap
@@ -189,7 +195,7 @@ def test_a_strangers_task_that_reconstructs_is_drawn(
     assert asked[0].answer is not None
     assert torch.equal(asked[0].answer, image)
     assert asked[0].boxes == []
-    draw_preview(tmp_path / "new" / "figure.png", Shown(image, "noise"), asked, "caption")
+    draw_preview(tmp_path / "new" / "figure.png", ShownImage(image, "noise"), asked, "caption")
     assert_a_figure(tmp_path / "new" / "figure.png")
 
 
@@ -271,7 +277,7 @@ def test_every_place_asked_for_is_marked_and_named_in_every_plane(name: str, fus
     task = task_named(name, fusion=fusion, questions=3)
     image = torch.rand(1, *[32] * task.spatial_dims)
     asked = ask(task, image, 0)
-    whole, *_ = lay_out_rows(Shown(image, "noise"), asked, [""])
+    whole, *_ = lay_out_rows(ShownImage(image, "noise"), asked, [""])
     panels = [panel for panel in whole.panels if panel.ruled]
     assert len(panels) == len(PLANES[task.spatial_dims])
     for panel in panels:

@@ -19,8 +19,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry import Backbone, Encoder, pretrain
-from ssl_registry.experiments.features import affine_map, image_features, pyramid_of, voxel_features
-from ssl_registry.experiments.probe_models import (
+from ssl_registry.experiments.probes.features import (
+    affine_map,
+    image_features,
+    pyramid_of,
+    voxel_features,
+)
+from ssl_registry.experiments.probes.models import (
     COMPONENTS,
     STRENGTHS,
     VOTES,
@@ -29,10 +34,10 @@ from ssl_registry.experiments.probe_models import (
     fit_linear,
     fit_nearest,
 )
-from ssl_registry.experiments.probes import probe, probe_encoder
-from ssl_registry.training.finetuning import build_encoder
-from ssl_registry.training.finetuning_plan import Plan, complete, make_plan
-from ssl_registry.training.settings import FinetuneSettings
+from ssl_registry.experiments.probes.probing import probe, probe_encoder
+from ssl_registry.training.finetuning.finetune import build_encoder
+from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.pictures import eyes, write_aptos
 
 UNET2D = {"name": "unet2d", "base_filters": 2, "levels": 3}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_registry.data.cache import prepare_case
-from ssl_registry.data.preprocessing import Preprocessing
-from ssl_registry.data.sources import open_source
-from ssl_registry.experiments.sample_figures import draw_masks
-from ssl_registry.experiments.samples import choose_shown, read_samples
+from ssl_registry.data.cache.prepared import prepare_case
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.experiments.figures.samples import draw_masks
+from ssl_registry.experiments.report.samples import choose_shown, read_samples
 from tests.experiments.rows import make_row, make_rows
 from tests.experiments.runs import write_experiment
 from tests.pictures import eyes, write_aptos

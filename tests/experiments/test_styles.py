@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from ssl_registry.experiments.estimates import Estimate
-from ssl_registry.experiments.styles import label_ends, limits, spread_out, styles
+from ssl_registry.experiments.figures.styles import label_ends, limits, spread_out, styles
+from ssl_registry.experiments.statistics.estimates import Estimate
 
 HEIGHTS = st.lists(st.floats(0, 200), min_size=1, max_size=8)
 

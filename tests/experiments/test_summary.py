@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from ssl_registry.experiments.estimates import Estimate, paired_p
-from ssl_registry.experiments.label_factor import label_factor
-from ssl_registry.experiments.summary import COLUMNS, as_csv, summarise
+from ssl_registry.experiments.statistics.estimates import Estimate, paired_p
+from ssl_registry.experiments.statistics.label_factor import label_factor
+from ssl_registry.experiments.statistics.summary import COLUMNS, as_csv, summarise
 from tests.experiments.rows import make_row, make_rows
 
 SCORES = st.lists(st.integers(0, 1000).map(lambda thousandths: thousandths / 1000), min_size=2)

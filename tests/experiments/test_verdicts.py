@@ -5,16 +5,21 @@ from collections.abc import Sequence
 import pytest
 from scipy import stats  # type: ignore[import-untyped]
 
-from ssl_registry.experiments.rows import Failure, PretrainRow, Row
-from ssl_registry.experiments.summary import summarise
-from ssl_registry.experiments.verdicts import Outcome, Verdict, few_label_fractions, judge
+from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
+from ssl_registry.experiments.statistics.summary import summarise
+from ssl_registry.experiments.statistics.verdicts import (
+    Effect,
+    Verdict,
+    few_label_fractions,
+    judge_lines,
+)
 from tests.experiments.rows import make_pretrain_row, make_rows
 
 SCRATCH = {0.05: [0.50, 0.60, 0.55], 0.1: [0.60, 0.70, 0.65], 1.0: [0.9, 0.9, 0.91]}
 
 
 def judge_one(rows: Sequence[Row], pretrained: Sequence[PretrainRow] = ()) -> Verdict:
-    (verdict,) = judge(rows, summarise(rows), pretrained)
+    (verdict,) = judge_lines(rows, summarise(rows), pretrained)
     return verdict
 
 
@@ -28,13 +33,13 @@ def shifted(by: Sequence[float]) -> dict[float, list[float]]:
 @pytest.mark.parametrize(
     ("gains", "outcome", "words"),
     [
-        ([0.05, 0.06, 0.07], Outcome.HELPED, "rpl3d helped: dice +0.060 against scratch"),
-        ([-0.05, -0.06, -0.07], Outcome.WORSE, "rpl3d made it worse: dice -0.060 against"),
-        ([0.05, -0.06, 0.07], Outcome.UNCLEAR, "Whether rpl3d helps cannot be told from these"),
+        ([0.05, 0.06, 0.07], Effect.HELPED, "rpl3d helped: dice +0.060 against scratch"),
+        ([-0.05, -0.06, -0.07], Effect.WORSE, "rpl3d made it worse: dice -0.060 against"),
+        ([0.05, -0.06, 0.07], Effect.UNCLEAR, "Whether rpl3d helps cannot be told from these"),
     ],
 )
 def test_the_outcome_follows_from_the_interval(
-    gains: list[float], outcome: Outcome, words: str
+    gains: list[float], outcome: Effect, words: str
 ) -> None:
     verdict = judge_one(make_rows({"scratch": SCRATCH, "rpl3d": shifted(gains)}))
     assert verdict.outcome is outcome
@@ -47,12 +52,12 @@ def test_spread_between_seeds_that_all_lines_share_does_not_hide_a_gain() -> Non
     """The pairs decide: each seed gains the same little, whatever the seed itself gives."""
     scratch = {0.1: [0.2, 0.5, 0.8]}
     rows = make_rows({"scratch": scratch, "rpl3d": {0.1: [0.211, 0.51, 0.809]}})
-    assert judge_one(rows).outcome is Outcome.HELPED
+    assert judge_one(rows).outcome is Effect.HELPED
 
 
 def test_all_labels_do_not_decide_whether_few_labels_were_helped() -> None:
     ours = shifted([0.05, 0.06, 0.07]) | {1.0: [0.1, 0.2, 0.1]}
-    assert judge_one(make_rows({"scratch": SCRATCH, "rpl3d": ours})).outcome is Outcome.HELPED
+    assert judge_one(make_rows({"scratch": SCRATCH, "rpl3d": ours})).outcome is Effect.HELPED
 
 
 def test_few_labels_are_a_tenth_or_else_the_fewest() -> None:
@@ -62,13 +67,13 @@ def test_few_labels_are_a_tenth_or_else_the_fewest() -> None:
 
 def test_one_repeat_proves_nothing() -> None:
     verdict = judge_one(make_rows({"scratch": {0.1: [0.2]}, "rpl3d": {0.1: [0.9]}}))
-    assert verdict.outcome is Outcome.UNCLEAR
+    assert verdict.outcome is Effect.UNCLEAR
     assert "in one repeat; an interval takes at least two" in verdict.sentence
 
 
 def test_a_line_without_a_partner_is_not_judged() -> None:
     verdict = judge_one(make_rows({"scratch": {0.2: [0.2]}, "rpl3d": {0.1: [0.9]}}))
-    assert verdict.outcome is Outcome.UNCLEAR
+    assert verdict.outcome is Effect.UNCLEAR
     assert "no repeat has a dice of its own and one from scratch" in verdict.sentence
     assert verdict.details == ("10 % (10 labelled): 0.900, without a pair from scratch.",)
 
@@ -104,7 +109,7 @@ def test_a_line_whose_pretraining_failed_has_its_sentence_and_the_reason() -> No
         Failure("pretrain/rpl3d/seed-7", "out of memory"),
         Failure("runs/rpl3d/5-labelled-seed-9", "of no concern to the task"),
     ]
-    rpl, jigsaw = judge(rows, summarise(rows), [], failures)
+    rpl, jigsaw = judge_lines(rows, summarise(rows), [], failures)
     assert rpl.warnings == (
         "The pretext task was not learnt, for its training failed (pretrain/rpl3d/seed-7): "
         "out of memory",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ssl_registry import finetune, pretrain
-from ssl_registry.data.phantoms import write_phantoms
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import BadFileError, DataError
 
 SMALL: dict[str, Any] = {

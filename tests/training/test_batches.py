@@ -11,9 +11,9 @@ from torch.utils.data import TensorDataset
 
 from ssl_registry import finetune, pretrain
 from ssl_registry.errors import ConfigError
-from ssl_registry.training import batches
-from ssl_registry.training.batches import TrainingBatches
-from ssl_registry.training.settings import RunSettings
+from ssl_registry.training.engine import batches
+from ssl_registry.training.engine.batches import TrainingBatches
+from ssl_registry.training.settings.runs import RunSettings
 from tests.training.test_runs import FINETUNE, PRETRAIN
 
 

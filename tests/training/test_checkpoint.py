@@ -15,8 +15,8 @@ from rich.console import Console
 from ssl_registry import pretrain
 from ssl_registry.errors import RunError
 from ssl_registry.randomness import derive_generator
-from ssl_registry.training.checkpoint import load_checkpoint, save_checkpoint
-from ssl_registry.training.run_folder import RunFolder
+from ssl_registry.training.engine.checkpoint import load_checkpoint, save_checkpoint
+from ssl_registry.training.files.run_folder import RunFolder
 from tests.kills import Killed, kill_at
 from tests.training.test_runs import PRETRAIN, digest, files
 

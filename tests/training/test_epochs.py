@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_registry import finetune
-from ssl_registry.training.batches import ShuffledSampler
+from ssl_registry.training.engine.batches import ShuffledSampler
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 

@@ -24,11 +24,11 @@ from ssl_registry import (
     pretrain,
     registry,
 )
-from ssl_registry.training.examination import (
+from ssl_registry.training.pretraining.examination import (
     LEVEL,
     Examination,
     effective_rank,
-    judge,
+    judge_learning,
     variation_of,
 )
 from tests.kills import Killed, kill_at
@@ -175,7 +175,9 @@ def test_answers_are_judged_by_the_exact_binomial_test(
     answers: int, share: float, accuracy: float
 ) -> None:
     right = round(share * answers)
-    verdict = judge(Examination(answers, 1.0, right, Chance(accuracy, answers), SPREAD), None)
+    verdict = judge_learning(
+        Examination(answers, 1.0, right, Chance(accuracy, answers), SPREAD), None
+    )
     p = binomtest(right, answers, accuracy, alternative="greater").pvalue
     if p < LEVEL:
         assert verdict.learnt is True
@@ -202,7 +204,7 @@ def test_features_that_tell_nothing_are_told_whatever_the_answers(
     features: Tensor, fault: str
 ) -> None:
     trained = Examination(20, 0.0, 20, Chance(0.5, 20), features.double())
-    verdict = judge(trained, None)
+    verdict = judge_learning(trained, None)
     assert verdict.learnt is False
     assert re.search(fault, verdict.note)
 

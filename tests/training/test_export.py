@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from ssl_registry import derive_generator, export_encoder, from_hub, load_encoder, pretrain
 from ssl_registry.builtin.densenet import DenseNet121
 from ssl_registry.errors import ConfigError, EncoderFileError
-from ssl_registry.training.hub import push_to_hub, save_for_hub
+from ssl_registry.training.files.hub import push_to_hub, save_for_hub
 
 SMALL: dict[str, Any] = {"name": "densenet121", "growth": 4}
 

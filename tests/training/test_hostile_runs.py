@@ -21,8 +21,8 @@ from ssl_registry.errors import (
     RunError,
     SslRegistryError,
 )
-from ssl_registry.training.encoder_file import read_encoder_summary
-from ssl_registry.training.model_file import load_model
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.model_file import load_model
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 2}
 TINY: dict[str, Any] = {"data": "phantoms:6", "epochs": 1, "quiet": True}

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ssl_registry import Backbone, Encoder, finetune, load_encoder, pretrain, registry
-from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import EncoderFileError
-from ssl_registry.training.encoder_file import write_encoder
-from ssl_registry.training.input_channels import convert_input, convert_weight
+from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.finetuning.input_channels import convert_input, convert_weight
 
 STRUCTURES: list[dict[str, Any]] = [
     {"name": "unet3d", "base_filters": 4, "levels": 3},

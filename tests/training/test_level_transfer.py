@@ -11,9 +11,9 @@ import yaml
 from ssl_registry import Encoder, finetune, load_encoder, pretrain, registry
 from ssl_registry.cli import app
 from ssl_registry.errors import ConfigError, RunError
-from ssl_registry.training.encoder_file import read_encoder_summary
-from ssl_registry.training.hub import card_of
-from ssl_registry.training.level_transfer import take_over
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.hub import card_of
+from ssl_registry.training.finetuning.level_transfer import take_over
 from tests.experiments.curves import results, run
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}

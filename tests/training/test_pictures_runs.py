@@ -14,7 +14,7 @@ from PIL import Image
 
 from ssl_registry import finetune, pretrain
 from ssl_registry.errors import ConfigError, DataError, ImageShapeError, SslRegistryError
-from ssl_registry.training.batches import even_batches
+from ssl_registry.training.engine.batches import even_batches
 from tests.pictures import eyes, write_aptos, write_picture
 
 UNET = {"name": "unet2d", "base_filters": 2, "levels": 3}
@@ -187,7 +187,7 @@ def test_labels_of_the_other_kind_are_refused(
 def test_the_backbone_and_the_size_follow_the_dimensions(aptos: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageShapeError, match="size"):
         pretrain(task="rpl2d", data=aptos, size=8, out=tmp_path / "run", **QUICK)
-    from ssl_registry.training.settings import PretrainSettings, read_settings
+    from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
     for dims, size in ((2, 224), (3, 64)):
         fields = {"task": f"rotation{dims}d", "out": tmp_path}

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ssl_registry import pretrain
 from ssl_registry.errors import ConfigError
-from ssl_registry.training import precision
-from ssl_registry.training.batches import example_batch
-from ssl_registry.training.machine import lay_out
-from ssl_registry.training.precision import TOLERANCE, Choice, choose_precision, layer_errors
-from ssl_registry.training.run_folder import RunFolder
-from ssl_registry.training.settings import RunSettings
-from ssl_registry.training.trained import Trained
+from ssl_registry.training.engine import precision
+from ssl_registry.training.engine.batches import example_batch
+from ssl_registry.training.engine.devices import lay_out_channels
+from ssl_registry.training.engine.precision import TOLERANCE, Choice, choose_precision, layer_errors
+from ssl_registry.training.engine.trained import Trained
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.runs import RunSettings
 from tests.kills import Killed, kill_at
 from tests.training.test_runs import digest
 
@@ -151,7 +151,7 @@ class Volumes(Model):
 def test_3d_convolutions_of_small_volumes_are_seen_as_they_are_here(side: int) -> None:
     volumes = Volumes()
     shown = example_batch([torch.zeros(16, side, side, side)] * 4, 4)  # type: ignore[arg-type]
-    lay_out(volumes, shown, volumes.settings)
+    lay_out_channels(volumes, shown, volumes.settings)
     chosen = choose_precision(volumes.settings, RunFolder(Path("nowhere")), volumes, shown)
     assert (chosen.precision == "bf16-mixed") is (conv_error(side) <= TOLERANCE)
 

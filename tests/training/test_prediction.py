@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from ssl_registry import Backbone, Encoder, finetune, predict, registry
 from ssl_registry.builtin.segmentation import Segmentation3d
-from ssl_registry.data.phantoms import write_phantoms
-from ssl_registry.data.preprocessing import Preprocessing
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
-from ssl_registry.training.downstream_model import DownstreamModel
-from ssl_registry.training.model_file import ModelSummary, load_model, write_model
+from ssl_registry.training.files.model_file import ModelSummary, load_model, write_model
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from tests.affines import Affine, affines, dice, middle
 from tests.pictures import write_picture
 

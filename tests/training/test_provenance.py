@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssl_registry.registry import registry
-from ssl_registry.training.provenance import git_state, versions_of
+from ssl_registry.training.files.provenance import git_state, versions_of
 
 
 def git(folder: Path, *words: str) -> str:

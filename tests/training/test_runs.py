@@ -15,7 +15,7 @@ import yaml
 
 from ssl_registry import finetune, load_encoder, pretrain
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError, RunError
-from ssl_registry.training.pretraining import Pretraining
+from ssl_registry.training.pretraining.pretrain import Pretraining
 from tests.kills import Killed, kill_at
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}

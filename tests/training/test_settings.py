@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ssl_registry.errors import ConfigError
-from ssl_registry.training.settings import (
+from ssl_registry.training.settings.runs import (
     FinetuneSettings,
     PretrainSettings,
     RunSettings,

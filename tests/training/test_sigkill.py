@@ -15,8 +15,8 @@ import yaml
 from rich.console import Console
 
 from ssl_registry import load_encoder
-from ssl_registry.training.checkpoint import load_checkpoint
-from ssl_registry.training.run_folder import RunFolder
+from ssl_registry.training.engine.checkpoint import load_checkpoint
+from ssl_registry.training.files.run_folder import RunFolder
 
 KILLS = 10
 SMALL = [

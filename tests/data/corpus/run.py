@@ -13,9 +13,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ssl_registry.data.checks import check_data
-from ssl_registry.data.limits import VARIABLE
-from ssl_registry.data.sources import open_source
+from ssl_registry.data.checks.report import check_data
+from ssl_registry.data.formats.limits import VARIABLE
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import SslRegistryError, spell
 from tests.data.corpus import corpus
 

@@ -1,0 +1,1 @@
+"""Prepared images on disk, read once and memory-mapped ever after."""

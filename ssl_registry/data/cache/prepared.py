@@ -1,0 +1,290 @@
+"""The cache: every image is read, checked and prepared once, and read from there ever after."""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ssl_registry.data.cache.cache_file import Array, CacheFile
+from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
+from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.preparing.labelled_voxels import pick_labelled
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import Case
+from ssl_registry.data.sources.file_hashes import content_hash
+from ssl_registry.errors import DataError
+
+VERSION: Final = 2
+"""Part of every key; raised whenever preprocessing changes what it returns."""
+
+Done = Callable[[str, int, int], object]
+"""Is told what is being done, and how many of how many images are."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is made of an image: the settings, and the side in voxels (None keeps its own)."""
+
+    preprocessing: Preprocessing
+    size: int | None
+
+    def key_of(self, case: Case, hashes: Mapping[Path, str]) -> str:
+        """Return the key of a prepared case: a hash of the files' content and the settings."""
+        words = {
+            "version": VERSION,
+            "files": [hashes[file] for file in case.files],
+            "identity": case.identity,
+            **self.about(),
+        }
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
+
+    def about(self) -> dict[str, Any]:
+        """Return the settings as JSON has them."""
+        return {"preprocessing": self.preprocessing.model_dump(mode="json"), "size": self.size}
+
+    def make(self, case: Case) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
+        """Read and prepare a case; return the arrays of its cache file, and what it says."""
+        image, label, affine = self.preprocessing.place(case.read(), self.size, case.name)
+        arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
+        if label is not None:
+            arrays["label"] = label.numpy()
+            if self.size is None:
+                arrays["labelled"] = pick_labelled(label)
+        return arrays, {"version": VERSION, **self.about(), "affine": affine.tolist()}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared case in the cache.
+
+    While it lives, nobody removes its file. Should that be damaged or deleted all the same,
+    it is made again.
+    """
+
+    case: Case
+    recipe: Preparation
+    entry: CacheFile
+    hold: InUse | None = field(default=None, compare=False, repr=False)
+
+    def image(self) -> Tensor:
+        """Return the image `[C, *S]` float32."""
+        return torch.from_numpy(self._load("image", CacheFile.read)).float()
+
+    def label(self) -> Tensor:
+        """Return the labels int64: one for each voxel, `[*S]`, or one for the image, `[]`."""
+        if self.case.grade is not None:
+            return torch.tensor(self.case.grade)
+        return torch.from_numpy(self._load("label", CacheFile.read)).long()
+
+    def map(self, name: str) -> Array:
+        """Return one of the file's arrays, mapped into memory: only what is used is read.
+
+        Raises:
+            DataError: the file is damaged, and its image cannot be read again.
+        """
+        return self._load(name, CacheFile.map)
+
+    def _load(self, name: str, load: Callable[[CacheFile, str], Array]) -> Array:
+        try:
+            return load(self.entry, name)
+        except (OSError, ValueError):
+            again = prepare_case(self.case, self.recipe.preprocessing, self.recipe.size)
+            return load(again.entry, name)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image."""
+        return self.entry.arrays["image"].shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape of the image in voxels."""
+        return self.entry.arrays["image"].shape[1:]
+
+
+def prepare_case(case: Case, preprocessing: Preprocessing, size: int | None) -> Prepared:
+    """Return a case from the cache, preparing it first where it is not there yet.
+
+    Raises:
+        DataError: the image cannot be used, or the cache cannot be written.
+    """
+    return prepare_cases([case], preprocessing, size)[0]
+
+
+def prepare_cases(
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    size: int | None,
+    *,
+    workers: int = 0,
+    done: Done = lambda *_: None,
+) -> list[Prepared]:
+    """Return all cases from the cache, preparing first what is not there yet, or damaged.
+
+    A prepared image appears whole or not at all, so a killed run leaves nothing half-written,
+    and several runs may prepare the same cases at the same time.
+
+    Args:
+        cases: what to prepare.
+        preprocessing: how.
+        size: side of the result in voxels; None leaves the sides as they are.
+        workers: processes that prepare; 0 does it in this one. The result is the same.
+        done: is told how far it is.
+
+    Raises:
+        DataError: an image cannot be used, the cache cannot be written, or a process died.
+    """
+    store, recipe = Store(cache_folder()), Preparation(preprocessing, size)
+    with store.writing():
+        hashes = _hash_files(cases, store.contents, max(1, workers), done)
+    keys = [recipe.key_of(case, hashes) for case in cases]
+    hold = store.use(set(keys))
+    try:
+        whole = _gather(dict(zip(keys, cases, strict=True)), recipe, store, workers, done)
+    except BaseException:
+        hold.let_go()
+        raise
+    return [Prepared(case, recipe, whole[key], hold) for key, case in zip(keys, cases, strict=True)]
+
+
+def _gather(
+    cases: Mapping[str, Case], recipe: Preparation, store: Store, workers: int, done: Done
+) -> dict[str, CacheFile]:
+    """Return the cache file of each case by its key: those found whole, then those made."""
+    whole = {key: entry for key in cases if (entry := store.find(key)) is not None}
+    for key in whole:
+        store.touch(key)
+    missing = {key: case for key, case in cases.items() if key not in whole}
+    budget, making = _Budget(store), _make_all(missing, recipe, store, workers)
+    for count, (key, entry) in enumerate(making, start=1):
+        whole[key] = entry
+        budget.spend(entry.size)
+        done("preparing", count, len(missing))
+    return whole
+
+
+def _hash_files(cases: Sequence[Case], contents: Path, threads: int, done: Done) -> dict[Path, str]:
+    """Return the hash of each file; reads those that were not seen before."""
+    files = list(dict.fromkeys(file for case in cases for file in case.files))
+    hashes: dict[Path, str] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(lambda file: content_hash(file, contents), files)
+        for file, known in zip(files, found, strict=True):
+            hashes[file] = known
+            done("looking up", len(hashes), len(files))
+    return hashes
+
+
+def _make_all(
+    missing: Mapping[str, Case], recipe: Preparation, store: Store, workers: int
+) -> Iterator[tuple[str, CacheFile]]:
+    """Make cache files and yield them as they are ready."""
+    if min(workers, len(missing)) < 2:
+        for key, case in missing.items():
+            yield key, _make(store.root, key, case, recipe)
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(missing)), mp_context=_processes(), initializer=_begin_worker
+    )
+    try:
+        futures = {
+            pool.submit(_make, store.root, key, case, recipe): key for key, case in missing.items()
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a process that prepares images died, perhaps for want of memory: use fewer workers; "
+            "what is prepared is kept (in a script, start runs below `if __name__ == '__main__':`)"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _make(root: Path, key: str, case: Case, recipe: Preparation) -> CacheFile:
+    with one_thread():
+        return Store(root).make(key, lambda: recipe.make(case))
+
+
+def _processes() -> multiprocessing.context.BaseContext:
+    """Return how to start processes: from one that has no threads and has imported all this."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _begin_worker() -> None:
+    """Let a process use one core, leave Ctrl+C to its parent, and end with it, however it ends."""
+    import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+class _Budget:
+    """Keeps the cache within its limit while it grows."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.limit = cache_limit()
+        self.total = sum(image.size for image in store.kept()) if self.limit is not None else 0
+        self.next = self.limit or 0
+        self.spend(0)
+
+    def spend(self, size: int) -> None:
+        """Count `size` bytes more, and make room where they are too many."""
+        self.total += size
+        if self.limit is not None and self.total > self.next:
+            self.total -= sum(image.size for image in self.store.remove(self.limit))
+            # Where all is in use, a look at every single image would find it so.
+            self.next = max(self.limit, self.total + self.limit // 20)
+
+
+class PreparedImages(Dataset[Tensor]):
+    """Prepared images `[C, *S]`, without labels."""
+
+    def __init__(self, cases: Sequence[Prepared]) -> None:
+        self.cases = list(cases)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.cases[index].image()
+
+
+class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
+    """Prepared images `[C, *S]` with labels, `[*S]` or `[]`."""
+
+    def __init__(self, cases: Sequence[Prepared]) -> None:
+        self.cases = list(cases)
+        if len({case.shape for case in self.cases}) > 1:
+            self.together = 1  # images of unlike size make no batch
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.cases[index].image(), self.cases[index].label()

@@ -1,0 +1,72 @@
+"""Label maps: they lie on their scan's grid and hold the values that the data names."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ssl_registry.data.formats.headers import Header
+from ssl_registry.errors import BadFileError, spell
+
+SHIFT = 0.5
+"""Voxels by which a label map may lie beside its scan, at the corner where it is worst."""
+
+
+def check_grid(label: Header, image: Header) -> None:
+    """See that a label map lies on its scan's grid.
+
+    Where a file does not state its affine, that of the other holds.
+
+    Raises:
+        BadFileError: it has another shape or several channels, or lies half a voxel or more
+            beside the scan, as it does where an axis is turned round.
+    """
+    if label.shape != image.shape or label.channels != 1:
+        raise BadFileError(
+            label.file,
+            f"has shape {label.spell_shape()}, but its scan {spell(image.file.name)} has "
+            f"{image.spell_shape()}",
+            "draw the labels on the scan's own grid",
+        )
+    shift = shift_of(label, image) if label.placed and image.placed else 0.0
+    if shift >= SHIFT:
+        raise BadFileError(
+            label.file,
+            f"lies up to {shift:.3g} voxels beside its scan {spell(image.file.name)}: its affine "
+            f"is another ({label.orientation}, the scan {image.orientation})",
+            "resample it onto the scan's grid, or, if only its header is wrong, copy the scan's",
+        )
+
+
+def shift_of(label: Header, image: Header) -> float:
+    """Return how many voxels, at the worst corner, a label map lies beside its scan."""
+    ends = ((0, side - 1) for side in image.shape)
+    corners = np.array([[*corner, 1] for corner in itertools.product(*ends)])
+    there = np.linalg.solve(image.affine, label.affine @ corners.T).T
+    return float(np.abs(there - corners).max())
+
+
+def check_values(marks: Tensor, file: Path, known: frozenset[int]) -> None:
+    """See that a label map holds whole numbers that the data names.
+
+    Raises:
+        BadFileError: it does not.
+    """
+    values = {float(value) for value in np.unique(marks.numpy())}
+    strange = sorted(values - set(known))
+    if not strange:
+        return
+    shown = ", ".join(f"{value:g}" for value in strange[:5])
+    if not all(value.is_integer() for value in strange):
+        raise BadFileError(
+            file,
+            f"holds the label {shown}: labels are whole numbers",
+            "resample label maps by nearest neighbour",
+        )
+    raise BadFileError(
+        file,
+        f"holds the label {shown}, which 'labels' in dataset.json lacks (it has "
+        f"{', '.join(str(value) for value in sorted(known))})",
+        "add it there, or mend the file",
+    )

@@ -1,0 +1,192 @@
+"""Checks of a source: the headers of all files, one against the other, and every voxel if asked.
+
+Nothing here changes data or decides what to do about them: it tells.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+
+from ssl_registry.data.checks.grids import channel_problems, grid_notes
+from ssl_registry.data.checks.label_maps import check_grid
+from ssl_registry.data.checks.leakage import check_sides, read_split
+from ssl_registry.data.checks.problems import Problem, problem_of, refusal_of
+from ssl_registry.data.formats.headers import Header
+from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.formats.volumes import read_header
+from ssl_registry.data.sources.cases import Case, FileCase, Source
+from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.errors import BadFileError, DataError
+
+Done: TypeAlias = Callable[[int, int], None]
+"""Told how many images of how many are checked."""
+
+
+def _silent(_: int, __: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        data: what was checked.
+        images: how many there are, bad ones included.
+        deep: whether every voxel was read.
+        problems: errors first.
+    """
+
+    data: str
+    images: int
+    deep: bool
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """What would stop training or make its score wrong."""
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def notes(self) -> tuple[Problem, ...]:
+        """What is dealt with, and good to know."""
+        return tuple(problem for problem in self.problems if problem.severity == "note")
+
+
+def check_data(
+    data: str,
+    dims: Literal[2, 3] | None = None,
+    *,
+    group_column: str | None = None,
+    group_pattern: str | None = None,
+    split: Path | None = None,
+    deep: bool = False,
+    done: Done = _silent,
+) -> Report:
+    """Open data and check them, whatever is wrong with them.
+
+    Args:
+        data: what `open_source` takes.
+        dims: what the images have to be.
+        group_column: column of the table that names the patient.
+        group_pattern: the same from the names of the cases.
+        split: a table of the columns `id,part` with a division to check.
+        deep: whether to read every voxel, not the headers alone.
+        done: told how many images are checked.
+
+    Raises:
+        DataError: there is no such data, column, pattern or split: the call is wrong, not the
+            data.
+    """
+    problems: list[Problem] = []
+    try:
+        source = open_source(data, dims, met=lambda error: problems.append(problem_of(error)))
+    except DataError as error:
+        if not Path(data).expanduser().exists():
+            raise
+        whole = problem_of(error) if isinstance(error, BadFileError) else refusal_of(data, error)
+        return _report(data, len(problems), deep, [*problems, whole])
+    source = source.grouped(group_column, group_pattern)
+    parts, met = read_split(split, source) if split else (source.parts, [])
+    found, copies = check_files(source, deep=deep, done=done)
+    images = len(source.cases) + len(problems)
+    sides = check_sides(source, copies, parts)
+    return _report(data, images, deep, [*problems, *met, *found, *sides])
+
+
+def _report(data: str, images: int, deep: bool, problems: list[Problem]) -> Report:
+    order = sorted(problems, key=lambda problem: problem.severity)
+    return Report(data, images, deep, tuple(order))
+
+
+def check_files(
+    source: Source, *, deep: bool = False, done: Done = _silent
+) -> tuple[list[Problem], list[Copies]]:
+    """Return what is wrong with the files of a source, and which images are the same.
+
+    Without `deep` no voxel is read: of pictures and archives, opening the source has read
+    all headers, so this looks at those of volumes.
+
+    Args:
+        source: what `open_source` returned.
+        deep: whether to read every voxel as well.
+        done: told how many images are checked.
+    """
+    headers, problems = _read_headers(source, done)
+    problems += channel_problems(headers, source.modalities)
+    problems += grid_notes(headers)
+    bad = {name for problem in problems for name in problem.cases}
+    sound = [case for case in source.cases if case.name not in bad]
+    if not deep:
+        return problems, same_files(sound)
+    voxels, found = _read_voxels(sound, done)
+    problems += [*found, *_label_notes(source, voxels)]
+    read = [case for case in sound if case.name in voxels]
+    return problems, same_voxels((case, voxels[case.name].digest) for case in read)
+
+
+def _read_headers(source: Source, done: Done) -> tuple[dict[str, Header], list[Problem]]:
+    """Return the headers of volumes by the cases' names, and what is wrong with the others."""
+    headers: dict[str, Header] = {}
+    problems: list[Problem] = []
+    for number, case in enumerate(source.cases, start=1):
+        if isinstance(case, FileCase) and not is_picture(case.image):
+            try:
+                headers[case.name] = _check_headers(case)
+            except BadFileError as error:
+                problems.append(problem_of(error, case.name))
+        done(number, len(source.cases))
+    return headers, problems
+
+
+def _check_headers(case: FileCase) -> Header:
+    header = read_header(case.image)
+    if case.label is not None:
+        check_grid(read_header(case.label), header)
+    return header
+
+
+@dataclass(frozen=True)
+class _Voxels:
+    """What is kept of an image once its voxels were seen: a digest, and the labels that occur."""
+
+    digest: str
+    labels: frozenset[int]
+
+
+def _read_voxels(cases: list[Case], done: Done) -> tuple[dict[str, _Voxels], list[Problem]]:
+    voxels: dict[str, _Voxels] = {}
+    problems: list[Problem] = []
+    for number, case in enumerate(cases, start=1):
+        try:
+            voxels[case.name] = _look_at(case)
+        except BadFileError as error:
+            problems.append(problem_of(error, case.name))
+        done(number, len(cases))
+    return voxels, problems
+
+
+def _look_at(case: Case) -> _Voxels:
+    scan = case.read()
+    image = scan["image"].data.float().contiguous()
+    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
+    digest.update(image.numpy().data)
+    labels = torch.unique(scan["label"].data).tolist() if "label" in scan else []
+    return _Voxels(digest.hexdigest(), frozenset(int(value) for value in labels))
+
+
+def _label_notes(source: Source, voxels: Mapping[str, _Voxels]) -> Iterator[Problem]:
+    """Yield notes on label maps that mark nothing, and on labels that no map holds."""
+    marked = {name: seen.labels for name, seen in voxels.items() if seen.labels}
+    for case in source.cases:
+        empty = marked.get(case.name) == frozenset({0})
+        if empty and isinstance(case, FileCase) and case.label is not None:
+            yield Problem("note", case.label, "marks nothing but background", "look at it")
+    unused = sorted(set(source.labels) - frozenset[int]().union(*marked.values()))
+    if marked and unused:
+        names = ", ".join(f"{value} ({source.labels[value]})" for value in unused[:5])
+        yield Problem("note", source.name, f"names labels that no map holds: {names}", "look at it")

@@ -1,0 +1,122 @@
+"""Headers of volumes: what a file says about its voxels before any of them is read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from ssl_registry.data.formats.limits import check_voxel_count
+from ssl_registry.errors import BadFileError, SslRegistryError, spell
+
+Affine: TypeAlias = npt.NDArray[np.float64]
+
+THINNEST: Final = 4
+"""Voxels a side below which a volume cannot be resampled without aliasing."""
+
+REPLACE: Final = "replace it, or take it out of the data"
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a volume's file says about itself.
+
+    Attributes:
+        file: the file, or the folder of a DICOM series.
+        shape: voxels along the axes of the file, `(X, Y, Z)`.
+        channels: values of each voxel.
+        dtype: as stored, before scaling.
+        affine: `[4, 4]`, voxel indices to mm, RAS+.
+        placed: whether the file states the affine; else it is a guess from the spacing.
+    """
+
+    file: Path
+    shape: tuple[int, int, int]
+    channels: int
+    dtype: np.dtype[Any]
+    affine: Affine
+    placed: bool
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along each axis in mm."""
+        x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(x), float(y), float(z)
+
+    @property
+    def orientation(self) -> str:
+        """Where each axis points, for instance `RAS`."""
+        return "".join(nib.aff2axcodes(self.affine))  # type: ignore[no-untyped-call]
+
+    def spell_shape(self) -> str:
+        """Return the shape as `240x240x155`, with the channels at the end if several."""
+        sides = self.shape if self.channels == 1 else (*self.shape, self.channels)
+        return "x".join(map(str, sides))
+
+
+def make_header(
+    file: Path,
+    sides: tuple[int, ...],
+    dtype: np.dtype[Any],
+    affine: Affine,
+    placed: bool,
+) -> Header:
+    """Return a header whose volume can be read.
+
+    Args:
+        file: what to name in an error.
+        sides: `(X, Y, Z)` or `(X, Y, Z, C)` as the file states them.
+        dtype: of the stored values.
+        affine: `[4, 4]`.
+        placed: whether the file states it.
+
+    Raises:
+        BadFileError: it is no volume of real numbers, is thinner than `THINNEST`, announces
+            more voxels than an image may have, or its affine has no inverse.
+    """
+    flat = len(sides) not in (3, 4) or any(side < THINNEST for side in sides[:3])
+    if flat or min(sides) < 1:
+        raise BadFileError(
+            file,
+            f"has shape {list(sides)}; expected a volume [X, Y, Z] or, with several channels, "
+            f"[X, Y, Z, C], of at least {THINNEST} voxels a side",
+            "take it out of the data; pictures are read as png, jpg or tif",
+        )
+    check_voxel_count(file, sides)
+    if dtype.kind not in "iuf":
+        raise BadFileError(
+            file, f"holds values of the kind {dtype}; expected whole or real numbers", REPLACE
+        )
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise BadFileError(
+            file, "has an affine without an inverse, so that voxels have no place", "mend it"
+        )
+    x, y, z = sides[:3]
+    return Header(file, (x, y, z), sides[3] if len(sides) == 4 else 1, dtype, affine, placed)
+
+
+@contextmanager
+def decoding(file: Path | str, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises about a damaged file into an error that names it.
+
+    Decoders raise anything from `struct.error` to `RecursionError` when the bytes are no
+    image, and new ones with each release, so only this library's own errors pass as they are.
+    """
+    try:
+        yield
+    except SslRegistryError:
+        raise
+    except Exception as error:
+        raise BadFileError(file, f"cannot be read as {kind} ({first_line(error)})", REPLACE) from (
+            error
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says went wrong."""
+    text = str(error).strip().splitlines()
+    return spell(text[0][:200]) if text else type(error).__name__

@@ -1,0 +1,64 @@
+"""Files of predicted labels: NIfTI label maps like their scan, masks like their picture."""
+
+import gzip
+import io
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch import Tensor
+
+from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.data.preparing.scans import Scan
+
+VOLUME: Final = ".nii.gz"
+PICTURE: Final = ".png"
+NIFTI: Final = (".nii.gz", ".nii")
+
+
+def write_labels(path: Path, labels: Tensor, scan: Scan, source: Path | None) -> None:
+    """Write a label map, whole or not at all.
+
+    Args:
+        path: of the file; a NIfTI file or, where its name ends in `.png`, a grey picture whose
+            values are the classes.
+        labels: `[X, Y, Z]` uint8 on the scan's own grid.
+        scan: as it was read.
+        source: file of the scan. Where that is NIfTI, its header is taken over: version, affine,
+            qform, sform and their codes, units, description; of its extensions, which tell of
+            the scan or the patient, nothing.
+    """
+    values = labels.numpy()
+    if path.name.endswith(PICTURE):
+        content = _as_picture(values[..., 0])
+    else:
+        content = _as_nifti(values, np.asarray(scan["image"].affine), source)
+    write_whole(path, lambda beside: beside.write_bytes(content))
+
+
+def _as_picture(values: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _as_nifti(
+    values: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], source: Path | None
+) -> bytes:
+    made: Any  # nibabel is half annotated
+    if source is None or not source.name.lower().endswith(NIFTI):
+        made = nib.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
+        made.header.set_xyzt_units("mm")
+    else:
+        scan: Any = nib.load(source)
+        header = scan.header.copy()
+        header.set_data_dtype(np.uint8)
+        header["cal_min"] = header["cal_max"] = 0  # the scan's, for display
+        header.extensions.clear()
+        made = type(scan)(values, scan.affine, header)
+    # Without the time of day, equal labels are equal files.
+    content: bytes = gzip.compress(made.to_bytes(), mtime=0)
+    return content

@@ -1,0 +1,1 @@
+"""From the scan to what the network reads, and back to the scan's grid."""

@@ -1,0 +1,296 @@
+"""Preprocessing: from what the scanner gave to what the network reads.
+
+Every torchio transform is called here and nowhere else.
+"""
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+import torchio as tio
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from ssl_registry.data.formats.headers import THINNEST, Affine
+from ssl_registry.data.formats.limits import most_voxels
+from ssl_registry.data.preparing.scans import Scan
+from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.randomness import derive_generator, lend_to_torch
+
+Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+AIR: float = 0.1
+"""Intensity, of the range between the percentiles, up to which a voxel counts as air."""
+
+SPECKS: float = 0.01
+"""Share of a slice's voxels that may rise above `AIR` before it counts as foreground."""
+
+
+class Placed(NamedTuple):
+    """A prepared image, and where its voxels lie.
+
+    Attributes:
+        image: `[C, *S]` float32.
+        label: `[*S]` uint8, where there is a label map.
+        affine: from the voxels' indices to mm, RAS+; of a picture, with a third axis of one
+            slice, to the pixels of the file.
+    """
+
+    image: Tensor
+    label: Tensor | None
+    affine: Affine
+
+
+class Preprocessing(BaseModel):
+    """How images are brought to one orientation, spacing, intensity and size.
+
+    In this order: axes to RAS+, resampling to `spacing`, cropping to the foreground,
+    resampling to `size` voxels a side (unless patches are cut), intensities from the
+    percentiles, those of all channels together, or from the window to 0 ... 1. Images are
+    interpolated linearly, labels by nearest neighbour. A picture takes the same way, but for
+    orientation and spacing, which it has not.
+
+    Settings may name a preset instead (`"ct"`), or start from one (`{"preset": "ct",
+    "spacing": 1.5}`); what is kept of them are the values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    spacing: Millimetres | tuple[Millimetres, Millimetres, Millimetres] | None = Field(
+        None, description="voxel spacing in mm before the crop; None keeps the scan's own"
+    )
+    crop: bool = Field(True, description="cut away slices that show nothing but air")
+    percentiles: tuple[Percent, Percent] = Field(
+        (0.5, 99.5), description="intensities that become 0 and 1; what lies beyond is clipped"
+    )
+    window: tuple[FiniteFloat, FiniteFloat] | None = Field(
+        None, description="intensities (of a CT in HU) that become 0 and 1, not the percentiles'"
+    )
+    fit: Literal["stretch", "pad"] = Field(
+        "stretch", description="fill the cube along each axis, or keep proportions and pad with 0"
+    )
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="of the intensities in the cache; float16 halves it"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, values: Any) -> Any:
+        fields = {"preset": values} if isinstance(values, str) else values
+        if not isinstance(fields, Mapping) or "preset" not in fields:
+            return values
+        name = fields["preset"]
+        if not isinstance(name, str) or name not in PRESETS:
+            near = difflib.get_close_matches(str(name), PRESETS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(PRESETS)}"
+            raise ConfigError(f"preprocessing has no preset {name!r}; {hint}")
+        own = {key: value for key, value in fields.items() if key != "preset"}
+        return {**PRESETS[name].model_dump(), **own}
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Self:
+        for field in ("percentiles", "window"):
+            ends = getattr(self, field)
+            if ends is not None and ends[0] >= ends[1]:
+                raise ConfigError(
+                    f"preprocessing.{field}={list(ends)}: the first must be the lower one"
+                )
+        return self
+
+    def prepare(self, scan: Scan, size: int | None, name: str) -> tuple[Tensor, Tensor | None]:
+        """Return the image `[C, size, size, size]` float32 and the labels `[size, size, size]`.
+
+        Of a picture, `[C, H, W, 1]`, it returns `[C, size, size]` and `[size, size]`.
+
+        Args:
+            scan: what was read.
+            size: side of the result in voxels or pixels; None leaves the sides as they are
+                after the crop.
+            name: what to call the image in an error.
+
+        Raises:
+            DataError: nothing but air is left, the crop would cut labels away, a volume
+                becomes too thin to be resampled, or a picture should have a spacing in mm.
+        """
+        placed = self.place(scan, size, name)
+        return placed.image, placed.label
+
+    def place(self, scan: Scan, size: int | None, name: str) -> Placed:
+        """Return what `prepare` returns, and where its voxels lie.
+
+        Raises:
+            DataError: as `prepare`.
+        """
+        flat = scan.spatial_shape[2] == 1
+        if flat and self.spacing is not None:
+            raise DataError(
+                f"{name} is a picture, without a spacing: leave preprocessing.spacing out"
+            )
+        # torchio tosses a coin for every transform, even for one that is always applied.
+        with lend_to_torch(derive_generator(0, "preprocessing")):
+            scan = tio.ToCanonical()(scan)
+            if self.spacing is not None:
+                scan = self._resample(scan, name)
+            if self.crop:
+                scan = self._crop(scan, name)
+            if size is not None:
+                scan = self._fit_picture(scan, size) if flat else self._fit(scan, size, name)
+            scan = self._rescale(scan, name)
+            if size is not None and self.fit == "pad":
+                scan = tio.CropOrPad((size, size, 1 if flat else size))(scan)
+        image: Tensor = scan["image"].data.contiguous()
+        label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
+        if flat:
+            image, label = image[..., 0], None if label is None else label[..., 0]
+        return Placed(image, label, np.array(scan["image"].affine))
+
+    def _resample(self, scan: Scan, name: str) -> Scan:
+        """Resample to `spacing`."""
+        assert self.spacing is not None
+        wanted = np.broadcast_to(self.spacing, 3)
+        sides = np.floor(np.array(scan.spatial_shape) * scan.spacing / wanted)
+        if sides.min() < 1:
+            raise DataError(
+                f"{name} is thinner than one voxel of preprocessing.spacing={self.spacing} mm: "
+                "choose a finer spacing, or take it out of the data"
+            )
+        if sides.prod() * scan["image"].num_channels > most_voxels():
+            raise DataError(
+                f"{name}: preprocessing.spacing={self.spacing} mm would make it "
+                f"{'x'.join(f'{side:.0f}' for side in sides)} voxels: choose a coarser spacing"
+            )
+        return tio.Resample(tuple(wanted.tolist()), antialias=True)(scan)
+
+    def _rescale(self, scan: Scan, name: str) -> Scan:
+        """Bring the intensities to 0 ... 1."""
+        if self.window is None:
+            scan = tio.RescaleIntensity(out_min_max=(0, 1), percentiles=self.percentiles)(scan)
+            image: Tensor = scan["image"].data.float()
+        else:
+            low, high = self.window
+            image = ((scan["image"].data.float() - low) / (high - low)).clamp_(0, 1)
+        if self.dtype == "float16":
+            image = image.half().float()
+        if not torch.isfinite(image).all() or float(image.min()) == float(image.max()):
+            within = f" within window={list(self.window)}" if self.window else ""
+            raise DataError(
+                f"{name}: preprocessing left no contrast{within}; check its intensities"
+            )
+        scan["image"].set_data(image)
+        return scan
+
+    def _crop(self, scan: Scan, name: str) -> Scan:
+        """Cut off the outer slices of air along each axis; the first and last that are not stay."""
+        bounds = foreground_bounds(scan["image"].data, self.percentiles, self.window)
+        outside: list[int] = []
+        for (first, last), side in zip(bounds, scan.spatial_shape, strict=True):
+            outside += [first, side - 1 - last]
+        cropped: Scan = tio.Crop(tuple(outside))(scan) if any(outside) else scan
+        if "label" in scan:
+            lost = int((scan["label"].data > 0).sum() - (cropped["label"].data > 0).sum())
+            if lost:
+                raise DataError(
+                    f"{name}: the foreground crop would cut away {lost} labelled voxels: set "
+                    "preprocessing.crop=false"
+                )
+        return cropped
+
+    def _fit(self, scan: Scan, size: int, name: str) -> Scan:
+        """Resample onto a grid that covers the same extent with `size` voxels a side."""
+        sides = scan.spatial_shape
+        if min(sides) < THINNEST:
+            raise DataError(
+                f"{name}: spacing and crop leave {'x'.join(map(str, sides))} voxels, too thin to "
+                f"be resampled (at least {THINNEST} a side): choose a finer "
+                "preprocessing.spacing, or preprocessing.crop=false"
+            )
+        shape: tuple[int, ...] = (size, size, size)
+        if self.fit == "pad":
+            extent = [n * mm for n, mm in zip(sides, scan.spacing, strict=True)]
+            shape = tuple(max(1, round(size * length / max(extent))) for length in extent)
+        grid = (shape, _regrid(scan["image"].affine, sides, shape))
+        return tio.Resample(grid, antialias=True)(scan)
+
+    def _fit_picture(self, scan: Scan, size: int) -> Scan:
+        """Resample a picture onto `size` pixels a side; torchio's smoothing needs volumes."""
+        height, width, _ = scan.spatial_shape
+        shape = (size, size)
+        if self.fit == "pad":
+            longest = max(height, width)
+            shape = (max(1, round(size * height / longest)), max(1, round(size * width / longest)))
+        pixels = scan["image"].data[..., 0].float()
+        image = F.interpolate(pixels[None], shape, mode="bilinear", antialias=True)[0]
+        affine = _regrid(scan["image"].affine, (height, width, 1), (*shape, 1))
+        fitted = tio.Subject(image=tio.ScalarImage(tensor=image[..., None], affine=affine))
+        if "label" in scan:
+            marks = scan["label"].data[..., 0]
+            nearest = F.interpolate(marks[None], shape, mode="nearest-exact")[0]
+            fitted.add_image(tio.LabelMap(tensor=nearest[..., None], affine=affine), "label")
+        return fitted
+
+
+MR: Final = Preprocessing()
+"""Intensities without a unit, from percentiles of the scan itself; the default."""
+
+CT: Final = Preprocessing(window=(-100, 240))
+"""A soft-tissue window in HU: fat is dark, contrast-filled vessels are bright."""
+
+FUNDUS: Final = Preprocessing(fit="pad")
+"""Photographs of the eye, cut to the lit circle; where that is cut off it is not stretched."""
+
+PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
+    {"mr": MR, "ct": CT, "fundus": FUNDUS}
+)
+"""What settings may name instead of fields."""
+
+
+def _regrid(affine: Affine, old: tuple[int, ...], new: tuple[int, ...]) -> Affine:
+    """Return the affine of a grid of `new` voxels that covers what one of `old` covers."""
+    steps = np.array(old) / np.array(new)
+    # The outer faces of the grid stay where they are; voxel centres move.
+    to_old_voxels = np.diag([*steps, 1.0])
+    to_old_voxels[:3, 3] = (steps - 1) / 2
+    moved: Affine = affine @ to_old_voxels
+    return moved
+
+
+def foreground_bounds(
+    image: Tensor,
+    percentiles: tuple[float, float],
+    window: tuple[float, float] | None = None,
+) -> list[tuple[int, int]]:
+    """Return the first and the last slice along each axis that shows more than air.
+
+    A slice shows something when more than `SPECKS` of its voxels rise above `AIR` of the
+    range between the percentiles, or of the window: so neither noise nor one hot voxel
+    decides.
+
+    Args:
+        image: `[C, X, Y, Z]`.
+        percentiles: intensities, in percent of the voxels, taken for the range.
+        window: the range itself, where intensities have a unit.
+    """
+    brightest = torch.zeros(image.shape[1:], dtype=torch.bool)
+    for channel in image:
+        low, high = window or tuple(_percentile(channel, percent) for percent in percentiles)
+        brightest |= channel > low + AIR * (high - low)
+    bounds = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = (brightest.float().mean(dim=others) > SPECKS).nonzero().flatten()
+        if len(occupied) == 0:
+            bounds.append((0, image.shape[axis + 1] - 1))
+        else:
+            bounds.append((int(occupied[0]), int(occupied[-1])))
+    return bounds
+
+
+def _percentile(values: Tensor, percent: float) -> float:
+    flat = values.flatten()
+    rank = 1 + round(percent / 100 * (flat.numel() - 1))
+    return float(flat.kthvalue(rank).values)

@@ -1,0 +1,83 @@
+"""The way back: what was answered for a prepared image, on the grid of its scan.
+
+Preparing turns, resamples, crops and fits; each step moves voxels and keeps their place in
+the patient. So the way back is one resampling from the prepared grid to the scan's.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torchio as tio
+from torch import Tensor
+
+from ssl_registry.data.formats.headers import Affine
+from ssl_registry.data.preparing.preprocessing import Placed
+from ssl_registry.data.preparing.scans import Scan
+from ssl_registry.randomness import derive_generator, lend_to_torch
+
+
+def label_scan(probabilities: Tensor, placed: Placed, scan: Scan) -> Tensor:
+    """Return the most likely class of each voxel of a scan, `[X, Y, Z]` uint8.
+
+    The probabilities are interpolated linearly, then compared: so borders lie between voxels
+    of the prepared grid where the probabilities say so. What preparing cropped away is
+    background, 0. Classes are taken one by one, so memory does not grow with their number
+    beyond `probabilities` itself.
+
+    Args:
+        probabilities: `[K, *S]` on the prepared grid, the first class the background.
+        placed: the prepared image.
+        scan: as it was read.
+    """
+    volumes = probabilities[..., None] if probabilities.ndim == 3 else probabilities
+    shape, affine = tuple(scan.spatial_shape), np.asarray(scan["image"].affine)
+    margins = _open_faces(volumes.shape[1:], placed.affine, shape, affine)
+    best = torch.zeros(shape)
+    rest = torch.ones(shape)  # what is left for the background
+    label = torch.zeros(shape, dtype=torch.uint8)
+    for value, volume in enumerate(volumes[1:], start=1):
+        there = _resample(volume, placed.affine, margins, (shape, affine))
+        rest -= there
+        higher = there > best
+        label[higher] = value
+        torch.maximum(best, there, out=best)
+    label[rest >= best] = 0
+    return label
+
+
+def _resample(
+    volume: Tensor,
+    affine: Affine,
+    margins: Sequence[tuple[int, int]],
+    grid: tuple[tuple[int, ...], Affine],
+) -> Tensor:
+    """Return `[*S]` on another grid, linearly interpolated; 0 outside."""
+    padded = np.pad(volume.float().numpy(), margins, mode="edge")
+    shifted = affine.copy()
+    shifted[:3, 3] -= affine[:3, :3] @ [before for before, _ in margins]
+    image = tio.ScalarImage(tensor=padded[None], affine=shifted)
+    with lend_to_torch(derive_generator(0, "scan grid")):
+        resampled: Tensor = tio.Resample(grid)(image).data[0]
+    return resampled
+
+
+def _open_faces(
+    shape: Sequence[int], affine: Affine, scan_shape: Sequence[int], scan_affine: Affine
+) -> list[tuple[int, int]]:
+    """Return for both faces of each axis 1 where the scan ends there, 0 where it was cropped.
+
+    Resampling leaves up to half a voxel out at the scan's faces; there, what is answered for
+    the last voxel holds up to the face. Where whole slices were cropped, it does not.
+    """
+    there = np.linalg.inv(scan_affine) @ affine  # prepared voxels to the scan's
+    axes = np.abs(there[:3, :3]).argmax(axis=0)  # which axis of the scan each one follows
+    margins = []
+    for axis, (own, side) in enumerate(zip(axes, shape, strict=True)):
+        step, start = there[own, axis], there[own, 3]
+        ends = (start - step / 2, start + step * (side - 0.5))
+        outer = (-0.5, scan_shape[own] - 0.5)
+        faces = outer if step > 0 else outer[::-1]
+        gaps = [abs(end - face) for end, face in zip(ends, faces, strict=True)]
+        margins.append((int(gaps[0] < abs(step)), int(gaps[1] < abs(step))))
+    return margins

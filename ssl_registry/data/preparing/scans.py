@@ -1,0 +1,75 @@
+"""Scans in memory: reading volumes, and the checks that stop a bad one early."""
+
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+import torchio as tio
+
+from ssl_registry.data.checks.label_maps import check_grid, check_values
+from ssl_registry.data.formats.headers import REPLACE
+from ssl_registry.data.formats.volumes import read_volume
+from ssl_registry.data.sources.phantoms import Phantom
+from ssl_registry.errors import BadFileError
+
+Scan: TypeAlias = tio.Subject
+"""`image`, `[C, X, Y, Z]` float32, and, where there are labels, `label`, `[1, X, Y, Z]` uint8."""
+
+
+def read_scan(image: Path, label: Path | None, label_values: frozenset[int]) -> Scan:
+    """Read a scan and its labels, checked.
+
+    Raises:
+        BadFileError: a file cannot be read; is not a volume; holds NaN or infinite voxels,
+            or the same value everywhere; or the labels lie on another grid than the scan or
+            hold a value that `label_values` lacks.
+    """
+    header, voxels = read_volume(image)
+    check_voxels(voxels, image)
+    scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=header.affine))
+    if label is not None:
+        label_header, marks = read_volume(label)
+        check_grid(label_header, header)
+        check_values(marks, label, label_values)
+        # The label map lies on the scan's own grid, to within rounding.
+        scan.add_image(tio.LabelMap(tensor=marks.to(torch.uint8), affine=header.affine), "label")
+    return scan
+
+
+def scan_of_array(voxels: torch.Tensor, what: str) -> Scan:
+    """Return voxels `[C, X, Y, Z]` (Z = 1 for a picture) as a scan of 1 mm voxels.
+
+    Raises:
+        BadFileError: they show nothing; `what` names them.
+    """
+    check_voxels(voxels, what)
+    return tio.Subject(image=tio.ScalarImage(tensor=voxels.float(), affine=np.eye(4)))
+
+
+def scan_of_phantom(made: Phantom) -> Scan:
+    """Return a phantom as a scan."""
+    affine = np.diag([*made.spacing, 1.0])
+    return tio.Subject(
+        image=tio.ScalarImage(tensor=made.image, affine=affine),
+        label=tio.LabelMap(tensor=made.label, affine=affine),
+    )
+
+
+def check_voxels(voxels: torch.Tensor, path: Path | str) -> None:
+    """See that an image shows something.
+
+    Raises:
+        BadFileError: it holds NaN or infinite voxels, or the same value everywhere.
+    """
+    bad = int((~torch.isfinite(voxels)).sum())
+    if bad:
+        raise BadFileError(
+            path, f"holds {bad} voxels that are NaN or infinite, of {voxels.numel()}", REPLACE
+        )
+    if float(voxels.min()) == float(voxels.max()):
+        raise BadFileError(
+            path,
+            f"has the value {float(voxels.min()):g} in every voxel, so it shows nothing",
+            REPLACE,
+        )

@@ -1,0 +1,1 @@
+"""Where images come from: layouts of folders, tables and archives, and phantoms."""

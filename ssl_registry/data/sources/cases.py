@@ -1,0 +1,212 @@
+"""Cases and sources: one image each, with or without labels, and the set they come from."""
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ssl_registry.data.checks.problems import Problem
+from ssl_registry.data.formats.pictures import is_picture, read_picture
+from ssl_registry.data.formats.volumes import files_of
+from ssl_registry.data.preparing.scans import Scan, read_scan
+from ssl_registry.errors import BadFileError, DataError
+
+Part: TypeAlias = Literal["train", "validation", "test"]
+
+
+class Case(ABC):
+    """One image of a source.
+
+    Attributes:
+        name: unique in its source.
+        grade: the class of the whole image, where it has one.
+    """
+
+    name: str
+    grade: int | None
+
+    @property
+    @abstractmethod
+    def labelled(self) -> bool:
+        """Whether there is a class or a label map."""
+
+    @property
+    @abstractmethod
+    def files(self) -> tuple[Path, ...]:
+        """The files that `read` reads, in an order that means something."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Words on which, besides the content of `files`, depends what `read` returns."""
+
+    @property
+    @abstractmethod
+    def bytes_on_disk(self) -> int:
+        """Size of the image's file; 0 where it has none of its own."""
+
+    def read(self) -> Scan:
+        """Return the image and its label map, checked.
+
+        Raises:
+            BadFileError: a file is missing, unreadable or wrong; the error names it and the
+                case.
+        """
+        try:
+            return self._read()
+        except BadFileError as error:
+            error.case = self.name
+            raise
+
+    @abstractmethod
+    def _read(self) -> Scan:
+        """Return the image and its label map, checked; what `read` does."""
+
+
+@dataclass(frozen=True)
+class FileCase(Case):
+    """An image in a file: a volume or a picture (png, jpg, tif); or a DICOM series in a folder.
+
+    Attributes:
+        label: file of the label map.
+        label_values: what may stand in it.
+        channels: of a picture, so that grey ones among coloured ones become like them.
+    """
+
+    name: str
+    image: Path
+    label: Path | None = None
+    label_values: frozenset[int] = frozenset()
+    grade: int | None = None
+    channels: int | None = None
+
+    @property
+    def labelled(self) -> bool:  # noqa: D102
+        return self.label is not None or self.grade is not None
+
+    @property
+    def files(self) -> tuple[Path, ...]:  # noqa: D102
+        labels = () if self.label is None else files_of(self.label)
+        return (*files_of(self.image), *labels)
+
+    @property
+    def identity(self) -> str:  # noqa: D102
+        return f"channels:{self.channels}|labels:{sorted(self.label_values)}"
+
+    @property
+    def bytes_on_disk(self) -> int:  # noqa: D102
+        return sum(file.stat().st_size for file in files_of(self.image))
+
+    def _read(self) -> Scan:
+        if is_picture(self.image):
+            return read_picture(self.image, self.label, self.label_values, self.channels)
+        return read_scan(self.image, self.label, self.label_values)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from.
+
+    Attributes:
+        name: what the user called it.
+        cases: in the order of their names, or of the list they stand in.
+        dims: 2 for pictures, 3 for volumes.
+        labels: what each label value or class means; empty where there are none.
+        groups: patient of each case, by its name; empty where every case is its own.
+        parts: division that the data's authors made, by the cases' names.
+        columns: further columns of the table that lists the cases, by the cases' names.
+        modalities: channels that the images should have, where the data say so.
+        notes: what was met and how it was handled, for the user to read.
+        skipped: what was left out because it cannot be used.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    dims: Literal[2, 3]
+    labels: Mapping[int, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    modalities: int | None = None
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Problem, ...] = ()
+
+    @property
+    def labelled(self) -> tuple[Case, ...]:
+        """The cases that have labels."""
+        return tuple(case for case in self.cases if case.labelled)
+
+    @property
+    def graded(self) -> bool:
+        """Whether the labels are one class for each image, not one for each voxel."""
+        return any(case.grade is not None for case in self.cases)
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the cases' names and sizes, the same wherever the folder lies."""
+        words = "\n".join(f"{case.name} {case.bytes_on_disk}" for case in self.cases)
+        return hashlib.sha256(f"{self.dims}\n{words}".encode()).hexdigest()[:16]
+
+    def without(self, names: Collection[str]) -> "Source":
+        """Return the source without the cases of these names."""
+        return replace(self, cases=tuple(c for c in self.cases if c.name not in names))
+
+    def group_of(self, case: Case) -> str:
+        """Return the patient of a case, or its own name."""
+        return self.groups.get(case.name, case.name)
+
+    def grouped(self, column: str | None, pattern: str | None) -> "Source":
+        """Return the source with patients, from a column of its table or from the names.
+
+        Args:
+            column: of the table that lists the cases.
+            pattern: regular expression whose one group is the patient, for instance
+                `"(.+)_"`; matched at the start of a case's name, folder left out.
+
+        Raises:
+            DataError: there is no such column, or the pattern is wrong or misses a case.
+        """
+        if column is not None:
+            return replace(self, groups=self._by_column(column))
+        if pattern is not None:
+            return replace(self, groups=self._by_pattern(pattern))
+        return self
+
+    def _by_column(self, column: str) -> dict[str, str]:
+        known = sorted({key for row in self.columns.values() for key in row})
+        if column not in known:
+            there = f"its further columns are {', '.join(known)}" if known else "there are none"
+            raise DataError(f"group_column={column}: {self.name} has no such column; {there}")
+        empty = [name for name, row in self.columns.items() if not row[column]]
+        if empty:
+            raise DataError(
+                f"group_column={column}: {len(empty)} rows of {self.name} are empty there "
+                f"({empty[0]}, ...): fill them in, or use group_pattern"
+            )
+        return {name: row[column] for name, row in self.columns.items()}
+
+    def _by_pattern(self, pattern: str) -> dict[str, str]:
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise DataError(
+                f"group_pattern={pattern!r} is no regular expression: {error}"
+            ) from error
+        if compiled.groups != 1:
+            raise DataError(
+                f"group_pattern={pattern!r} has {compiled.groups} groups in parentheses; expected "
+                "one, around the patient: for instance '(.+)_' for names such as 13_left"
+            )
+        groups = {}
+        for case in self.cases:
+            found = compiled.match(case.name.rpartition("/")[2])
+            if found is None or not found.group(1):
+                raise DataError(
+                    f"group_pattern={pattern!r} does not match {case.name!r}: it must find the "
+                    "patient in every name"
+                )
+            groups[case.name] = found.group(1)
+        return groups

@@ -1,0 +1,114 @@
+"""The Medical Segmentation Decathlon's layout: `dataset.json` lists scans and label maps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from ssl_registry.data.checks.problems import Met
+from ssl_registry.data.formats.dicom import is_series
+from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.sources.cases import Case, FileCase, Source
+from ssl_registry.data.sources.places import check_name, check_place
+from ssl_registry.documents import brief, read_json
+from ssl_registry.errors import BadFileError, DataError, spell
+
+SUMMARY: Final = "dataset.json"
+
+MOST_LABELS: Final = 256
+
+
+def open_decathlon(folder: Path, met: Met) -> Source:
+    """Return the source that a `dataset.json` describes.
+
+    Raises:
+        DataError: the file is wrong, or lists nothing that can be read.
+    """
+    path = folder / SUMMARY
+    summary = _read_summary(path)
+    labels = _read_labels(path, summary)
+    cases: dict[str, Case] = {}
+    for row in [*summary.get("training", []), *summary.get("test", [])]:
+        try:
+            case = _decathlon_case(folder, row, frozenset(labels))
+            if case.name in cases:
+                raise BadFileError(path, f"lists {spell(case.name)} twice", "take out one row")
+        except BadFileError as error:
+            met(error)
+        else:
+            cases[case.name] = case
+    if not cases:
+        raise DataError(f"{spell(path)}: 'training' and 'test' list no scan that is there")
+    return Source(
+        str(folder), tuple(cases.values()), dims=3, labels=labels, modalities=_modalities(summary)
+    )
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    summary = read_json(path, DataError)
+    parts = ("training", "test")
+    if not isinstance(summary, dict) or not all(
+        isinstance(summary.get(part, []), list) for part in parts
+    ):
+        raise DataError(
+            f"{spell(path)}: expected an object whose 'training' and 'test' are lists, as in the "
+            "Decathlon"
+        )
+    return summary
+
+
+def _modalities(summary: Mapping[str, Any]) -> int | None:
+    """Return how many channels the scans should have, where the summary says it."""
+    said = summary.get("modality")
+    return len(said) if isinstance(said, dict) and said else None
+
+
+def _read_labels(path: Path, summary: Mapping[str, Any]) -> dict[int, str]:
+    stated = summary.get("labels", {})
+    try:
+        labels = {int(value): str(name) for value, name in stated.items()}
+    except (AttributeError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{spell(path)}: 'labels' is {brief(stated)}; expected "
+            '{"0": "background", "1": ...}'
+        ) from error
+    if len(labels) > MOST_LABELS:
+        raise DataError(
+            f"{spell(path)}: 'labels' has {len(labels)} values; at most {MOST_LABELS} are supported"
+        )
+    if labels and sorted(labels) != list(range(len(labels))):
+        raise DataError(
+            f"{spell(path)}: 'labels' has the values {brief(sorted(labels))}; expected 0 "
+            f"(background) to {len(labels) - 1} without a gap"
+        )
+    return labels
+
+
+def _decathlon_case(folder: Path, row: object, values: frozenset[int]) -> Case:
+    """Return the case of one row: a path, or an object with `image` and `label`."""
+    summary = folder / SUMMARY
+    fields = {"image": row} if isinstance(row, str) else row
+    if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
+        raise BadFileError(summary, f"has the row {brief(row)}, which names no image", "mend it")
+    label = fields.get("label")
+    if label and not isinstance(label, str):
+        raise BadFileError(summary, f"has the label {brief(label)}; expected a path", "mend it")
+    if label and not values:
+        raise DataError(
+            f"{spell(summary)}: there are label files, but 'labels' does not say what their values "
+            "mean"
+        )
+    image = _volume(folder, fields["image"])
+    marks = _volume(folder, label) if label else None
+    return FileCase(case_name(image), image, marks, values if marks else frozenset())
+
+
+def _volume(folder: Path, name: str) -> Path:
+    """Return the path of a volume that `dataset.json` names, which must lie in the folder."""
+    path = folder / name
+    found = check_place(path, folder)
+    check_name(path)
+    if not (is_volume(path) and found.is_file()) and not (found.is_dir() and is_series(found)):
+        raise BadFileError(
+            path, "is no volume (.nii, .nii.gz, .nrrd, .mha, .mhd)", "name the volume in its place"
+        )
+    return path

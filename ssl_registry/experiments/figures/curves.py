@@ -1,0 +1,163 @@
+"""The data-efficiency curve, and the paired differences to training from scratch."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssl_registry.experiments.figures.styles import WIDTH, label_ends, limits, spell_line, styles
+from ssl_registry.experiments.grid.settings import SCRATCH
+from ssl_registry.experiments.statistics.estimates import Estimate
+from ssl_registry.experiments.statistics.summary import Summary
+from ssl_registry.experiments.statistics.verdicts import spell_share
+
+Curves = Mapping[str, Sequence[tuple[int, Estimate]]]
+"""For each line its estimates by number of labelled cases."""
+
+
+def draw_curve(
+    summaries: Sequence[Summary], score: str, caption: str, *, log: bool = True
+) -> Figure:
+    """Return a figure of each line's mean score against the number of labelled cases.
+
+    Dots are the repeats, bands 95 % intervals, cut where they would squeeze the repeats
+    together.
+
+    Args:
+        summaries: of all lines.
+        score: its name, for the axis.
+        caption: a line above the axes.
+        log: whether the label axis is logarithmic.
+    """
+    lines = dict.fromkeys(summary.line for summary in summaries)
+    curves = {line: [(s.labelled, s.score) for s in summaries if s.line == line] for line in lines}
+    axes = _start(3.8, caption)
+    _count_labels(axes, summaries, log=log)
+    single = len({summary.labelled for summary in summaries}) == 1
+    _draw_lines(axes, curves, bars=single, log=log)
+    _fit(axes, _estimates(curves))
+    axes.set_ylabel(f"{score} on the test cases")
+    return _finish(axes, curves)
+
+
+def draw_differences(
+    summaries: Sequence[Summary], score: str, caption: str, *, log: bool = True
+) -> Figure:
+    """Return a figure of each line's mean paired difference to scratch, with 95 % intervals."""
+    compared = [(s, s.comparison.difference) for s in summaries if s.comparison]
+    lines = dict.fromkeys(summary.line for summary, _ in compared)
+    curves = {
+        line: [(s.labelled, gain) for s, gain in compared if s.line == line] for line in lines
+    }
+    axes = _start(3.2, caption)
+    _count_labels(axes, [summary for summary, _ in compared], log=log)
+    _draw_lines(axes, curves, bars=True, log=log)
+    most = max(summary.labelled for summary, _ in compared)
+    zero = {SCRATCH: [(most, Estimate.of([0.0]))]}
+    _fit(axes, _estimates(curves | zero))
+    look = styles([])[SCRATCH]
+    axes.axhline(0, color=look.colour, linestyle=look.stroke, linewidth=1.5, zorder=1)
+    axes.set_ylabel(f"{score}: difference\nto training from scratch")
+    return _finish(axes, zero | curves)
+
+
+def _start(height: float, caption: str) -> Axes:
+    axes = Figure(figsize=(WIDTH, height), layout="constrained").add_subplot()
+    axes.set_title(caption, fontsize=9, loc="left", wrap=True)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def _fit(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """Choose the height of the axis, and say where it cuts an interval."""
+    low, high = limits(estimates)
+    axes.set_ylim(low, high)
+    if any(e.bounded and (e.low < low or e.high > high) for e in estimates):
+        said = axes.get_title(loc="left")
+        axes.set_title(
+            f"{said};\nthose that meet the edge of the figure reach beyond it",
+            fontsize=9,
+            loc="left",
+        )
+
+
+def _count_labels(axes: Axes, summaries: Sequence[Summary], *, log: bool) -> None:
+    """Let the axis show the numbers of labelled cases, and which share of all they are."""
+    shares = {summary.labelled: summary.fraction for summary in summaries}
+    counts = sorted(shares)
+    if log:
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(counts[0] / 1.15, counts[-1] * 1.15)
+    else:
+        margin = 0.04 * (counts[-1] - counts[0]) or 1.0
+        axes.set_xlim(counts[0] - margin, counts[-1] + margin)
+    shown = _apart(axes, counts)
+    axes.set_xticks(counts, [_spell_count(c, shares[c]) if c in shown else "" for c in counts])
+    axes.minorticks_off()
+    axes.set_xlabel("labelled training cases: number, and share of all")
+
+
+def _spell_count(count: int, share: float) -> str:
+    return f"{count}\n{spell_share(share)}"
+
+
+def _apart(axes: Axes, counts: Sequence[int]) -> set[int]:
+    """Return the counts whose tick labels do not touch, from the largest down."""
+    shown: list[int] = []
+    for count in reversed(counts):
+        place, last = (axes.transLimits.transform((x, 0))[0] for x in (count, (shown or [0])[-1]))
+        if not shown or abs(last - place) > 0.09:
+            shown.append(count)
+    return set(shown)
+
+
+def _draw_lines(axes: Axes, curves: Curves, *, bars: bool, log: bool) -> None:
+    looks = styles([*curves])
+    for place, (line, curve) in enumerate(curves.items()):
+        colour, marker, stroke = looks[line]
+        counts = np.array([count for count, _ in curve], dtype=float)
+        means, low, high = np.array([(e.mean, e.low, e.high) for _, e in curve]).T
+        if bars:
+            counts = _aside(axes, counts, place - (len(curves) - 1) / 2, log=log)
+            reach = np.nan_to_num(np.array([means - low, high - means]))
+            axes.errorbar(counts, means, reach, fmt="none", ecolor=colour, capsize=3, lw=1.3)
+        else:
+            faint = min(0.15, 0.5 / len(curves))
+            axes.fill_between(counts, low, high, color=colour, alpha=faint, linewidth=0)
+            for end in (low, high):  # a thin edge, which tells bands apart that lie on each other
+                axes.plot(counts, end, color=colour, linestyle=stroke, linewidth=0.7, alpha=0.7)
+        axes.plot(counts, means, color=colour, marker=marker, linestyle=stroke, ms=6, lw=1.8)
+        for count, (_, estimate) in zip(counts, curve, strict=True):
+            dots = [count] * estimate.count
+            axes.plot(dots, estimate.values, ".", color=colour, ms=3.5, alpha=0.6)
+
+
+def _aside(
+    axes: Axes, counts: npt.NDArray[np.float64], steps: float, *, log: bool
+) -> npt.NDArray[np.float64]:
+    """Return places a little beside the counts, so that bars do not hide each other."""
+    left, right = axes.get_xlim()
+    shift = steps * (0.012 if len(counts) > 1 else 0.05)
+    beside: npt.NDArray[np.float64]
+    beside = counts * (right / left) ** shift if log else counts + (right - left) * shift
+    return beside
+
+
+def _estimates(curves: Curves) -> list[Estimate]:
+    return [estimate for curve in curves.values() for _, estimate in curve]
+
+
+def _finish(axes: Axes, curves: Curves) -> Figure:
+    """Name the lines, and return their figure."""
+    looks = styles([*curves])
+    ends = [
+        (spell_line(line), looks[line], float(curve[-1][0]), curve[-1][1].mean)
+        for line, curve in curves.items()
+    ]
+    label_ends(axes, ends)
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    return figure

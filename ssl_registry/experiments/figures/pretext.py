@@ -1,0 +1,126 @@
+"""Pretext learning curves: how well each task was learnt, epoch by epoch."""
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ssl_registry.experiments.figures.styles import WIDTH, Style, label_ends, styles
+from ssl_registry.experiments.statistics.rows import PretrainRow
+from ssl_registry.training.files.run_folder import METRICS, RunFolder
+from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+
+QUANTITIES: Final = ("accuracy", "loss")
+"""What is drawn of the columns of `metrics.csv`."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One quantity of one pretraining run over its epochs.
+
+    Attributes:
+        stage: `"val"`, or `"train"` where no image was kept for validation.
+    """
+
+    line: str
+    stage: str
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def read_learning(run: PretrainRow, quantity: str) -> Learning | None:
+    """Return a quantity of `metrics.csv`, of validation where there was one, or None."""
+    path = run.folder / METRICS
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for stage in ("val", "train"):
+        points = [(int(row["epoch"]), row.get(f"{stage}_{quantity}")) for row in rows]
+        known = [(epoch, float(value)) for epoch, value in points if value]
+        if known:
+            epochs, values = zip(*known, strict=True)
+            return Learning(run.line, stage, epochs, values)
+    return None
+
+
+def guessing(run: PretrainRow) -> float | None:
+    """Return the accuracy that guessing gives in a run; None where nobody can say."""
+    folder = RunFolder(run.folder)
+    if not folder.started:
+        return None
+    settings = read_settings(PretrainSettings, folder.settings(), "pretrain")
+    chance = settings.task.chance(settings.batch_size)
+    return chance.accuracy if chance else None
+
+
+def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figure | None:
+    """Return accuracy and loss of pretraining runs, or None where there is nothing to draw.
+
+    Args:
+        runs: that finished.
+        lines: all lines of the other figures, so that each looks here as it does there.
+    """
+    found = {
+        quantity: [learning for run in runs if (learning := read_learning(run, quantity))]
+        for quantity in QUANTITIES
+    }
+    panels = {quantity: learnings for quantity, learnings in found.items() if learnings}
+    if not panels:
+        return None
+    looks = styles(list(dict.fromkeys([*lines, *(run.line for run in runs)])))
+    figure = Figure(figsize=(WIDTH, 2.5 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axes, (quantity, learnings) in zip(grid, panels.items(), strict=True):
+        _draw_learnings(axes, learnings, looks)
+        if quantity == "accuracy":
+            _mark_guessing(axes, {run.line: guessing(run) for run in runs}, looks)
+        stages = {learning.stage for learning in learnings}
+        of = "training" if stages == {"train"} else "validation"
+        axes.set_ylabel(f"pretext {quantity},\n{of} images")
+    grid[-1].set_xlabel("epoch of pretraining; a curve for each run")
+    for axes, learnings in zip(grid, panels.values(), strict=True):
+        label_ends(axes, _ends(learnings, looks))
+    return figure
+
+
+def _draw_learnings(axes: Axes, learnings: Sequence[Learning], looks: Mapping[str, Style]) -> None:
+    for learning in learnings:
+        colour, marker, stroke = looks[learning.line]
+        alone = marker if len(learning.epochs) == 1 else ""
+        axes.plot(
+            learning.epochs, learning.values, color=colour, linestyle=stroke, marker=alone, lw=1.3
+        )
+    last = max(learning.epochs[-1] for learning in learnings)
+    axes.set_xlim(0, 1.02 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark_guessing(
+    axes: Axes, chances: Mapping[str, float | None], looks: Mapping[str, Style]
+) -> None:
+    axes.set_ylim(0, 1.03)
+    known = {line: chance for line, chance in chances.items() if chance is not None}
+    for line, chance in known.items():
+        axes.axhline(chance, color=looks[line].colour, linestyle=":", lw=1)
+    if known:
+        axes.set_title("horizontal, dotted: what guessing would give", fontsize=9, loc="left")
+
+
+def _ends(
+    learnings: Sequence[Learning], looks: Mapping[str, Style]
+) -> list[tuple[str, Style, float, float]]:
+    """Return each line's name, look, last epoch and mean last value."""
+    ends = []
+    for line in dict.fromkeys(learning.line for learning in learnings):
+        own = [learning for learning in learnings if learning.line == line]
+        last = max(learning.epochs[-1] for learning in own)
+        ends.append((line, looks[line], float(last), statistics.fmean(o.values[-1] for o in own)))
+    return ends

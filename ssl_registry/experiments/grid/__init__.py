@@ -1,0 +1,1 @@
+"""The grid of an experiment: which runs it takes, and how they are run."""

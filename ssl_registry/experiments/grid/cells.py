@@ -1,0 +1,177 @@
+"""The grid of the experiment: every run that it takes, planned before the first one starts."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from ssl_registry.data.sources.cases import Case
+from ssl_registry.data.splits import Split
+from ssl_registry.experiments.grid.cell_run import read_probes
+from ssl_registry.experiments.grid.run_settings import (
+    Line,
+    complete_settings,
+    finetuning_of,
+    label_counts,
+    lines_of,
+    pretraining_of,
+)
+from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.training.engine.devices import check_device
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.finetuning.plan import open_cases
+from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
+
+
+@dataclass(frozen=True)
+class PretrainCell:
+    """A pretraining run of the grid."""
+
+    line: str
+    seed: int
+    fold: int
+    settings: PretrainSettings
+
+
+@dataclass(frozen=True)
+class FinetuneCell:
+    """A fine-tuning run of the grid.
+
+    Attributes:
+        fraction: share of the labelled training cases.
+        labelled: their number.
+        needs: the run that pretrains its encoder, where the experiment does that.
+        probes: whether the encoder that it starts from is probed, too.
+    """
+
+    line: str
+    seed: int
+    fold: int
+    fraction: float
+    labelled: int
+    settings: FinetuneSettings
+    needs: PretrainCell | None
+    probes: bool
+
+
+Cell = PretrainCell | FinetuneCell
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All runs of an experiment.
+
+    Attributes:
+        settings: of the experiment, complete.
+        lines: scratch first.
+        pretraining: the runs that make encoders.
+        finetuning: the runs that give the scores, in the order of `results.csv`.
+        cases: all that any of them reads.
+        available: number of labelled training cases, for each fold.
+    """
+
+    settings: EfficiencySettings
+    lines: tuple[Line, ...]
+    pretraining: tuple[PretrainCell, ...]
+    finetuning: tuple[FinetuneCell, ...]
+    cases: tuple[Case, ...]
+    available: tuple[int, ...]
+
+    @property
+    def cells(self) -> Iterator[Cell]:
+        """All runs in the order to start them: a seed after the other, pretraining first."""
+        for seed in self.settings.seeds:
+            yield from (cell for cell in self.pretraining if cell.seed == seed)
+            yield from (cell for cell in self.finetuning if cell.seed == seed)
+
+    def name(self, cell: Cell) -> str:
+        """Return the folder of a run, relative to that of the experiment."""
+        return cell.settings.out.relative_to(self.settings.out).as_posix()
+
+    def describe(self, cell: Cell) -> str:
+        """Return what a run is called in lines for the user."""
+        repetition = f"seed {cell.seed}"
+        if self.settings.folds > 1:
+            repetition += f", fold {cell.fold}"
+        if isinstance(cell, PretrainCell):
+            return f"{cell.line}, pretraining, {repetition}"
+        available = self.available[cell.fold]
+        return f"{cell.line}, {cell.labelled} of {available} labelled, {repetition}"
+
+
+def finished(cell: Cell) -> bool:
+    """Return whether the run has its result, and its probes where they are asked for."""
+    if isinstance(cell, FinetuneCell) and cell.probes and read_probes(cell.settings.out) is None:
+        return False
+    return read_result(cell.settings.out) is not None
+
+
+def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
+    """Return all runs of an experiment, once it is seen that they can start; writes nothing.
+
+    Raises:
+        DataError: the data cannot be used, or leaves no case to train or to test on.
+        EncoderFileError: a folder holds no encoder.
+        ConfigError: components, encoders and data do not go together, an encoder was
+            pretrained on test cases, or two of the fractions mean the same number of cases.
+        ImageShapeError: a pretext task cannot work on images of this size.
+    """
+    settings = complete_settings(settings)
+    lines = lines_of(settings)
+    repetitions = [(seed, fold) for seed in settings.seeds for fold in range(settings.folds)]
+    pretraining = {
+        (line.label, seed, fold): PretrainCell(
+            line.label, seed, fold, pretraining_of(settings, line.task, seed, fold)
+        )
+        for seed, fold in repetitions
+        for line in lines
+        if line.task
+    }
+    splits = [_open(settings, lines, fold, console) for fold in range(settings.folds)]
+    available = tuple(sum(case.labelled for case in split.train) for split in splits)
+    counts = [label_counts(settings, available, fold) for fold in range(settings.folds)]
+    finetuning = [
+        FinetuneCell(
+            line.label,
+            seed,
+            fold,
+            fraction,
+            labelled,
+            finetuning_of(settings, line, seed, fold, labelled, available[fold]),
+            pretraining.get((line.label, seed, fold)),
+            settings.probes,
+        )
+        for line in lines
+        for place in range(len(counts[0]))
+        for seed, fold in repetitions
+        for fraction, labelled in [counts[fold][place]]
+    ]
+    cases = _all_cases(splits)
+    return Grid(settings, lines, tuple(pretraining.values()), tuple(finetuning), cases, available)
+
+
+def _open(
+    settings: EfficiencySettings, lines: Iterable[Line], fold: int, console: Console
+) -> Split:
+    """Return the division of a fold, once it is seen that no encoder has learnt from its tests."""
+    say = console if fold == 0 else quiet_or_loud(quiet=True)
+    ready = [line for line in lines if line.task is None]
+    for line in ready:
+        run = finetuning_of(settings, line, 0, fold, 1, 1)
+        check_device(run)
+        summary = read_encoder_summary(line.encoder) if line.encoder else None
+        _, split = open_cases(run, summary, say)
+        say = quiet_or_loud(quiet=True)
+    return split
+
+
+def _all_cases(splits: Iterable[Split]) -> tuple[Case, ...]:
+    cases = {
+        case.name: case
+        for split in splits
+        for part in (split.train, split.validation, split.test)
+        for case in part
+    }
+    return tuple(cases.values())

@@ -1,0 +1,235 @@
+"""From the settings of the experiment to those of its runs: the same budget for every line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ssl_registry.backbone import check_levels
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.experiments.grid.settings import (
+    SCRATCH,
+    VALIDATIONS,
+    EfficiencySettings,
+    TaskLine,
+    divide_steps,
+)
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.finetuning.level_transfer import levels_to_take
+from ssl_registry.training.settings.runs import (
+    DEFAULT_SIZES,
+    DataSettings,
+    FinetuneSettings,
+    PretrainSettings,
+    read_settings,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the figure: how the encoders of its runs start.
+
+    Attributes:
+        label: what it is called.
+        task: what pretrains its encoders; None for scratch and for encoders that exist.
+        encoder: folder of an encoder that exists.
+    """
+
+    label: str
+    task: TaskLine | None = None
+    encoder: Path | None = None
+
+
+def lines_of(settings: EfficiencySettings) -> tuple[Line, ...]:
+    """Return all lines, scratch first."""
+    return (
+        Line(SCRATCH),
+        *(Line(line.label, task=line) for line in settings.tasks),
+        *(Line(label, encoder=folder) for label, folder in settings.encoders.items()),
+    )
+
+
+def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
+    """Fill in the network, size and preprocessing: of the encoders that exist, or the defaults.
+
+    Raises:
+        EncoderFileError: a folder holds no encoder.
+        ConfigError: the encoders differ from one another, or from the network of the others, or
+            have fewer levels than are to be pretrained or taken over.
+    """
+    dims = settings.downstream.spatial_dims
+    summaries = {label: read_encoder_summary(path) for label, path in settings.encoders.items()}
+    backbones = {label: summary.backbone for label, summary in summaries.items()}
+    backbone = settings.backbone or _agreed("backbone", backbones)
+    for label, other in backbones.items():
+        if other != backbone:
+            raise ConfigError(
+                f"encoders.{label} is a {registry.spec_of(other)}, but backbone="
+                f"{registry.spec_of(backbone) if backbone else None}: a comparison needs one "
+                "network for all lines"
+            )
+    size = settings.size or _agreed("size", {la: summary.size for la, summary in summaries.items()})
+    preprocessing = settings.preprocessing or _agreed(
+        "preprocessing", {label: summary.preprocessing for label, summary in summaries.items()}
+    )
+    given = {name: getattr(settings, name) for name in type(settings).model_fields}
+    filled = {
+        "backbone": backbone or f"unet{dims}d",
+        "size": size or DEFAULT_SIZES[dims],
+        "preprocessing": preprocessing or Preprocessing(),
+    }
+    complete = EfficiencySettings.read(**{**given, **filled})
+    _check_levels(complete)
+    return complete
+
+
+def _check_levels(settings: EfficiencySettings) -> None:
+    """See that the network has the levels that are to be pretrained and taken over."""
+    asked = {
+        f"pretrain.levels of {line.label}": settings.pretrain_budget(line).levels
+        for line in settings.tasks
+    }
+    asked["finetune.transfer_levels"] = settings.finetune.transfer_levels
+    said = {field: levels for field, levels in asked.items() if levels is not None}
+    if said and settings.backbone is not None:
+        with lend_to_torch(derive_generator(0, "levels")):
+            encoder = settings.backbone.build(in_channels=1)
+        for field, levels in said.items():
+            check_levels(encoder, levels, field)
+
+
+def _agreed(name: str, values: Mapping[str, T]) -> T | None:
+    """Return what all encoders say; None where there are none."""
+    first, *others = values.items() or [("", None)]
+    for label, value in others:
+        if value != first[1]:
+            raise ConfigError(
+                f"encoders.{first[0]} and encoders.{label} differ in their {name}: say {name}=..."
+            )
+    return first[1]
+
+
+def label_counts(
+    settings: EfficiencySettings, available: tuple[int, ...], fold: int
+) -> list[tuple[float, int]]:
+    """Return the fractions of the labelled training cases and the numbers that they mean.
+
+    Args:
+        settings: of the experiment.
+        available: number of labelled training cases, for each fold.
+        fold: which one to count for. Where numbers were asked for, the fractions are those
+            of the smallest fold, so that they are the same for all.
+
+    Raises:
+        DataError: there are fewer cases than asked for.
+        ConfigError: two fractions mean the same number.
+    """
+    there = available[fold]
+    if settings.labelled is not None:
+        least = min(available)
+        if max(settings.labelled) > least:
+            raise DataError(
+                f"labelled={max(settings.labelled)}: data={settings.data} has {least} labelled "
+                "training cases beside those for validation and test: ask for fewer"
+            )
+        return [(count / least, count) for count in settings.labelled]
+    if there == 0:
+        raise DataError(
+            f"data={settings.data} leaves no labelled case to train on: lower test_fraction or "
+            "validation_fraction"
+        )
+    counts = [(fraction, max(1, round(fraction * there))) for fraction in settings.fractions]
+    means: dict[int, float] = {}
+    for fraction, count in counts:
+        if count in means:
+            raise ConfigError(
+                f"fractions {means[count]:g} and {fraction:g} both mean {count} of {there} "
+                "labelled training cases: leave one out, or say how many, as in labelled=[1,2,4]"
+            )
+        means[count] = fraction
+    return counts
+
+
+def pretraining_of(
+    settings: EfficiencySettings, line: TaskLine, seed: int, fold: int
+) -> PretrainSettings:
+    """Return the settings of a pretraining run.
+
+    Raises:
+        ConfigError: the task and the network do not go together.
+        ImageShapeError: the task cannot work on images of this size.
+    """
+    budget = settings.pretrain_budget(line)
+    fields = {
+        "task": line.task,
+        "epochs": budget.epochs,
+        "batch_size": budget.batch_size,
+        "learning_rate": budget.learning_rate,
+        "levels": budget.levels,
+        "validate_every": max(1, budget.epochs // VALIDATIONS),
+        "backbone": settings.backbone,
+        "out": settings.out / "pretrain" / line.label / _repetition(settings, seed, fold),
+        **_shared(settings, seed, fold),
+    }
+    run = read_settings(PretrainSettings, fields, "efficiency")
+    line.task.view_shape((run.size,) * line.task.spatial_dims)
+    return run
+
+
+def finetuning_of(
+    settings: EfficiencySettings,
+    line: Line,
+    seed: int,
+    fold: int,
+    labelled: int,
+    available: int,
+) -> FinetuneSettings:
+    """Return the settings of a fine-tuning run: those of the lines differ in their start alone.
+
+    Raises:
+        ConfigError: the downstream task and the network do not go together, or fewer levels were
+            pretrained than are to be taken over.
+    """
+    budget = settings.finetune
+    epochs, steps, every = divide_steps(budget.steps)
+    name = f"{labelled}-labelled-{_repetition(settings, seed, fold)}"
+    encoder, pretrained = line.encoder, None
+    if line.task:
+        encoder = settings.out / "pretrain" / line.label / _repetition(settings, seed, fold)
+        pretrained = settings.pretrain_budget(line.task).levels
+    elif encoder:
+        pretrained = read_encoder_summary(encoder).levels
+    take = levels_to_take(budget.transfer_levels, pretrained, f"the encoders of {line.label}")
+    fields = {
+        "downstream": settings.downstream,
+        "encoder": encoder,
+        "transfer_levels": take if encoder else None,
+        "backbone": None if encoder else settings.backbone,
+        "fraction": labelled / available,
+        "epochs": epochs,
+        "steps_per_epoch": steps,
+        "validate_every": every,
+        "freeze_epochs": budget.freeze_epochs,
+        "batch_size": budget.batch_size,
+        "learning_rate": budget.learning_rate,
+        "out": settings.out / "runs" / line.label / name,
+        **_shared(settings, seed, fold),
+    }
+    return read_settings(FinetuneSettings, fields, "efficiency")
+
+
+def _repetition(settings: EfficiencySettings, seed: int, fold: int) -> str:
+    return f"seed-{seed}-fold-{fold}" if settings.folds > 1 else f"seed-{seed}"
+
+
+def _shared(settings: EfficiencySettings, seed: int, fold: int) -> dict[str, Any]:
+    names = (
+        *DataSettings.model_fields, "size", "preprocessing", "checkpoint_minutes", "workers",
+        "device", "precision",
+    )  # fmt: skip
+    return {**{name: getattr(settings, name) for name in names}, "seed": seed, "fold": fold}

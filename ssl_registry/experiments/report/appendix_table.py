@@ -1,0 +1,82 @@
+"""The results as markdown tables, for the appendix of a paper."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from ssl_registry.experiments.figures.styles import spell_line
+from ssl_registry.experiments.statistics.estimates import Estimate
+from ssl_registry.experiments.statistics.summary import Summary
+from ssl_registry.experiments.statistics.verdicts import spell_p, spell_share
+
+EMPTY = "-"
+"""In a cell without a number."""
+
+
+def as_markdown(summaries: Sequence[Summary], score: str, caption: str) -> str:
+    """Return a table of the scores and one of the paired differences to scratch.
+
+    Args:
+        summaries: of all lines.
+        score: their name.
+        caption: what was measured on what, in a sentence.
+    """
+    return "\n".join(
+        [
+            caption,
+            "",
+            f"Mean {score}, and its 95 % interval (Student's t) over the repeats:",
+            "",
+            *_table(summaries, _score),
+            "",
+            "Difference to training from scratch, paired by seed and fold: mean, 95 % interval, p "
+            "of the paired t-test (two-sided, not corrected for the number of comparisons), and "
+            "how many times as many labels training from scratch takes for the same score:",
+            "",
+            *_table([summary for summary in summaries if summary.comparison], _difference),
+            "",
+        ]
+    )
+
+
+def _table(summaries: Sequence[Summary], cell: Callable[[Summary], str]) -> list[str]:
+    """Return a row a line and a column a share of the labels."""
+    lines = list(dict.fromkeys(summary.line for summary in summaries))
+    columns = {summary.fraction: summary.labelled for summary in summaries}
+    heads = [f"{spell_share(share)} ({columns[share]} labelled)" for share in sorted(columns)]
+    cells = {(summary.line, summary.fraction): cell(summary) for summary in summaries}
+    rows = [
+        [spell_line(line), *(cells.get((line, share), EMPTY) for share in sorted(columns))]
+        for line in lines
+    ]
+    rule = ["---", *("---:" for _ in columns)]
+    return [f"| {' | '.join(row)} |" for row in (["", *heads], rule, *rows)]
+
+
+def _score(summary: Summary) -> str:
+    return f"{spell_estimate(summary.score)}, n = {summary.score.count}"
+
+
+def _difference(summary: Summary) -> str:
+    comparison = summary.comparison
+    assert comparison is not None
+    parts = [spell_estimate(comparison.difference, sign="+")]
+    if not math.isnan(comparison.p):
+        parts.append(spell_p(comparison.p))
+    if comparison.label_factor is not None:
+        parts.append(f"{comparison.label_factor} times the labels")
+    return ", ".join(parts)
+
+
+def spell_estimate(estimate: Estimate, sign: str = "") -> str:
+    """Return the mean and, where there is one, its interval.
+
+    Args:
+        estimate: to be written.
+        sign: `"+"` writes the sign of positive numbers.
+    """
+    if estimate.count == 0:
+        return EMPTY
+    mean = f"{estimate.mean:{sign}.3f}"
+    if not estimate.bounded:
+        return mean
+    return f"{mean} ({estimate.low:{sign}.3f} to {estimate.high:{sign}.3f})"

@@ -1,0 +1,34 @@
+"""The experiment's own files: whole or not there, and in words where they cannot be written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write one of the experiment's own files, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    with telling(path):
+        write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Say what to do where the disk refuses.
+
+    Raises:
+        RunError: it did.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written: {error.strerror or error}. What is there is whole, and the "
+            "same command goes on with it"
+        ) from error

@@ -1,0 +1,165 @@
+"""The report of an experiment: a page that needs no network, its figures, and tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+import yaml
+
+from ssl_registry.experiments.figures.report import draw_all, spell_tests
+from ssl_registry.experiments.figures.styles import spell_line
+from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.experiments.report.appendix_table import as_markdown, spell_estimate
+from ssl_registry.experiments.report.files import write_text
+from ssl_registry.experiments.statistics.estimates import Estimate
+from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
+from ssl_registry.experiments.statistics.summary import Summary, as_csv, summarise
+from ssl_registry.experiments.statistics.verdicts import (
+    few_label_fractions,
+    judge_lines,
+    spell_p,
+    spell_share,
+)
+
+SUMMARY: Final = "summary.csv"
+FOLDER: Final = "report"
+PAGE: Final = "index.html"
+TABLE: Final = "table.md"
+
+PROBES: Final[Mapping[str, str]] = {
+    "linear_probe": "linear probe",
+    "knn_probe": "nearest neighbours",
+}
+"""Scores of frozen features, and what they are called."""
+
+
+def write_efficiency_report(
+    settings: EfficiencySettings,
+    rows: Sequence[Row],
+    failures: Sequence[Failure],
+    pretrained: Sequence[PretrainRow],
+) -> Path:
+    """Write `summary.csv` and the folder `report`; return the path of the page.
+
+    Args:
+        settings: of the experiment.
+        rows: of all finished fine-tuning runs.
+        failures: cells that failed.
+        pretrained: all finished pretraining runs.
+    """
+    places = {label: place for place, label in enumerate(settings.labels)}
+    rows = sorted(rows, key=lambda row: places.get(row.line, len(places)))
+    folder = settings.out / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    summaries = summarise(rows)
+    pictures = None
+    if rows:
+        write_text(settings.out / SUMMARY, as_csv(summaries, rows[0].headline))
+        table = as_markdown(summaries, rows[0].headline, _caption(settings, rows))
+        write_text(folder / TABLE, table)
+        pictures = draw_all(folder, rows, summaries, pretrained)
+    page = _render(
+        settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False),
+        caption=_caption(settings, rows) if rows else "",
+        verdicts=judge_lines(rows, summaries, pretrained, failures) if rows else [],
+        few=[spell_share(share) for share in few_label_fractions(rows)],
+        table=_table(rows, summaries),
+        probes=[name for key, name in PROBES.items() if any(key in row.scores for row in rows)],
+        headline=rows[0].headline if rows else "",
+        validated=any(row.validation for row in rows),
+        pictures=pictures,
+        undefined=sum(summary.missing for summary in summaries),
+        failures=failures,
+        makers=_makers(rows),
+    )
+    write_text(folder / PAGE, page)
+    return folder / PAGE
+
+
+def _caption(settings: EfficiencySettings, rows: Sequence[Row]) -> str:
+    """Return what was measured on what, in a sentence."""
+    repeats = sorted({(row.seed, row.fold) for row in rows})
+    seeds, folds = (len({key[place] for key in repeats}) for place in (0, 1))
+    many = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    if folds > 1:
+        many += f" on each of {folds} folds"
+    steps = ", ".join(str(steps) for steps in sorted({row.steps for row in rows}))
+    return (
+        f"Scores are {rows[0].headline} on {spell_tests(rows)} held-out test cases of "
+        f"{settings.data}; "
+        f"{many}; every run took {steps} optimiser steps."
+    )
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the page's table, in words."""
+
+    share: str
+    labelled: int
+    line: str
+    score: str
+    runs: int
+    difference: str
+    p: str
+    better: str
+    factor: str
+    probes: tuple[str, ...]
+
+
+def _table(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[list[TableRow]]:
+    """Return the rows of the table, those of one share of the labels together."""
+    probes = {
+        key: {(s.line, s.fraction): s.score for s in summarise(rows, key)}
+        for key in PROBES
+        if any(key in row.scores for row in rows)
+    }
+    return [
+        [
+            _table_row(summary, [found[summary.line, share] for found in probes.values()])
+            for summary in summaries
+            if summary.fraction == share
+        ]
+        for share in sorted({summary.fraction for summary in summaries})
+    ]
+
+
+def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
+    comparison = summary.comparison
+    gain = comparison.difference if comparison else Estimate.of([])
+    known = comparison is not None and gain.count > 0
+    return TableRow(
+        share=spell_share(summary.fraction),
+        labelled=summary.labelled,
+        line=spell_line(summary.line),
+        score=spell_estimate(summary.score),
+        runs=summary.score.count,
+        difference=spell_estimate(gain, sign="+") if known else "",
+        p=spell_p(comparison.p).removeprefix("p ").removeprefix("= ")
+        if comparison and gain.bounded
+        else "",
+        better=f"{comparison.better} of {gain.count}" if comparison and known else "",
+        factor=str((comparison and comparison.label_factor) or ""),
+        probes=tuple(f"{probe.mean:.3f}" if probe.count else "" for probe in probes),
+    )
+
+
+def _makers(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the versions that made the runs, and how many runs each of them made."""
+    makers: dict[tuple[Any, ...], int] = {}
+    for row in rows:
+        key = (row.git, *sorted(row.versions.items()))
+        makers[key] = makers.get(key, 0) + 1
+    return [
+        {"git": git, "versions": versions, "runs": runs}
+        for (git, *versions), runs in makers.items()
+    ]
+
+
+def _render(**values: Any) -> str:
+    template = files("ssl_registry.experiments.report").joinpath("page.html.jinja")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(template.read_text("utf-8")).render(**values)

@@ -1,0 +1,130 @@
+"""Samples: test cases to show, with what each line predicted for them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ssl_registry.data.cache.prepared import prepare_case
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.experiments.statistics.rows import Row
+from ssl_registry.experiments.statistics.summary import lines_of
+from ssl_registry.training.files.run_folder import RunFolder, read_result
+from ssl_registry.training.finetuning.finetune import PREDICTIONS
+from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+
+MASKS: Final = 3
+"""Test cases shown of a segmentation."""
+GRADED: Final = 8
+"""Test cases shown of a classification."""
+
+
+@dataclass(frozen=True)
+class ShownCases:
+    """The runs whose predictions are shown: one of each line, alike in all else."""
+
+    fraction: float
+    labelled: int
+    seed: int
+    fold: int
+    runs: Mapping[str, Row]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A test case.
+
+    Attributes:
+        name: of the case.
+        image: `[C, *S]`, as it was prepared.
+        target: label map `[*S]`, or class `[]`.
+        predictions: likewise, by line.
+        scores: headline score of the case alone, by line; NaN where it has none.
+    """
+
+    name: str
+    image: Tensor
+    target: npt.NDArray[np.int64]
+    predictions: Mapping[str, npt.NDArray[np.int64]]
+    scores: Mapping[str, float]
+
+
+def choose_shown(rows: Sequence[Row]) -> ShownCases:
+    """Return the runs with the fewest labels and the first seed and fold that all lines have.
+
+    Where no such runs exist, because some failed, those that most lines have.
+    """
+    keys = sorted({(row.fraction, row.seed, row.fold) for row in rows})
+    alike = {
+        key: {row.line: row for row in rows if (row.fraction, row.seed, row.fold) == key}
+        for key in keys
+    }
+    best = max(keys, key=lambda key: len(alike[key]))
+    runs = {line: alike[best][line] for line in lines_of(rows) if line in alike[best]}
+    first = next(iter(runs.values()))
+    return ShownCases(first.fraction, first.labelled, first.seed, first.fold, runs)
+
+
+def read_samples(shown: ShownCases) -> list[Sample]:
+    """Return the first test cases by name; of graded ones the first of each class, then more.
+
+    Raises:
+        DataError: the data is not there any more, or not usable.
+    """
+    first = next(iter(shown.runs.values()))
+    settings = _settings(first)
+    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    source = open_source(settings.data, settings.downstream.spatial_dims)
+    known = {case.name: case for case in source.labelled}
+    cases = {line: _cases(row) for line, row in shown.runs.items()}
+    predictions = {line: _predictions(row) for line, row in shown.runs.items()}
+    names = sorted(name for name in cases[first.line] if name in known)
+    chosen = _one_of_each({name: known[name].grade for name in names}) if source.graded else names
+    samples = []
+    for name in chosen[: GRADED if source.graded else MASKS]:
+        prepared = prepare_case(known[name], settings.preprocessing, settings.size)
+        samples.append(
+            Sample(
+                name=name,
+                image=prepared.image(),
+                target=prepared.label().numpy(),
+                predictions={line: found[name] for line, found in predictions.items()},
+                scores={
+                    line: _number(found[name].get(first.headline)) for line, found in cases.items()
+                },
+            )
+        )
+    return samples
+
+
+def _settings(row: Row) -> FinetuneSettings:
+    fields = RunFolder(row.folder).settings()
+    return read_settings(FinetuneSettings, fields, "finetune")
+
+
+def _cases(row: Row) -> Mapping[str, Mapping[str, Any]]:
+    cases: Mapping[str, Mapping[str, Any]] = (read_result(row.folder) or {})["cases"]
+    return cases
+
+
+def _predictions(row: Row) -> dict[str, npt.NDArray[np.int64]]:
+    with np.load(row.folder / PREDICTIONS, allow_pickle=False) as arrays:
+        return {name: arrays[name].astype(np.int64) for name in arrays.files}
+
+
+def _one_of_each(grades: Mapping[str, int | None]) -> list[str]:
+    """Return the names in turns through the classes, so that the first ones show each once."""
+    turns: dict[int | None, int] = {}
+    places = {}
+    for name, grade in grades.items():
+        turns[grade] = turns.get(grade, -1) + 1
+        places[name] = (turns[grade], str(grade))
+    return sorted(grades, key=lambda name: places[name])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,1 @@
+"""What the repeats say: estimates, summaries, verdicts."""

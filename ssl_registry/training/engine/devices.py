@@ -1,0 +1,212 @@
+"""Where a run trains: its device or devices, the processes that share the work, the precision.
+
+Lightning Fabric starts the processes and brings strategies and mixed precision; a cluster's
+own launcher (srun, torchrun) is recognised and used.
+"""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.precision import MixedPrecision, Precision
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import distributed, nn
+
+from ssl_registry.distributed import from_all, is_main, processes, rank
+from ssl_registry.errors import ConfigError, RunError
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.training.engine.trained import Trained, images_of
+from ssl_registry.training.settings.runs import RunSettings
+
+
+def check_device(settings: RunSettings) -> None:
+    """See that there are the devices that the settings ask for, and that they can do it.
+
+    Raises:
+        ConfigError: there is no GPU, or there are too few; or something is asked of a CPU that
+            only a GPU can do; or nothing starts the processes of the other machines.
+    """
+    gpu = torch.cuda.is_available() and settings.device != "cpu"
+    if settings.device == "gpu" and not gpu:
+        raise ConfigError("device=gpu, but torch sees no GPU: say device=cpu or device=auto")
+    if gpu and settings.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"devices={settings.devices}, but torch sees {torch.cuda.device_count()} GPUs here"
+        )
+    if settings.precision == "16-mixed" and not gpu:
+        raise ConfigError("precision=16-mixed needs a GPU: say precision=auto")
+    if settings.sync_batchnorm and not gpu:
+        raise ConfigError("sync_batchnorm=true needs GPUs: leave it out, or use instance norm")
+    if settings.num_nodes > 1 and not {"MASTER_ADDR", "SLURM_NTASKS"} & set(os.environ):
+        raise ConfigError(
+            f"num_nodes={settings.num_nodes}: start the command on each machine by srun or "
+            "torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK there"
+        )
+
+
+def may_speak(settings: RunSettings) -> bool:
+    """Say whether this process is the one that talks, before the processes know each other."""
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")
+    return settings.processes == 1 or all(os.environ.get(name, "0") == "0" for name in names)
+
+
+def root_device(settings: RunSettings) -> torch.device:
+    """Return the device that this process trains on."""
+    return _fabric(settings.model_copy(update={"precision": "32-true"})).device
+
+
+def launch(settings: RunSettings) -> L.Fabric:
+    """Start the processes of a run, and return when all of them are there.
+
+    With several devices the command is started again for each of them; those processes
+    pass through everything before this call as well, so nothing may be written earlier.
+
+    Raises:
+        ConfigError: there are not as many processes as the settings say.
+        RunError: the processes do not agree on the precision.
+    """
+    fabric = _fabric(settings)
+    with quiet_lightning(), _in_our_words():
+        fabric.launch()
+    if processes() != settings.processes:
+        raise ConfigError(
+            f"devices={settings.devices} on num_nodes={settings.num_nodes} are "
+            f"{settings.processes} processes, but {processes()} were started: say the same here "
+            "and to srun or torchrun"
+        )
+    if len(set(from_all(settings.precision))) > 1:
+        raise RunError(
+            f"the processes chose different precisions, number {rank()} {settings.precision}: the "
+            "machines are not alike; say precision=32-true"
+        )
+    return fabric
+
+
+def _fabric(settings: RunSettings) -> L.Fabric:
+    with quiet_lightning(), _in_our_words():
+        return L.Fabric(
+            accelerator=settings.device,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            plugins=_Autocast.of(settings),
+        )
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    """Pass on what Lightning finds wrong with the devices or with a cluster's variables."""
+    try:
+        yield
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"the processes cannot be started: {error}") from error
+
+
+def choose_strategy(settings: RunSettings, model: Trained, batch: Any) -> str:
+    """Return Lightning's strategy for a model.
+
+    `auto` is `ddp`, and where parameters go without a gradient the kind that looks for them:
+    so does an encoder that is frozen for some epochs, and a head that reads one level only.
+    """
+    if settings.processes == 1:
+        return "auto"
+    if settings.strategy != "auto":
+        return settings.strategy
+    model = copy.deepcopy(model).train()
+    for epoch in (0, settings.epochs - 1):
+        model.zero_grad()
+        model.begin_epoch(epoch)
+        with lend_to_torch(derive_generator(0, "strategy", "draws")):
+            loss = model.training_step(batch, derive_generator(0, "strategy"))["loss"]
+        torch.autograd.backward(loss)
+        if any(parameter.grad is None for parameter in model.parameters()):
+            return "ddp_find_unused_parameters_true"
+    return "ddp"
+
+
+class _Autocast(MixedPrecision):
+    """Mixed precision in the network alone: a task makes its views of the images as they are."""
+
+    @classmethod
+    def of(cls, settings: RunSettings) -> Precision:
+        """Return the plugin for a precision that was chosen."""
+        if settings.precision in ("bf16-mixed", "16-mixed"):
+            gpu = torch.cuda.is_available() and settings.device != "cpu"
+            return cls(settings.precision, "cuda" if gpu else "cpu")
+        return Precision()
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def lay_out_channels(model: Trained, batch: Any, settings: RunSettings) -> None:
+    """Suit the model to its processes and its device, in place.
+
+    Where the processes are to share batch statistics, its layers of batch normalisation do.
+    On a CPU its weights lie channels last, which makes convolutions faster there; so then
+    do its features, and a model that cannot take those keeps its weights as they are.
+
+    Args:
+        model: in training.
+        batch: of the run's shape.
+        settings: of the run.
+    """
+    if settings.sync_batchnorm and settings.processes > 1:
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+    layout = torch.channels_last_3d if images_of(batch).ndim == 5 else torch.channels_last
+    if root_device(settings).type == "cpu" and _works(model, batch, layout):
+        model.to(memory_format=layout)
+
+
+def _works(model: Trained, batch: Any, layout: torch.memory_format) -> bool:
+    generator = derive_generator(0, "layout")
+    try:
+        with torch.no_grad(), lend_to_torch(derive_generator(0, "layout", "draws")):
+            copy.deepcopy(model).to(memory_format=layout).training_step(batch, generator)
+    except RuntimeError:  # as of a `view` of features that do not lie as it expects
+        return False
+    return True
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice to itself: it is about choices made here on purpose."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            # Of a kernel of one voxel nobody can tell how it lies, and nothing depends on it.
+            warnings.filterwarnings("ignore", message="Grad strides do not match")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def on_main(action: Callable[[], object]) -> None:
+    """Have the main process do something while the others wait; where it fails, all fail.
+
+    Raises:
+        RunError: it could not be done.
+    """
+    failure: RunError | None = None
+    if is_main():
+        try:
+            action()
+        except RunError as error:
+            failure = error
+    if processes() > 1:
+        told = [str(failure or "")]
+        distributed.broadcast_object_list(told, 0)
+        failure = failure or (RunError(told[0]) if told[0] else None)
+    if failure is not None:
+        raise failure

@@ -1,0 +1,291 @@
+"""The training loop that pretraining and fine-tuning share."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import lightning as L
+import torch
+from rich.console import Console
+from torch import Tensor, distributed, nn
+from torch.utils.data import DataLoader, Dataset
+
+from ssl_registry.distributed import processes, rank
+from ssl_registry.errors import RunError
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.training.engine.batches import TrainingBatches, evaluation_loader, training_loader
+from ssl_registry.training.engine.callbacks import Callback, MetricsFile, ProgressLine
+from ssl_registry.training.engine.checkpoint import load_checkpoint, save_checkpoint
+from ssl_registry.training.engine.devices import on_main, quiet_lightning
+from ssl_registry.training.engine.means import Means
+from ssl_registry.training.engine.trained import Trained, images_of
+from ssl_registry.training.files.run_folder import RunFolder
+
+GRADIENT_NORM = 1.0
+"""The gradient is scaled down to this norm where it is larger."""
+
+LOOK_EVERY = 50
+"""Optimiser steps between two looks at what a GPU or other processes would have to wait for."""
+
+
+def train(
+    fabric: L.Fabric,
+    model: Trained,
+    data: Dataset[Any],
+    validation: Dataset[Any] | None,
+    folder: RunFolder,
+    what: str,
+    console: Console,
+    *,
+    steps: int | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> list[dict[str, float]]:
+    """Train `model` to its last epoch, from the newest checkpoint where there is one.
+
+    Args:
+        fabric: launched.
+        model: its weights are changed in place.
+        data: images, or images with targets.
+        validation: likewise; None for no validation.
+        folder: of the run.
+        what: the run in a word or two, for the progress line.
+        console: where that is shown.
+        steps: optimiser steps an epoch; without it an epoch is one pass over the data.
+        callbacks: their state travels in the checkpoint.
+
+    Returns:
+        The rows of `metrics.csv`.
+
+    Raises:
+        RunError: the loss is no number any more, or something cannot be written or read.
+    """
+    settings = model.settings
+    metrics = MetricsFile(folder)
+    told = [ProgressLine(console, what), *callbacks, metrics]
+    with lend_to_torch(derive_generator(settings.seed, "loop")), quiet_lightning():
+        training = Training(fabric, model, data, validation, steps)
+        saver = _Saver(training, folder, told)
+        saver.load(console)
+        for callback in told:
+            callback.on_start(training.step, training.total)
+        try:
+            while training.epoch < settings.epochs:
+                _train_epoch(training, saver, told)
+        finally:
+            for callback in told:
+                callback.on_end()
+    return metrics.rows
+
+
+def _train_epoch(training: "Training", saver: "_Saver", told: Sequence[Callback]) -> None:
+    for batch in training.rest_of_epoch():
+        loss, completes = training.learn(batch)
+        if not completes:
+            continue
+        for callback in told:
+            callback.on_step(training.step, training.total, loss)
+        if training.may_look:
+            training.check_loss()
+        if training.in_epoch and (training.may_look or processes() == 1):
+            saver.save_if_due()
+    row = training.close_epoch()
+    for callback in told:
+        callback.on_epoch(row, training.model)
+    saver.save_if_due(last=training.epoch == training.settings.epochs)
+
+
+class Training:
+    """A run of training in progress: Adam with a cosine decay over the whole run.
+
+    Attributes:
+        epoch: that is under way, counted from 0.
+        batch: how many of its batches this process has learned from.
+        step: optimiser steps of the run so far.
+        total: optimiser steps of the whole run.
+    """
+
+    def __init__(
+        self,
+        fabric: L.Fabric,
+        model: Trained,
+        data: Dataset[Any],
+        validation: Dataset[Any] | None,
+        steps: int | None,
+    ) -> None:
+        self.fabric, self.model, self.settings = fabric, model, model.settings
+        self.batches = TrainingBatches(data, self.settings, steps)
+        self.loader = training_loader(data, self.settings, self.batches)
+        self.validation = evaluation_loader(validation, self.settings) if validation else None
+        self.epoch = self.batch = self.step = 0
+        self.total = self.settings.epochs * self.batches.steps
+        self.means = Means()
+        adam = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate)
+        self.decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=self.total)
+        self.wrapped, self.adam = fabric.setup(model, adam)
+        self.may_always_look = fabric.device.type == "cpu" and processes() == 1
+
+    def rest_of_epoch(self) -> DataLoader[Any]:
+        """Return the batches of the epoch that this process has not learned from yet."""
+        self.model.train()
+        self.model.begin_epoch(self.epoch)
+        self.batches.start_at(self.epoch, self.batch)
+        return self.loader
+
+    @property
+    def in_epoch(self) -> bool:
+        """Whether there are batches left in the epoch."""
+        return self.batch < len(self.batches)
+
+    @property
+    def may_look(self) -> bool:
+        """Whether it is time to wait for the device and the other processes."""
+        return self.may_always_look or self.step % LOOK_EVERY == 0
+
+    def learn(self, batch: Any) -> tuple[Tensor, bool]:
+        """Learn from a batch; return its loss, and whether that completed an optimiser step."""
+        number = self.batches.number(self.batch)
+        self.batch += 1
+        completes = self.batch % self.batches.accumulate == 0
+        with self._adding_up(not completes):
+            values = self._ask(batch, number)
+            parts = self.batches.accumulate
+            self.fabric.backward(values["loss"] if parts == 1 else values["loss"] / parts)
+        self.means.add(
+            {f"train_{name}": value for name, value in values.items()}, len(images_of(batch))
+        )
+        if completes:
+            self._update()
+        return values["loss"].detach(), completes
+
+    def _ask(self, batch: Any, number: int) -> dict[str, Tensor]:
+        words = (self.model.purpose, self.epoch, number)
+        generator = derive_generator(self.settings.seed, *words)
+        with lend_to_torch(derive_generator(self.settings.seed, *words)):
+            values: dict[str, Tensor] = self.wrapped(self.fabric.to_device(batch), generator)
+        return values
+
+    def _adding_up(self, only: bool) -> AbstractContextManager[None]:
+        """Have no gradients exchanged where no optimiser step follows."""
+        if processes() == 1:
+            return nullcontext()
+        context: AbstractContextManager[None] = self.fabric.no_backward_sync(
+            self.wrapped, enabled=only
+        )
+        return context
+
+    def _update(self) -> None:
+        self.fabric.clip_gradients(
+            self.wrapped, self.adam, max_norm=GRADIENT_NORM, error_if_nonfinite=False
+        )
+        self.adam.step()
+        self.adam.zero_grad()
+        self.decay.step()
+        self.step += 1
+
+    def check_loss(self) -> None:
+        """Stop where training has diverged; once the loss is no number, its mean stays so.
+
+        Raises:
+            RunError: the loss is not a finite number, in any process.
+        """
+        loss = self.means.read().get("train_loss", 0.0)
+        if not math.isfinite(loss):
+            raise RunError(
+                f"the loss became {loss} in epoch {self.epoch + 1}: lower "
+                f"learning_rate={self.settings.learning_rate:g}"
+            )
+
+    def close_epoch(self) -> dict[str, float]:
+        """End the epoch, with a validation where it is time; return its row of `metrics.csv`."""
+        self.check_loss()
+        values = self.means.read()
+        every, last = self.settings.validate_every, self.epoch + 1 == self.settings.epochs
+        if self.validation is not None and (last or (self.epoch + 1) % every == 0):
+            values |= self._validate(self.validation)
+        self.epoch, self.batch, self.means = self.epoch + 1, 0, Means()
+        rate = float(self.decay.get_last_lr()[0])
+        row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
+        return {**row, **dict(sorted(values.items()))}
+
+    def _validate(self, batches: DataLoader[Any]) -> dict[str, float]:
+        """Return the means and scores of the validation cases, `val_` before their names."""
+        means = Means()
+        self.model.eval()
+        _share_buffers(self.model)
+        with torch.no_grad(), self.fabric.autocast():
+            for place, batch in enumerate(batches):
+                number = place * processes() + rank()
+                generator = derive_generator(self.settings.seed, "validation", number)
+                values = self.model.validation_step(self.fabric.to_device(batch), generator)
+                means.add(values, len(images_of(batch)))
+            scores = {**means.read(), **self.model.validation_scores()}
+        return {f"val_{name}": value for name, value in scores.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that changes in training; every process must ask."""
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "means": self.means.state_dict(),
+            "state_dict": self.model.state_dict(),
+            "adam": self.adam.state_dict(),
+            "decay": self.decay.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from such a state."""
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.means.load_state_dict(state["means"])
+        self.model.load_state_dict(state["state_dict"])
+        self.adam.load_state_dict(state["adam"])
+        self.decay.load_state_dict(state["decay"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Give all processes the main one's buffers, as a forward pass in training does."""
+    if processes() > 1:
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, 0)
+
+
+class _Saver:
+    """Writes checkpoints, at most once in so many minutes, and reads them."""
+
+    def __init__(
+        self, training: Training, folder: RunFolder, callbacks: Sequence[Callback]
+    ) -> None:
+        self.training = training
+        self.folder = folder
+        self.callbacks = {type(callback).__name__: callback for callback in callbacks}
+        self.saved = time.monotonic()
+
+    def save_if_due(self, *, last: bool = False) -> None:
+        """Write a checkpoint if it is time, or if it is the last one."""
+        seconds = 60 * self.training.settings.checkpoint_minutes
+        due = last or time.monotonic() - self.saved >= seconds
+        if processes() > 1:
+            due = self.training.fabric.broadcast(due)
+        if due:
+            self._save()
+
+    def _save(self) -> None:
+        self.training.check_loss()
+        state = {
+            **self.training.state_dict(),
+            "callbacks": {name: c.state_dict() for name, c in self.callbacks.items()},
+        }
+        on_main(lambda: save_checkpoint(self.folder, state))
+        self.saved = time.monotonic()
+
+    def load(self, console: Console) -> None:
+        """Go on from the newest checkpoint, where there is one; what it does not know begins."""
+        state = load_checkpoint(self.folder, console)
+        if state is not None:
+            self.training.load_state_dict(state)
+            for name, kept in state["callbacks"].items():
+                self.callbacks[name].load_state_dict(kept)

@@ -1,0 +1,56 @@
+"""What the training loop needs to know about a model."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_registry.training.settings.runs import RunSettings
+
+
+class Trained(nn.Module, ABC):
+    """A model in training: what is done with a batch, all its chance coming from a generator.
+
+    Args:
+        settings: of the run.
+        purpose: what the generators are derived for.
+    """
+
+    def __init__(self, settings: RunSettings, purpose: str) -> None:
+        super().__init__()
+        self.settings = settings
+        self.purpose = purpose
+
+    def forward(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return `training_step`; strategies and precision wrap themselves around this."""
+        return self.training_step(batch, generator)
+
+    @abstractmethod
+    def training_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the `loss` of a batch, and what else is worth a column of `metrics.csv`."""
+
+    @abstractmethod
+    def validation_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return the same for a batch of validation cases."""
+
+    def validation_scores(self) -> dict[str, float]:
+        """Return what is scored over all validation cases, after the last `validation_step`.
+
+        Every process must call it: each has seen a share of the cases.
+        """
+        return {}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare the model, which is in training mode, for an epoch, counted from 0."""
+
+
+def images_of(batch: Any) -> Tensor:
+    """Return the images `[B, C, *S]` of a batch, which may have targets beside them."""
+    images: Tensor = batch if isinstance(batch, Tensor) else batch[0]
+    return images
+
+
+def parameters_of(module: nn.Module) -> int:
+    """Return how many numbers a module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())

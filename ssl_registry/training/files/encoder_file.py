@@ -1,0 +1,210 @@
+"""Encoder files: weights in `encoder.safetensors`, everything else in `encoder.json`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.documents import brief
+from ssl_registry.errors import EncoderFileError
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.files.handed_files import (
+    MOST_CHANNELS,
+    check_room,
+    misfit,
+    read_described,
+)
+from ssl_registry.training.files.origins import create_as_written, origin_of
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.finetuning.input_channels import convert_input
+
+WEIGHTS: Final = "encoder.safetensors"
+SUMMARY: Final = "encoder.json"
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class EncoderSummary:
+    """What `encoder.json` says.
+
+    Attributes:
+        backbone: the structure.
+        task: specification of the pretext task, or None for an encoder from fine-tuning.
+        in_channels: channels that the encoder takes.
+        preprocessing: how the images it learned from were prepared.
+        size: their side in voxels, or that of the patches.
+        patches: 0 where images were fitted to `size`, else how many patches were cut from
+            each in an epoch.
+        data: name, fingerprint, number of cases and split of what it learned from.
+        versions: of the distributions it was made with.
+        distributions: where backbone and task came from, such as `"ssl-registry-rpl 0.1.0"`.
+        levels: how many of its levels were pretrained, the finest first; None for all.
+    """
+
+    backbone: Backbone
+    task: Mapping[str, Any] | None
+    in_channels: int
+    preprocessing: Preprocessing
+    size: int
+    patches: int
+    data: Mapping[str, Any]
+    versions: Mapping[str, str]
+    distributions: Mapping[str, str]
+    levels: int | None = None
+
+    @property
+    def what_was_trained(self) -> str:
+        """Which levels learned something, in words."""
+        if self.levels is None:
+            return "all levels were trained"
+        return f"the {self.levels} finest levels were trained, the coarser ones are as drawn"
+
+
+class _Written(BaseModel):
+    """What may stand in `encoder.json`; whoever wrote it may have meant harm."""
+
+    format: int
+    backbone: dict[str, Any]
+    task: dict[str, Any] | None
+    in_channels: int = Field(ge=1, le=MOST_CHANNELS)
+    preprocessing: Preprocessing
+    size: int = Field(ge=1)
+    patches: int = Field(default=0, ge=0)
+    data: dict[str, Any]
+    versions: dict[str, str]
+    distributions: dict[str, str] = {}
+    levels: int | None = Field(default=None, ge=1)
+
+
+def write_encoder(
+    folder: Path,
+    encoder: Encoder,
+    *,
+    backbone: Backbone,
+    task: Mapping[str, Any] | None,
+    preprocessing: Preprocessing,
+    size: int,
+    patches: int = 0,
+    data: Mapping[str, Any],
+    versions: Mapping[str, str],
+    levels: int | None = None,
+    task_origin: str | None = None,
+) -> None:
+    """Write both files, the weights first.
+
+    `task_origin` is the distribution that the task came from, as `origin_of` says it.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
+    }
+    run = RunFolder(folder)
+    run.write_bytes(WEIGHTS, save(weights))
+    summary = {
+        "format": FORMAT,
+        "backbone": registry.spec_of(backbone),
+        "task": task,
+        "in_channels": encoder.in_channels,
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "size": size,
+        "patches": patches,
+        "levels": levels,
+        "data": dict(data),
+        "versions": dict(versions),
+        "distributions": {
+            "backbone": origin_of(backbone),
+            **({"task": task_origin} if task_origin else {}),
+        },
+    }
+    run.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+
+def read_encoder_summary(folder: str | Path) -> EncoderSummary:
+    """Return what `encoder.json` in a run's folder says.
+
+    Raises:
+        EncoderFileError: there is none, or it cannot be read.
+        UnknownComponentError: the backbone's plugin is not installed; says which to install.
+            The pretext task's plugin is not needed.
+    """
+    path = Path(folder).expanduser() / SUMMARY
+    if not path.is_file():
+        hint = "there is no such folder"
+        if path.parent.is_dir():
+            hint = f"it holds no {SUMMARY}; name the folder of a finished pretraining run"
+        raise EncoderFileError(f"encoder={folder}: {hint}")
+    said = read_described(path, _Written, FORMAT, EncoderFileError)
+    backbone = create_as_written(said.backbone, said.distributions.get("backbone"), str(path))
+    if not isinstance(backbone, Backbone):
+        raise EncoderFileError(f"{path}: {brief(said.backbone['name'])} is not a backbone")
+    return EncoderSummary(
+        backbone=backbone,
+        task=said.task,
+        in_channels=said.in_channels,
+        preprocessing=said.preprocessing,
+        size=said.size,
+        patches=said.patches,
+        data=said.data,
+        versions=said.versions,
+        distributions=said.distributions,
+        levels=said.levels,
+    )
+
+
+def digest_of(folder: str | Path) -> str:
+    """Return the SHA-256 of an encoder's weights, which tells one encoder from another.
+
+    Raises:
+        EncoderFileError: there are none.
+    """
+    path = Path(folder).expanduser() / WEIGHTS
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EncoderFileError(f"{path} cannot be read: {error}") from error
+
+
+def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
+    """Return the pretrained encoder of a run's folder, in evaluation mode.
+
+    Nothing is unpickled; the global random state is left alone.
+
+    Args:
+        folder: of a finished run.
+        in_channels: of the images it is for. Where the encoder was trained with others
+            (tiles stacked as channels; grey against RGB), its first convolution is
+            converted by `convert_input`; None keeps it as it is.
+
+    Raises:
+        EncoderFileError: there is no encoder, its files do not fit each other, or it cannot
+            be converted.
+        UnknownComponentError: the backbone's plugin is not installed.
+    """
+    summary = read_encoder_summary(folder)
+    wanted = in_channels or summary.in_channels
+    path = Path(folder).expanduser() / WEIGHTS
+    try:
+        weights = load_file(path)
+        check_room(
+            lambda: summary.backbone.build(summary.in_channels), weights, path, EncoderFileError
+        )
+        with lend_to_torch(derive_generator(0, "load")):
+            encoder = summary.backbone.build(wanted)
+        if wanted != summary.in_channels:
+            weights = convert_input(weights, encoder, summary.in_channels)
+        encoder.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
+        raise EncoderFileError(misfit(path, SUMMARY, error)) from error
+    return encoder.eval()

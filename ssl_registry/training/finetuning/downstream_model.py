@@ -1,0 +1,159 @@
+"""A downstream model in training: an encoder, a head, and when the encoder is frozen."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.preparing.sliding_window import slide
+from ssl_registry.distributed import from_all
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.training.engine.trained import Trained
+from ssl_registry.training.settings.runs import FinetuneSettings
+
+
+class DownstreamModel(nn.Module):
+    """An encoder and a downstream head: images `[B, C, *S]` to the head's outputs."""
+
+    def __init__(self, encoder: Encoder, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the head's outputs."""
+        outputs: Tensor = self.head(self.encoder(images))
+        return outputs
+
+
+class LabelMaps(Sequence[Tensor]):
+    """Labels kept in few bytes, given as int64 one at a time, as scores take them."""
+
+    def __init__(self, labels: Iterable[Tensor]) -> None:
+        self.labels = list(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return LabelMaps(self.labels[index])
+        return self.labels[index].long()
+
+
+class CaseLabels(Sequence[Tensor]):
+    """The labels of prepared cases as int64, each read from the cache when it is asked for."""
+
+    def __init__(self, cases: Sequence[Prepared]) -> None:
+        self.cases = cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return CaseLabels(self.cases[index])
+        return self.cases[index].label()
+
+
+class Finetuning(Trained):
+    """A downstream model in training.
+
+    A pretrained encoder is frozen for the task's first `freeze_epochs`, its batch
+    statistics too; a random one never is, for that would handicap the baseline, and neither
+    are levels of a pretrained one that begin anew.
+
+    Args:
+        model: the encoder and its head.
+        task: what is learned.
+        settings: of the run.
+        kept: names of the encoder's parameters that were taken over; None for all of them.
+    """
+
+    settings: FinetuneSettings
+
+    def __init__(
+        self,
+        model: DownstreamModel,
+        task: DownstreamTask,
+        settings: FinetuneSettings,
+        kept: frozenset[str] | None = None,
+    ) -> None:
+        super().__init__(settings, "finetune")
+        self.kept = kept
+        self.model = model
+        self.task = task
+        self.pretrained = settings.encoder is not None
+        self.predictions: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Freeze or thaw the encoder."""
+        frozen = self.pretrained and epoch < self.task.freeze_epochs
+        self.model.encoder.requires_grad_(not frozen)
+        self.model.encoder.train(not frozen)
+        if frozen and self.kept is not None:
+            self._thaw_all_but(self.kept)
+
+    def _thaw_all_but(self, kept: frozenset[str]) -> None:
+        for path, layer in self.model.encoder.named_modules():
+            for name, parameter in layer.named_parameters(path, recurse=False):
+                if name not in kept:
+                    parameter.requires_grad_(True)
+                    layer.training = True
+
+    def training_step(
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the loss of images `[B, C, *S]` and their target."""
+        images, target = batch
+        return {"loss": self.task.loss(self.model(images), target)}
+
+    def validation_step(
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the loss, and keep the predictions, to be scored together.
+
+        Where training is from patches, an image is answered as a whole, and has no loss: it
+        may be too large for one.
+        """
+        images, target = batch
+        outputs = self.outputs(images)
+        self.predictions += _kept(self.task.predict(outputs))
+        self.targets += _kept(target)
+        return {} if self.settings.patches else {"loss": self.task.loss(outputs, target)}
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """Return the outputs for whole images, in one piece or by sliding windows."""
+        settings = self.settings
+        assert settings.size is not None
+        if not settings.patches:
+            return self.model(images)  # type: ignore[no-any-return]
+        return torch.stack(
+            [slide(image, settings.size, settings.batch_size, self.model) for image in images]
+        )
+
+    def validation_scores(self) -> dict[str, float]:
+        """Score the validation cases of all processes."""
+        parts = from_all((self.predictions, self.targets))
+        predictions = [one for part, _ in parts for one in part]
+        targets = [one for _, part in parts for one in part]
+        self.predictions, self.targets = [], []
+        return self.task.score(LabelMaps(predictions), LabelMaps(targets))
+
+
+def _kept(labels: Tensor) -> Sequence[Tensor]:
+    """Return the labels of a batch, one image at a time, on the CPU and in one byte each."""
+    return labels.to(torch.uint8).cpu().unbind()
+
+
+def predict_cases(module: Finetuning, cases: Sequence[Prepared]) -> LabelMaps:
+    """Return the hard prediction of each case, on the CPU; the model is left in evaluation mode."""
+    device = next(module.parameters()).device
+    module.eval()
+    with torch.inference_mode():
+        outputs = (module.outputs(case.image()[None].to(device)) for case in cases)
+        return LabelMaps(_kept(module.task.predict(output))[0] for output in outputs)

@@ -1,0 +1,286 @@
+"""Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from rich.console import Console
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.data.cache.prepared import LabelledImages, Prepared
+from ssl_registry.data.preparing.patches import LabelledPatches, Patches
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.engine.batches import TrainingBatches, say_batch
+from ssl_registry.training.engine.callbacks import Stopwatch
+from ssl_registry.training.engine.devices import check_device, may_speak, on_main
+from ssl_registry.training.engine.loop import train
+from ssl_registry.training.engine.trained import parameters_of
+from ssl_registry.training.files.encoder_file import digest_of, load_encoder, write_encoder
+from ssl_registry.training.files.model_file import ModelSummary, write_model
+from ssl_registry.training.files.provenance import git_state, versions_of
+from ssl_registry.training.files.run_folder import RunFolder, RunResult
+from ssl_registry.training.finetuning.downstream_model import (
+    CaseLabels,
+    DownstreamModel,
+    Finetuning,
+    LabelMaps,
+    predict_cases,
+)
+from ssl_registry.training.finetuning.level_transfer import take_over
+from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.finetuning.selection import BestState, select
+from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.preparation.checked_data import write_skipped
+from ssl_registry.training.preparation.start import start
+from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+
+PREDICTIONS = "predictions.npz"
+"""Labels predicted for each test case, uint8: `[*S]` on the prepared grid, or a class, `[]`."""
+
+
+def finetune(
+    settings: FinetuneSettings | None = None, /, *, quiet: bool = False, **fields: Any
+) -> RunResult:
+    """Fine-tune an encoder, or train from scratch, and score it on held-out cases.
+
+        finetune(encoder="runs/rpl", data="Task04_Hippocampus", fraction=0.1, out="runs/rpl-10")
+
+    Args:
+        settings: all of them; or else
+        **fields: those that differ from the defaults of `FinetuneSettings`.
+        quiet: print nothing.
+
+    Returns:
+        The run's folder and what its `result.json` says: `score` holds the test score.
+
+    Raises:
+        SslRegistryError: the settings or the data cannot be used. Nothing was written.
+    """
+    if settings is None:
+        settings = read_settings(FinetuneSettings, fields, "finetune")
+    console = quiet_or_loud(quiet or not may_speak(settings))
+    check_device(settings)
+    settings, summary = complete(settings)
+    folder = RunFolder(settings.out)
+    folder.check(settings.model_dump(mode="json"), settings.resume)
+    plan = make_plan(settings, summary, console)
+    TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
+    module = _build(plan)
+    _say_plan(plan, module.model, console)
+    fabric = start(settings, folder, module, _training_data(plan), console)
+    on_main(lambda: write_skipped(folder, plan.source.skipped))
+    return _run(fabric, plan, module, folder, console)
+
+
+def _training_data(plan: Plan) -> LabelledImages | LabelledPatches:
+    settings = plan.settings
+    if not settings.patches:
+        return LabelledImages(plan.train)
+    assert settings.size is not None
+    patches = Patches(plan.train, settings.size, settings.patches, settings.seed)
+    return LabelledPatches(patches, settings.foreground)
+
+
+def build_encoder(plan: Plan) -> tuple[Encoder, frozenset[str] | None]:
+    """Return the encoder that a run starts from: pretrained, or drawn from the run's seed.
+
+    With it come the names of the parameters that were pretrained, or None for all or none of
+    them. Levels that begin anew have the weights that training from scratch begins with.
+
+    Raises:
+        EncoderFileError: the encoder cannot be loaded.
+        ConfigError: it has fewer levels than are to be taken over.
+    """
+    settings, channels = plan.settings, plan.train[0].channels
+    if settings.encoder is None:
+        return _fresh_encoder(plan), None
+    encoder = load_encoder(settings.encoder, in_channels=channels)
+    if settings.transfer_levels is None:
+        return encoder, None
+    assert settings.size is not None
+    image = torch.zeros(1, channels, *(settings.size,) * plan.backbone.spatial_dims)
+    return encoder, take_over(encoder, _fresh_encoder(plan), settings.transfer_levels, image)
+
+
+def _fresh_encoder(plan: Plan) -> Encoder:
+    with lend_to_torch(derive_generator(plan.settings.seed, "finetune", "encoder")):
+        return plan.backbone.build(plan.train[0].channels)
+
+
+def _build(plan: Plan) -> Finetuning:
+    settings = plan.settings
+    encoder, kept = build_encoder(plan)
+    # The head starts from the same weights whether the encoder is pretrained or not.
+    with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
+        head = settings.downstream.build_head(encoder, len(plan.source.labels))
+    model = DownstreamModel(encoder, head).train()
+    return Finetuning(model, settings.downstream, settings, kept)
+
+
+def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
+    settings = plan.settings
+    start = f"from {settings.encoder}" if settings.encoder else "from scratch"
+    if settings.transfer_levels is not None:
+        levels = len(model.encoder.channels)
+        start += f" (the {settings.transfer_levels} finest of its {levels} levels)"
+    if plan.summary and plan.summary.in_channels != model.encoder.in_channels:
+        console.print(
+            f"the encoder in {settings.encoder} takes {plan.summary.in_channels} channels, the "
+            f"images have {model.encoder.in_channels}: its first convolution was converted (see "
+            "load_encoder)"
+        )
+    if plan.source.graded:
+        _say_classes(plan, console)
+    console.print(
+        f"{registry.entry_of(settings.downstream).name} with "
+        f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
+        f"{len(plan.train)} of {plan.available} labelled images, {settings.epochs} epochs in "
+        f"batches of {say_batch(settings)}, seed {settings.seed}; tested on {len(plan.test)} others"
+    )
+
+
+def _say_classes(plan: Plan, console: Console) -> None:
+    """Say how many images each class has, and what follows where it has none."""
+    train, test = (Counter(c.case.grade for c in cases) for cases in (plan.train, plan.test))
+    counts = [f"{name}: {train[k]}, {test[k]}" for k, name in plan.source.labels.items()]
+    console.print(f"classes (training, test): {', '.join(counts)}")
+    for counted, missing in (
+        (train, "no image to train on: it cannot be learned"),
+        (test, "no test image: the score says nothing about it"),
+    ):
+        for name in (name for k, name in plan.source.labels.items() if not counted[k]):
+            console.print(f"class {name} has {missing}")
+
+
+def _run(
+    fabric: L.Fabric, plan: Plan, module: Finetuning, folder: RunFolder, console: Console
+) -> RunResult:
+    settings, task = plan.settings, plan.settings.downstream
+    stopwatch, git = Stopwatch(), git_state()
+    origin = digest_of(settings.encoder) if settings.encoder else None
+    best = BestState(task.headline)
+    rows = train(
+        fabric,
+        module,
+        _training_data(plan),
+        LabelledImages(plan.validation) if plan.validation else None,
+        folder,
+        "fine-tuning" if settings.encoder else "training from scratch",
+        console,
+        steps=settings.steps_per_epoch,
+        callbacks=[best, stopwatch],
+    )
+    selected = select(settings.select, best, module.model, rows[-1])
+    console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
+    predictions = predict_cases(module, plan.test)
+    targets = CaseLabels(plan.test)
+    result = {
+        "kind": "finetune",
+        "headline": task.headline,
+        "score": task.score(predictions, targets),
+        "labels": {str(value): name for value, name in plan.source.labels.items()},
+        "cases": _score_cases(task, plan.test, predictions, targets),
+        "counts": {
+            "train": len(plan.train),
+            "available": plan.available,
+            "validation": len(plan.validation),
+            "test": len(plan.test),
+        },
+        "trained_on": sorted(case.case.name for case in plan.train),
+        "started_from": origin,
+        "selected": selected,
+        "metrics": rows[-1],
+        "seconds": stopwatch.seconds,
+        "versions": _versions(plan),
+        "git": git,
+    }
+
+    def finish() -> None:
+        _write_predictions(folder, plan.test, predictions)
+        _write_encoder(plan, module.model, folder)
+        _write_model(plan, module.model, folder)
+        folder.finish(result)
+
+    on_main(finish)
+    return RunResult(folder.path, result)
+
+
+def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
+    settings, pretext = plan.settings, plan.summary.task if plan.summary else None
+    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    write_encoder(
+        folder.path,
+        model.encoder,
+        backbone=plan.backbone,
+        task=dict(pretext) if pretext else None,
+        preprocessing=settings.preprocessing,
+        size=settings.size,
+        patches=settings.patches or 0,
+        data=_provenance(plan),
+        versions=_versions(plan),
+        task_origin=plan.summary.distributions.get("task") if plan.summary else None,
+    )
+
+
+def _write_model(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
+    settings = plan.settings
+    assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
+    summary = ModelSummary(
+        backbone=plan.backbone,
+        downstream=settings.downstream,
+        in_channels=model.encoder.in_channels,
+        labels=plan.source.labels,
+        preprocessing=settings.preprocessing,
+        size=settings.size,
+        patches=settings.patches or 0,
+        data=_provenance(plan),
+        versions=_versions(plan),
+    )
+    write_model(folder.path, model, summary)
+
+
+def _provenance(plan: Plan) -> dict[str, Any]:
+    return {
+        "name": plan.source.name,
+        "fingerprint": plan.source.fingerprint,
+        "cases": len(plan.train),
+        "image_channels": plan.train[0].channels,
+        "held_out": sorted(case.name for case in [*plan.split.validation, *plan.split.test]),
+    }
+
+
+def _versions(plan: Plan) -> dict[str, str]:
+    """Return what made the run; the pretext task's plugin need not be here any more."""
+    earlier = plan.summary.versions if plan.summary else {}
+    return {**earlier, **versions_of(plan.settings.downstream, plan.backbone)}
+
+
+def _score_cases(
+    task: DownstreamTask,
+    cases: Sequence[Prepared],
+    predictions: LabelMaps,
+    targets: CaseLabels,
+) -> Mapping[str, dict[str, float]]:
+    return {
+        case.case.name: task.describe_case(predicted, target)
+        for case, predicted, target in zip(cases, predictions, targets, strict=True)
+    }
+
+
+def _write_predictions(
+    folder: RunFolder, cases: Sequence[Prepared], predictions: LabelMaps
+) -> None:
+    arrays = {
+        case.case.name: predicted.numpy()
+        for case, predicted in zip(cases, predictions.labels, strict=True)
+    }
+
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **arrays)
+    folder.write_bytes(PREDICTIONS, archive.getbuffer())

@@ -1,0 +1,173 @@
+"""What a fine-tuning run needs, all checked before it writes anything."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Console
+
+from ssl_registry.backbone import Backbone
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.splits import Split, label_subset
+from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.registry import registry
+from ssl_registry.training.files.encoder_file import EncoderSummary, read_encoder_summary
+from ssl_registry.training.finetuning.level_transfer import levels_to_take
+from ssl_registry.training.preparation.cases import open_split, prepare, skipped_so_far, those_of
+from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, read_settings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run, ready to start.
+
+    Attributes:
+        settings: complete.
+        summary: of the encoder's file; None for training from scratch.
+        source: where the cases come from.
+        split: their division.
+        train: cases whose labels may be used.
+        validation: cases for the validation curve.
+        test: cases for the score.
+        available: how many labelled training cases there are, used or not.
+    """
+
+    settings: FinetuneSettings
+    summary: EncoderSummary | None
+    source: Source
+    split: Split
+    train: list[Prepared]
+    validation: list[Prepared]
+    test: list[Prepared]
+    available: int
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network, of the encoder's file or of the settings."""
+        chosen = self.summary.backbone if self.summary else self.settings.backbone
+        assert chosen is not None
+        return chosen
+
+
+def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSummary | None]:
+    """Fill in what the encoder's file says, or the defaults where there is none.
+
+    Raises:
+        EncoderFileError: there is no encoder in the folder named.
+        ConfigError: it is of other dimensions than the downstream task, or fewer of its levels
+            were pretrained than are to be taken over.
+    """
+    summary = read_encoder_summary(settings.encoder) if settings.encoder else None
+    dims = settings.downstream.spatial_dims
+    filled: dict[str, Any] = {"freeze_epochs": settings.downstream.freeze_epochs}
+    if settings.patches is None:
+        # A patch is a part of what it was cut from: whoever names another size means the whole.
+        cut = summary is not None and settings.size is None
+        cut = cut and settings.downstream.target_kind == "mask"
+        filled["patches"] = summary.patches if summary and cut else 0
+    if settings.size is None:
+        filled["size"] = summary.size if summary else DEFAULT_SIZES[dims]
+    if settings.preprocessing is None:
+        filled["preprocessing"] = summary.preprocessing if summary else {}
+    if summary and summary.levels is not None:
+        whose = f"the encoder in {settings.encoder}"
+        filled["transfer_levels"] = levels_to_take(settings.transfer_levels, summary.levels, whose)
+    if summary is None and settings.backbone is None:
+        filled["backbone"] = f"unet{dims}d"
+    if summary and summary.backbone.spatial_dims != dims:
+        raise ConfigError(
+            f"the encoder in {settings.encoder} works in {summary.backbone.spatial_dims}D, the "
+            f"downstream task in {dims}D"
+        )
+    given = {name: getattr(settings, name) for name in type(settings).model_fields}
+    return read_settings(FinetuneSettings, {**given, **filled}, "finetune"), summary
+
+
+def open_cases(
+    settings: FinetuneSettings, summary: EncoderSummary | None, console: Console
+) -> tuple[Source, Split]:
+    """Return the source and its division, once it is seen that the run can learn from them.
+
+    Raises:
+        DataError: the data cannot be used, or leaves no test case.
+        ConfigError: its labels are of another kind than the task learns from, or the encoder
+            was pretrained on test cases.
+    """
+    source, split = open_split(settings, settings.downstream.spatial_dims, console)
+    _check_labels(settings, source)
+    if not split.test:
+        raise DataError(
+            f"data={settings.data}: test_fraction={settings.test_fraction:g} of "
+            f"{len(source.labelled)} labelled cases leaves no test case; raise it"
+        )
+    _check_leak(settings, summary, source, split)
+    return source, split
+
+
+def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, console: Console) -> Plan:
+    """Return the cases of a run, prepared, and what it starts from.
+
+    Raises:
+        DataError, ConfigError: as for `open_cases`, or an image cannot be used.
+    """
+    source, split = open_cases(settings, summary, console)
+    usable = [case for case in split.train if case.labelled]
+    grades = [case.grade for case in usable]
+    chosen = label_subset(usable, settings.fraction, settings.seed, grades)
+    assert settings.preprocessing is not None
+    skipped = skipped_so_far(source, settings)
+    cases = prepare(
+        [*chosen, *split.validation, *split.test],
+        settings.preprocessing,
+        settings.prepared_size,
+        console,
+        settings.workers,
+        skipped,
+    )
+    train, test = those_of(cases, chosen), those_of(cases, split.test)
+    if not train or not test:
+        part = "training" if not train else "test"
+        raise DataError(f"data={settings.data}: no {part} image can be used")
+    return Plan(
+        settings,
+        summary,
+        replace(source, skipped=tuple(skipped or ())),
+        split,
+        train,
+        those_of(cases, split.validation),
+        test,
+        available=len(usable),
+    )
+
+
+def _check_labels(settings: FinetuneSettings, source: Source) -> None:
+    """See that there are labels, of the kind that the downstream task learns from."""
+    if not source.labelled:
+        raise DataError(
+            f"data={settings.data} holds no labels to learn from: name a Decathlon folder whose "
+            "dataset.json lists them, a table of graded images, class folders, or images with masks"
+        )
+    wanted, there = settings.downstream.target_kind, "class" if source.graded else "mask"
+    if wanted != there:
+        words = {"class": "one class for each image", "mask": "label maps"}
+        instead = {"class": "classification", "mask": "segmentation"}[there]
+        raise ConfigError(
+            f"{registry.entry_of(settings.downstream).name} learns from {words[wanted]}, but "
+            f"data={settings.data} has {words[there]}: say downstream={instead}{source.dims}d"
+        )
+
+
+def _check_leak(
+    settings: FinetuneSettings, summary: EncoderSummary | None, source: Source, split: Split
+) -> None:
+    """Refuse to score an encoder on images that it was pretrained on."""
+    if summary is None or summary.data.get("fingerprint") != source.fingerprint:
+        return
+    held_out = set(summary.data.get("held_out", []))
+    seen = [case.name for case in split.test if case.name not in held_out]
+    if seen:
+        raise ConfigError(
+            f"{len(seen)} of the test cases ({seen[0]}, ...) were used to pretrain "
+            f"{settings.encoder}: use the split_seed, test_fraction, validation_fraction, folds, "
+            "fold, group_column and group_pattern that it was pretrained with"
+        )

@@ -1,0 +1,177 @@
+"""What every run does before its first step: open the source, divide it, prepare it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Literal
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from ssl_registry.data.cache.prepared import Done, Prepared, prepare_cases
+from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
+from ssl_registry.data.checks.problems import Problem, problem_of
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import Case, Source
+from ssl_registry.data.splits import Split, split_source
+from ssl_registry.errors import BadFileError, DataError
+from ssl_registry.training.engine.callbacks import spell_time
+from ssl_registry.training.preparation.checked_data import SKIPPED, check_division, open_checked
+from ssl_registry.training.settings.runs import DataSettings, RunSettings
+
+EVERY: Final = 60.0
+"""Seconds between two lines of progress in a log."""
+
+
+def open_split(
+    settings: RunSettings, dims: Literal[2, 3], console: Console
+) -> tuple[Source, Split]:
+    """Return the source that the settings name and its division, telling what was met.
+
+    Raises:
+        DataError: there is no such data, it has other dimensions or no patients, or files
+            cannot be used and `on_bad_data` is "stop".
+    """
+    source, copies = open_checked(settings, dims, console)
+    for note in source.notes:
+        console.print(f"{source.name}: {note}")
+    if source.parts:
+        console.print(
+            f"{source.name} comes divided into training, validation and test, and stays so: "
+            "test_fraction, validation_fraction and split_seed change nothing"
+        )
+    split = split_source(
+        source,
+        seed=settings.split_seed,
+        test_fraction=settings.test_fraction,
+        validation_fraction=settings.validation_fraction,
+        folds=settings.folds,
+        fold=settings.fold,
+    )
+    return check_division(source, split, copies, settings, console)
+
+
+def prepare(
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    size: int | None,
+    console: Console,
+    workers: int = 0,
+    skipped: list[Problem] | None = None,
+) -> list[Prepared]:
+    """Return all cases prepared, showing how far it is where it takes a while.
+
+    Args:
+        cases: what to read.
+        preprocessing: how to prepare them.
+        size: side of the result in voxels or pixels.
+        console: where to say so.
+        workers: processes that read and prepare.
+        skipped: takes the images that cannot be used, which are left out; without it the
+            first one is raised.
+
+    Raises:
+        DataError: an image cannot be used, or they differ in their channels.
+    """
+    prepared = _prepare_usable(cases, preprocessing, size, console, workers, skipped)
+    channels = {case.channels: case.case.name for case in prepared}
+    if len(channels) > 1:
+        seen = ", ".join(f"{name} has {count}" for count, name in sorted(channels.items()))
+        raise DataError(
+            f"the images differ in their number of channels ({seen}): keep those of one"
+        )
+    console.print(f"{len(prepared)} images of {_spell_shapes(prepared)} in {cache_folder()}")
+    _mention_limit(console)
+    return prepared
+
+
+def _spell_shapes(prepared: Sequence[Prepared]) -> str:
+    sides = list(zip(*(case.shape for case in prepared), strict=True))
+    smallest, largest = ("x".join(map(str, map(end, sides))) for end in (min, max))
+    kind = "voxels" if len(sides) == 3 else "pixels"
+    return f"{smallest} {kind}" if smallest == largest else f"{smallest} to {largest} {kind}"
+
+
+def _mention_limit(console: Console) -> None:
+    """Say where the cache is larger than it may be, for all of it is in use."""
+    limit = cache_limit()
+    held = sum(image.size for image in Store(cache_folder()).kept()) if limit is not None else 0
+    if limit is not None and held > limit:
+        console.print(
+            f"the cache holds {spell_bytes(held)}, more than {LIMIT}={spell_bytes(limit)}: running "
+            "jobs use it all"
+        )
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[Done]:
+    """Show a bar on a terminal; elsewhere say once a minute how far it is."""
+    started = said = time.monotonic()
+
+    def say(what: str, count: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= EVERY:
+            left = spell_time((now - started) / count * (total - count))
+            console.print(f"{what}: {count} of {total}, {left} left")
+            said = now
+
+    if not console.is_terminal:
+        yield say
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        stages: dict[str, TaskID] = {}
+
+        def draw(what: str, count: int, total: int) -> None:
+            if what not in stages:
+                stages[what] = bar.add_task(what, total=total)
+            bar.update(stages[what], completed=count)
+
+        yield draw
+
+
+def _prepare_usable(
+    cases: Sequence[Case],
+    preprocessing: Preprocessing,
+    size: int | None,
+    console: Console,
+    workers: int,
+    skipped: list[Problem] | None,
+) -> list[Prepared]:
+    """Return the cases prepared; what was prepared before a bad one was met waits in the cache."""
+    while True:
+        try:
+            with show_progress(console) as done:
+                return prepare_cases(cases, preprocessing, size, workers=workers, done=done)
+        except BadFileError as error:
+            if skipped is None or error.case is None:
+                raise
+            console.print(f"left out, and listed in {SKIPPED}: {error}")
+            skipped.append(problem_of(error, error.case))
+            cases = [case for case in cases if case.name != error.case]
+            if not cases:
+                raise
+
+
+def those_of(prepared: Sequence[Prepared], cases: Sequence[Case]) -> list[Prepared]:
+    """Return, of what was prepared, what belongs to these cases."""
+    names = {case.name for case in cases}
+    return [one for one in prepared if one.case.name in names]
+
+
+def skipped_so_far(source: Source, settings: DataSettings) -> list[Problem] | None:
+    """Return a list for what is left out, if anything may be; it begins with what already is."""
+    return list(source.skipped) if settings.on_bad_data == "skip" else None
+
+
+def quiet_or_loud(quiet: bool) -> Console:
+    """Return where a run reports what it does."""
+    return Console(quiet=quiet, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,124 @@
+"""Data of a run, checked before it starts; what cannot be used stops it or is left out."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from rich.console import Console
+
+from ssl_registry.data.checks.leakage import check_sides
+from ssl_registry.data.checks.problems import Problem, problem_of, same_problems
+from ssl_registry.data.checks.report import check_files
+from ssl_registry.data.sources.cases import Part, Source
+from ssl_registry.data.sources.duplicates import Copies
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.splits import Split
+from ssl_registry.errors import DataError, spell
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.runs import DataSettings
+
+SKIPPED = "skipped.csv"
+"""File of a run that lists what was left out: `file,case,reason`."""
+
+SHOWN = 5
+"""Problems that are told one by one."""
+
+
+def open_checked(
+    settings: DataSettings, dims: Literal[2, 3], console: Console
+) -> tuple[Source, list[Copies]]:
+    """Return the source that the settings name, all headers checked, and its copies.
+
+    With `on_bad_data="skip"` the source lacks the bad cases and tells them in `skipped`.
+
+    Raises:
+        DataError: there is no such data, or a file cannot be used and `on_bad_data` is "stop".
+    """
+    met: list[Problem] = []
+    try:
+        source = open_source(settings.data, dims, met=lambda error: met.append(problem_of(error)))
+    except DataError as error:
+        raise DataError("\n".join([*_lines(met), str(error)])) from error
+    source = source.grouped(settings.group_column, settings.group_pattern)
+    found, copies = check_files(source)
+    return _without(source, [*met, *found], settings, console), copies
+
+
+def check_division(
+    source: Source,
+    split: Split,
+    copies: Sequence[Copies],
+    settings: DataSettings,
+    console: Console,
+) -> tuple[Source, Split]:
+    """Return the source and its split, once no patient and no image is on several sides.
+
+    With `on_bad_data="skip"` their cases outside the test set are left out.
+
+    Raises:
+        DataError: there are such, and `on_bad_data` is "stop".
+    """
+    parts: dict[str, Part] = {case.name: "train" for case in split.train}
+    parts |= {case.name: "validation" for case in split.validation}
+    parts |= {case.name: "test" for case in split.test}
+    source = _without(source, check_sides(source, copies, parts), settings, console)
+    there = {case.name for case in source.cases}
+    train, validation, test = (
+        tuple(case for case in cases if case.name in there)
+        for cases in (split.train, split.validation, split.test)
+    )
+    return source, Split(train, validation, test)
+
+
+def _without(
+    source: Source, problems: Sequence[Problem], settings: DataSettings, console: Console
+) -> Source:
+    """Tell the notes, and stop at the errors or leave out the cases that they concern."""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors and settings.on_bad_data == "stop":
+        raise DataError(_refusal(errors, settings.data))
+    notes = same_problems(problem for problem in problems if problem.severity == "note")
+    for note, others in notes[:SHOWN]:
+        more = f" and {others} others" if others else ""
+        console.print(f"{spell(note.file)}{more} {spell(note.problem)}")
+    if len(notes) > SHOWN:
+        console.print(f"`ssl-registry check {settings.data}` shows {len(notes) - SHOWN} more notes")
+    if not errors:
+        return source
+    console.print(f"left out, and listed in {SKIPPED}:")
+    for line in _lines(errors):
+        console.print(f"  {line}")
+    left = source.without({name for problem in errors for name in problem.cases})
+    if not left.cases:
+        raise DataError(f"data={settings.data}: no image is left once the bad files are out")
+    return replace(left, skipped=(*source.skipped, *errors))
+
+
+def _refusal(errors: Sequence[Problem], data: str) -> str:
+    lines = "\n".join(_lines(errors))
+    return (
+        f"{lines}\nmend the data, or leave such files out with on_bad_data=skip; `ssl-registry "
+        f"check {spell(data)}` shows all that is wrong"
+    )
+
+
+def _lines(errors: Sequence[Problem]) -> list[str]:
+    lines = [f"{spell(error.file)} {error.reason}" for error in errors[:SHOWN]]
+    if len(errors) > SHOWN:
+        lines.append(f"and {len(errors) - SHOWN} more")
+    return lines
+
+
+def write_skipped(folder: RunFolder, skipped: Sequence[Problem]) -> None:
+    """Write `skipped.csv`, where anything was left out."""
+    if not skipped:
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", "case", "reason"))
+    for problem in skipped:
+        for case in problem.cases or ("",):
+            writer.writerow((spell(problem.file), spell(case), problem.reason))
+    folder.write(SKIPPED, text.getvalue())

@@ -1,0 +1,37 @@
+"""The moment between the last check and the first step of a run."""
+
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from torch.utils.data import Dataset
+
+from ssl_registry.training.engine.batches import example_batch
+from ssl_registry.training.engine.devices import choose_strategy, launch, lay_out_channels, on_main
+from ssl_registry.training.engine.precision import choose_precision
+from ssl_registry.training.engine.trained import Trained
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.runs import RunSettings
+
+
+def start(
+    settings: RunSettings, folder: RunFolder, model: Trained, data: Dataset[Any], console: Console
+) -> L.Fabric:
+    """Lay out the model, choose the precision, start the processes, write `config.yaml`.
+
+    Everything before is done by each process and writes nothing; from here on there is one
+    that writes.
+
+    Raises:
+        ConfigError: the precision asked for cannot be used.
+        RunError: the folder cannot be written to.
+    """
+    batch = example_batch(data, settings.batch_size)
+    lay_out_channels(model, batch, settings)
+    choice = choose_precision(settings, folder, model, batch)
+    console.print(f"precision {choice.precision}: {choice.why}")
+    strategy = choose_strategy(settings, model, batch)
+    chosen = settings.model_copy(update={"precision": choice.precision})
+    fabric = launch(chosen.model_copy(update={"strategy": strategy}))
+    on_main(lambda: folder.begin(chosen.as_yaml()))
+    return fabric

@@ -1,0 +1,1 @@
+"""Pretraining: an encoder learns to answer a pretext task's question."""

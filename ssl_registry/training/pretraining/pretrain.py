@@ -1,0 +1,292 @@
+"""Pretraining: an encoder learns to answer a pretext task's question."""
+
+from typing import Any, Final
+
+import lightning as L
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ssl_registry.data.cache.prepared import Prepared, PreparedImages
+from ssl_registry.data.preparing.patches import Patches
+from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.splits import Split
+from ssl_registry.errors import ConfigError, DataError, ImageShapeError
+from ssl_registry.pretext import PretextModel
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.engine.batches import (
+    TrainingBatches,
+    even_batches,
+    examination_loader,
+    say_batch,
+)
+from ssl_registry.training.engine.callbacks import Stopwatch
+from ssl_registry.training.engine.devices import check_device, may_speak, on_main
+from ssl_registry.training.engine.loop import train
+from ssl_registry.training.engine.trained import Trained, parameters_of
+from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.origins import origin_of
+from ssl_registry.training.files.provenance import git_state, versions_of
+from ssl_registry.training.files.run_folder import RunFolder, RunResult
+from ssl_registry.training.preparation.cases import (
+    open_split,
+    prepare,
+    quiet_or_loud,
+    skipped_so_far,
+    those_of,
+)
+from ssl_registry.training.preparation.checked_data import write_skipped
+from ssl_registry.training.preparation.start import start
+from ssl_registry.training.pretraining.examination import (
+    Examination,
+    LearningVerdict,
+    examine_model,
+    judge_learning,
+)
+from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+
+VERDICTS: Final = {
+    True: "the pretext task was learnt",
+    False: "THE PRETEXT TASK WAS NOT LEARNT",
+    None: "whether the pretext task was learnt cannot be told",
+}
+
+
+class Pretraining(Trained):
+    """A pretext model in training."""
+
+    settings: PretrainSettings
+
+    def __init__(self, model: PretextModel, settings: PretrainSettings) -> None:
+        super().__init__(settings, "pretrain")
+        self.model = model
+
+    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Ask the question of images `[B, C, *S]`."""
+        loss, metrics = self.model(batch, generator)
+        return {"loss": loss, **metrics}
+
+    def validation_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Ask the same questions in every epoch, so the curve moves only with the model."""
+        return self.training_step(batch, generator)
+
+
+def pretrain(
+    settings: PretrainSettings | None = None, /, *, quiet: bool = False, **fields: Any
+) -> RunResult:
+    """Pretrain an encoder and write it to `out`.
+
+        pretrain(task="rpl3d", data="../scans", out="runs/rpl", epochs=100)
+
+    Args:
+        settings: all of them; or else
+        **fields: those that differ from the defaults of `PretrainSettings`.
+        quiet: print nothing.
+
+    Returns:
+        The run's folder and what its `result.json` says.
+
+    Raises:
+        SslRegistryError: the settings or the data cannot be used. Nothing was written.
+    """
+    if settings is None:
+        settings = read_settings(PretrainSettings, fields, "pretrain")
+    console = quiet_or_loud(quiet or not may_speak(settings))
+    check_device(settings)
+    folder = RunFolder(settings.out)
+    folder.check(settings.model_dump(mode="json"), settings.resume)
+    source, split = open_split(settings, settings.task.spatial_dims, console)
+    if not split.train:
+        raise DataError(f"data={settings.data}: no image is left to train on; lower test_fraction")
+    skipped = skipped_so_far(source, settings)
+    cases = prepare(
+        [*split.train, *split.validation],
+        settings.preprocessing,
+        settings.prepared_size,
+        console,
+        settings.workers,
+        skipped,
+    )
+    training, validation = those_of(cases, split.train), those_of(cases, split.validation)
+    if not training:
+        raise DataError(f"data={settings.data}: no training image can be used")
+    model = _build(settings, training[0].channels)
+    data = _images(settings, training), _images(settings, validation)
+    _rehearse(settings, *data)
+    _say_plan(settings, model, (training, validation), len(split.test), console)
+    module = Pretraining(model, settings)
+    fabric = start(settings, folder, module, data[0], console)
+    on_main(lambda: write_skipped(folder, skipped or ()))
+    return _run(fabric, module, (training, validation), (source, split), folder, console)
+
+
+def _images(settings: PretrainSettings, cases: list[Prepared]) -> PreparedImages | Patches:
+    if settings.patches:
+        return Patches(cases, settings.size, settings.patches, settings.seed)
+    return PreparedImages(cases)
+
+
+def _build(settings: PretrainSettings, channels: int) -> PretextModel:
+    """Return the model with weights drawn from the run's seed.
+
+    Raises:
+        ImageShapeError: the task cannot work on volumes of this size.
+        ConfigError: the encoder has fewer levels than are asked for.
+    """
+    task = settings.task
+    shape = (settings.size,) * task.spatial_dims
+    task.view_shape(shape)
+    with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
+        encoder = settings.backbone.build(task.view_channels(channels))
+        return PretextModel(task, encoder, shape, levels=settings.levels)
+
+
+def _rehearse(
+    settings: PretrainSettings,
+    training: PreparedImages | Patches,
+    validation: PreparedImages | Patches,
+) -> None:
+    """Make the smallest batch that the run will meet, so that a task refuses it at once.
+
+    Raises:
+        SslRegistryError: the task cannot work on such a batch, or there are too few batches for
+            the processes; its message says why.
+    """
+    TrainingBatches(training, settings)
+    batches = [(training, min(settings.batch_size, len(training)))]
+    if len(validation):
+        sizes = even_batches(len(validation), settings.batch_size)
+        batches.append((validation, min(len(batch) for batch in sizes)))
+    data, count = min(batches, key=lambda batch: batch[1])
+    images = torch.stack([data[index] for index in range(count)])
+    try:
+        settings.task.make_batch(images, derive_generator(settings.seed, "rehearsal"))
+    except ImageShapeError as error:
+        if data is training:
+            raise
+        raise ConfigError(
+            f"validation_fraction={settings.validation_fraction:g} keeps {len(validation)} for "
+            f"validation, in batches of {count}: {error}; or change `validation_fraction`, "
+            "where 0 keeps none"
+        ) from error
+
+
+def _say_patches(settings: PretrainSettings) -> str:
+    return f", {settings.patches} patches of side {settings.size} each" if settings.patches else ""
+
+
+def _say_levels(settings: PretrainSettings, model: PretextModel) -> str:
+    if settings.levels is None:
+        return ""
+    return f"the {settings.levels} finest of the {len(model.encoder.channels)} levels of "
+
+
+def _say_plan(
+    settings: PretrainSettings,
+    model: PretextModel,
+    cases: tuple[list[Prepared], list[Prepared]],
+    tests: int,
+    console: Console,
+) -> None:
+    training, validation = cases
+    backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
+    console.print(
+        f"pretraining {_say_levels(settings, model)}{backbone.name} "
+        f"({parameters_of(model.encoder):,} parameters) by "
+        f"{task.name}: {len(training)} images{_say_patches(settings)}, {settings.epochs} "
+        f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
+    )
+    if tests:
+        console.print(
+            f"{len(validation)} images are kept for validation, and {tests} for tests of "
+            "fine-tuning"
+        )
+
+
+def _run(
+    fabric: L.Fabric,
+    module: Pretraining,
+    cases: tuple[list[Prepared], list[Prepared]],
+    origin: tuple[Source, Split],
+    folder: RunFolder,
+    console: Console,
+) -> RunResult:
+    training, validation = cases
+    settings, git, stopwatch = module.settings, git_state(), Stopwatch()
+    versions = versions_of(settings.task, settings.backbone)
+    exam = examination_loader(_images(settings, validation), settings) if validation else None
+    module.model.to(fabric.device)
+    untrained = _examine_before(module.model, exam, settings)
+    rows = train(
+        fabric,
+        module,
+        _images(settings, training),
+        _images(settings, validation) if validation else None,
+        folder,
+        f"pretraining {registry.entry_of(settings.task).name}",
+        console,
+        callbacks=[stopwatch],
+    )
+    verdict = _examine_after(module.model, exam, settings, untrained)
+    console.print(f"{VERDICTS[verdict.learnt]}: {verdict.note}")
+    result = {
+        "kind": "pretrain",
+        "metrics": rows[-1],
+        "learnt": verdict.learnt,
+        "learnt_note": verdict.note,
+        "cases": {"train": len(training), "validation": len(validation)},
+        "seconds": stopwatch.seconds,
+        "versions": versions,
+        "git": git,
+    }
+
+    def finish() -> None:
+        write_encoder(
+            folder.path,
+            module.model.encoder,
+            backbone=settings.backbone,
+            task=registry.spec_of(settings.task),
+            preprocessing=settings.preprocessing,
+            size=settings.size,
+            patches=settings.patches,
+            data=_provenance(training, *origin),
+            versions=versions,
+            levels=settings.levels,
+            task_origin=origin_of(settings.task),
+        )
+        folder.finish(result)
+
+    on_main(finish)
+    return RunResult(folder.path, result)
+
+
+def _examine_before(
+    model: PretextModel, exam: DataLoader[Tensor] | None, settings: PretrainSettings
+) -> Examination | None:
+    """Examine the untrained model, where the verdict will need it: also in a resumed run."""
+    if exam is None or settings.task.chance(1) is not None:
+        return None
+    return examine_model(model, exam, settings.seed)
+
+
+def _examine_after(
+    model: PretextModel,
+    exam: DataLoader[Tensor] | None,
+    settings: PretrainSettings,
+    untrained: Examination | None,
+) -> LearningVerdict:
+    if exam is None:
+        return LearningVerdict(None, "there is no validation image to tell by")
+    return judge_learning(examine_model(model, exam, settings.seed), untrained)
+
+
+def _provenance(training: list[Prepared], source: Source, split: Split) -> dict[str, Any]:
+    return {
+        "name": source.name,
+        "fingerprint": source.fingerprint,
+        "cases": len(training),
+        "image_channels": training[0].channels,
+        "held_out": sorted(case.name for case in [*split.validation, *split.test]),
+    }

@@ -1,0 +1,332 @@
+"""Settings of a run: what the YAML file, the command line and Python calls may say."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
+
+from ssl_registry.component import Component, explain
+from ssl_registry.data.formats.limits import VARIABLE, most_voxels
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.errors import ConfigError
+from ssl_registry.registry import registry
+from ssl_registry.training.files.origins import check_installed, origins_of
+from ssl_registry.training.settings.components import (
+    BackboneSpec,
+    DownstreamSpec,
+    TaskSpec,
+    create,
+    named,
+)
+
+DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
+"""Side in pixels or voxels where neither the user nor an encoder file says one."""
+
+
+class DataSettings(BaseModel):
+    """Which images, and how they are divided."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    data: str = Field(
+        "phantoms",
+        description="a Decathlon folder, a table of graded pictures, class folders, images with "
+        "masks, a MedMNIST archive, a folder of images, phantoms, phantoms:N",
+    )
+    group_column: str | None = Field(
+        None, description="column of the table that names the patient; no patient is split"
+    )
+    group_pattern: str | None = Field(
+        None, description="the same from the names: a regular expression such as '(.+)_'"
+    )
+    on_bad_data: Literal["stop", "skip"] = Field(
+        "stop", description="what to do about files that cannot be used: stop, or leave them out"
+    )
+    test_fraction: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the labelled cases kept for the test score; folds know their own",
+    )
+    validation_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of the labelled cases kept for the validation curve"
+    )
+    split_seed: int = Field(0, ge=0, description="which cases these are")
+    folds: int = Field(
+        1, ge=1, description="divide the labelled cases into so many test sets; 1 holds one out"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_is_text(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("data"), Path):
+            values = {**values, "data": str(values["data"])}
+        return values
+
+    @model_validator(mode="after")
+    def _splits_leave_something(self) -> Self:
+        test, named = self.test_fraction, f"test_fraction={self.test_fraction}"
+        if self.folds > 1:
+            test, named = 1 / self.folds, f"folds={self.folds}"
+        if test + self.validation_fraction >= 1:
+            raise ConfigError(
+                f"{named} and validation_fraction={self.validation_fraction} leave nothing to "
+                "train on: change one of them"
+            )
+        if self.group_column is not None and self.group_pattern is not None:
+            raise ConfigError("group_column and group_pattern both name the patient: keep one")
+        return self
+
+
+class RunSettings(DataSettings):
+    """What pretraining and fine-tuning have in common."""
+
+    fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
+    out: Path = Field(description="folder of the run")
+    epochs: int = Field(100, ge=1, description="passes over the training cases")
+    batch_size: int = Field(4, ge=1, description="images a step, on each device")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
+    seed: int = Field(0, ge=0, description="where all chance of the run comes from")
+    resume: bool = Field(False, description="go on with the unfinished run in `out`")
+    validate_every: int = Field(5, ge=1, description="epochs between two validations")
+    checkpoint_minutes: float = Field(
+        1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
+    )
+    workers: int = Field(
+        0, ge=0, description="processes that prepare the images, and then read them, per device"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
+    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
+    num_nodes: int = Field(1, ge=1, description="machines")
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = Field(
+        "auto",
+        description="Lightning's, for several devices; auto is ddp, and looks for parameters "
+        "without a gradient where the model has some",
+    )
+    sync_batchnorm: bool = Field(
+        False, description="batch statistics over all GPUs instead of over each one's images"
+    )
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
+        "auto",
+        description="of the arithmetic; auto is bfloat16 where the processor has it and it is "
+        "proven right for every layer of the model, and float32 elsewhere",
+    )
+
+    @computed_field(description="where the components came from; a run writes it")  # type: ignore[prop-decorator]
+    @property
+    def distributions(self) -> dict[str, str]:
+        """Which distribution each component came from, with its version."""
+        return origins_of({name: value for name, value in self if isinstance(value, Component)})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_distributions(cls, values: Any) -> Any:
+        """Leave out what `config.yaml` says about where components came from then."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key != "distributions"}
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> Self:
+        if self.fold >= self.folds:
+            raise ConfigError(f"fold={self.fold}: folds={self.folds} are counted from 0")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """How many processes share the work."""
+        return self.devices * self.num_nodes
+
+    def as_yaml(self) -> str:
+        """Return all settings, defaults included, as the YAML of `config.yaml`."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class PretrainSettings(RunSettings):
+    """Settings of `pretrain`."""
+
+    task: TaskSpec = Field(description="the pretext task: a name, or a mapping with a name")
+    backbone: BackboneSpec = Field(
+        description="the network to pretrain; unet2d or unet3d if not said"
+    )
+    levels: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the encoder's levels the task sees and trains, the finest first; "
+        "fine-tuning takes over these and begins the others anew; all where nothing is said",
+    )
+    size: int = Field(
+        ge=8, description="side of the prepared image, or of a patch; 224 pixels or 64 voxels"
+    )
+    preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
+    patches: int = Field(
+        0, ge=0, description="patches of `size` cut from each image an epoch; 0 fits it as a whole"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_dimensions(cls, values: Any) -> Any:
+        """Fill in the backbone and the size that go with the task's dimensions."""
+        if not isinstance(values, dict):
+            return values
+        made = {"task": create(values["task"])} if "task" in values else {}
+        dims = getattr(made.get("task"), "spatial_dims", 3)
+        backbone = named(values.get("backbone", {}), f"unet{dims}d")
+        return {"size": DEFAULT_SIZES[dims], **values, "backbone": backbone, **made}
+
+    @model_validator(mode="after")
+    def _dimensions_agree(self) -> Self:
+        _check_dims(self.task, self.backbone)
+        _check_size(self.size, self.task.spatial_dims)
+        return self
+
+    @property
+    def prepared_size(self) -> int | None:
+        """Side of the prepared images; None where they keep their own, for patches."""
+        return None if self.patches else self.size
+
+
+class FinetuneSettings(RunSettings):
+    """Settings of `finetune`.
+
+    What is left out comes from the encoder's file: backbone, preprocessing, and size with
+    patches.
+    """
+
+    downstream: DownstreamSpec = Field(
+        "segmentation3d",
+        description="the downstream task: a name, or a mapping with a name",  # type: ignore[assignment]
+    )
+    encoder: Path | None = Field(
+        None, description="folder of a pretraining run; without it training starts from scratch"
+    )
+    transfer_levels: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the encoder's levels are taken over, the finest first; the "
+        "others begin anew and are never frozen; all that were pretrained where nothing is said",
+    )
+    backbone: BackboneSpec | None = Field(
+        None, description="the network, where there is no encoder"
+    )
+    size: int | None = Field(None, ge=8, description="side of the prepared image, or of a patch")
+    preprocessing: Preprocessing | None = Field(None, description="how images are prepared")
+    patches: int | None = Field(
+        None,
+        ge=0,
+        description="patches of `size` cut from each image an epoch; windows of `size` are slid "
+        "over it for validation and test; 0 fits it as a whole",
+    )
+    foreground: float = Field(
+        0.5, ge=0, le=1, description="share of the patches cut around a labelled voxel"
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the labelled training cases that may be used"
+    )
+    steps_per_epoch: int | None = Field(
+        None,
+        ge=1,
+        description="optimiser steps an epoch, few labels or many; without it an epoch is one pass "
+        "over the training cases",
+    )
+    freeze_epochs: int | None = Field(
+        None, ge=0, description="shorthand for downstream.freeze_epochs"
+    )
+    select: Literal["best", "last"] = Field(
+        "best",
+        description="which weights are tested and kept: those of the best validation score, or "
+        "the last; the last where there is no validation case",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_names(cls, values: Any) -> Any:
+        """Let fields without a name be those of the defaults, and freeze the encoder."""
+        if not isinstance(values, dict):
+            return values
+        downstream = create(named(values.get("downstream", {}), "segmentation3d"))
+        if isinstance(downstream, DownstreamTask):
+            if isinstance(values.get("freeze_epochs"), int):
+                frozen = {"freeze_epochs": values["freeze_epochs"]}
+                downstream = registry.create({**registry.spec_of(downstream), **frozen})
+            if "backbone" in values:
+                backbone = named(values["backbone"], f"unet{downstream.spatial_dims}d")
+                values = {**values, "backbone": backbone}
+        return {**values, "downstream": downstream}
+
+    @model_validator(mode="after")
+    def _one_backbone(self) -> Self:
+        if self.encoder is not None and self.backbone is not None:
+            raise ConfigError("an encoder brings its own backbone: leave out one of the two")
+        if self.encoder is None and self.transfer_levels is not None:
+            raise ConfigError(
+                f"transfer_levels={self.transfer_levels}: there is no encoder to take levels from; "
+                "name one, or leave it out"
+            )
+        if self.backbone is not None:
+            _check_dims(self.downstream, self.backbone)
+        if self.size is not None:
+            _check_size(self.size, self.downstream.spatial_dims)
+        return self
+
+    @model_validator(mode="after")
+    def _patches_have_labels(self) -> Self:
+        if self.patches and self.downstream.target_kind == "class":
+            raise ConfigError(
+                f"patches={self.patches}: a class belongs to the whole image, not to a part of it; "
+                "leave patches out"
+            )
+        return self
+
+    @property
+    def prepared_size(self) -> int | None:
+        """Side of the prepared images; None where they keep their own, for patches."""
+        return None if self.patches else self.size
+
+
+def _check_size(size: int, dims: int) -> None:
+    """See that an image of that size may be taken into memory."""
+    if size**dims > most_voxels():
+        raise ConfigError(
+            f"size={size} makes images of {size**dims:,} voxels, more than the {most_voxels():,} "
+            f"that one may have: lower it, or set {VARIABLE} to a higher number"
+        )
+
+
+def _check_dims(asked: Component, backbone: Component) -> None:
+    if asked.spatial_dims != backbone.spatial_dims:
+        raise ConfigError(
+            f"{type(asked).__name__} works in {asked.spatial_dims}D and "
+            f"{type(backbone).__name__} in {backbone.spatial_dims}D: choose a backbone for "
+            f"{asked.spatial_dims}D (`ssl-registry list` shows them)"
+        )
+
+
+S = TypeVar("S", bound=RunSettings)
+
+
+def read_settings(cls: type[S], values: Mapping[str, Any], command: str) -> S:
+    """Return validated settings.
+
+    Raises:
+        ConfigError: a key is unknown, missing or out of bounds.
+        UnknownComponentError, NameConflictError, PluginError: a component's name is.
+    """
+    origins = values.get("distributions")
+    if isinstance(origins, Mapping):
+        check_installed(values, origins, command)
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, command, tuple(cls.model_fields))) from error
