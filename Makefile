@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
-.PHONY: demo test check docs install
+.PHONY: demo test test-long check docs install
 
 demo: install
 	$(BIN)/ssl-registry demo
 
 test: check
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long"
+
+test-long: install
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
 
 check: install
 	$(BIN)/ruff check .

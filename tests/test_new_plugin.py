@@ -264,6 +264,7 @@ FIRST_RUN = (
 """Volumes and networks of the default sizes; as few steps as a first look needs."""
 
 
+@pytest.mark.long
 def test_from_a_name_to_a_row_of_the_data_efficiency_table(tmp_path: Path) -> None:
     """Within five minutes of two cores, counted as processor time, which neighbours leave alone."""
     made = Environment(tmp_path / "environment")
