@@ -74,7 +74,8 @@ class PretextTask(Component, ABC):
     def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
         """Make views and targets of `images` `[B, C, *S]`, on the images' own device.
 
-        All chance comes from `generator`, which may live on the CPU while the images are
+        It is called outside autocast: coordinates in bfloat16 would move a picture by up to half
+        a pixel. All chance comes from `generator`, which may live on the CPU while the images are
         on a GPU (then only the drawn numbers travel, never an image).
 
         Raises:
@@ -181,7 +182,8 @@ class PretextModel(nn.Module):
                 f"images have shape {list(images.shape)}, but the model was built for images "
                 f"of {list(self.image_shape)}"
             )
-        batch = self.task.make_batch(images, generator)
+        with torch.autocast(images.device.type, enabled=False):  # views move in full precision
+            batch = self.task.make_batch(images, generator)
         outputs = self.answer(batch.views)
         loss = self.task.loss(outputs, batch.target)
         remember = getattr(self.head, "remember", None)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssl_registry import PretextModel, registry
+from ssl_registry import PretextModel, PretextTask, registry
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.heads import ClassifierHead
 
@@ -20,6 +20,21 @@ def test_equal_generators_ask_equal_questions(model: PretextModel) -> None:
     model.eval()
     losses = [model(images, torch.Generator().manual_seed(seed))[0].item() for seed in (1, 1, 2)]
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.parametrize("name", ["exemplar2d", "exemplar3d", "rotation2d"])
+def test_views_are_made_in_full_precision_under_autocast(name: str) -> None:
+    """In bfloat16 the zoom of a copy moves it by half a pixel, and nobody sees it."""
+    task: PretextTask = registry.create(name)  # type: ignore[assignment]
+    dims = task.spatial_dims
+    shape, images = (16,) * dims, torch.rand(4, 1, *(16,) * dims)
+    encoder = registry.create(f"unet{dims}d", base_filters=2, levels=2).build(1)  # type: ignore[attr-defined]
+    model, seen = PretextModel(task, encoder, shape), []
+    encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    for low in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            model(images, torch.Generator().manual_seed(1))
+    assert torch.equal(*seen)
 
 
 def test_metrics_carry_no_gradient(model: PretextModel) -> None:
