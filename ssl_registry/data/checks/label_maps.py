@@ -1,4 +1,4 @@
-"""Label maps: they lie on their scan's grid and hold the values that the data names."""
+"""Label maps and channels: they lie on their scan's grid, and labels are those named."""
 
 import itertools
 from pathlib import Path
@@ -36,6 +36,36 @@ def check_grid(label: Header, image: Header) -> None:
             f"lies up to {shift:.3g} voxels beside its scan {spell(image.file.name)}: its affine "
             f"is another ({label.orientation}, the scan {image.orientation})",
             "resample it onto the scan's grid, or, if only its header is wrong, copy the scan's",
+        )
+
+
+def check_channel(channel: Header, first: Header) -> None:
+    """See that a channel in a file of its own lies on the grid of the first one.
+
+    Raises:
+        BadFileError: it has another shape or several channels itself, or lies half a voxel or
+            more beside the first.
+    """
+    if first.channels != 1:
+        raise BadFileError(
+            first.file,
+            f"has {first.channels} channels itself, but is the first of several files of one scan",
+            "keep one channel a file, or all in one",
+        )
+    if channel.shape != first.shape or channel.channels != 1:
+        raise BadFileError(
+            channel.file,
+            f"has shape {channel.spell_shape()}, but the first channel of its scan, "
+            f"{spell(first.file.name)}, has {first.spell_shape()}",
+            "resample the channels of a scan onto one grid",
+        )
+    shift = shift_of(channel, first) if channel.placed and first.placed else 0.0
+    if shift >= SHIFT:
+        raise BadFileError(
+            channel.file,
+            f"lies up to {shift:.3g} voxels beside the first channel of its scan, "
+            f"{spell(first.file.name)}: its affine is another",
+            "resample the channels of a scan onto one grid",
         )
 
 

@@ -5,14 +5,14 @@ Nothing here changes data or decides what to do about them: it tells.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
 
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
-from ssl_registry.data.checks.label_maps import check_grid
+from ssl_registry.data.checks.label_maps import check_channel, check_grid
 from ssl_registry.data.checks.leakage import check_sides, read_split
 from ssl_registry.data.checks.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.formats.headers import Header
@@ -145,9 +145,11 @@ def _read_headers(source: Source, done: Done) -> tuple[dict[str, Header], list[P
 
 def _check_headers(case: FileCase) -> Header:
     header = read_header(case.image)
+    for file in case.further:
+        check_channel(read_header(file), header)
     if case.label is not None:
         check_grid(read_header(case.label), header)
-    return header
+    return replace(header, channels=header.channels + len(case.further))
 
 
 @dataclass(frozen=True)

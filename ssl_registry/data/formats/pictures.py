@@ -4,7 +4,7 @@ A picture is a scan of one slice, `[C, H, W, 1]`, so that it takes the same way 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,7 @@ def read_picture(
     label: Path | None = None,
     label_values: frozenset[int] = frozenset(),
     channels: int | None = None,
+    further: Sequence[Path] = (),
 ) -> Scan:
     """Read a picture `[C, H, W, 1]` float32 in its own units, and its mask.
 
@@ -99,12 +100,24 @@ def read_picture(
         label_values: what may stand in the mask.
         channels: 3 shows a grey picture as red, green and blue alike; 1 takes the
             luminance of a coloured one; None leaves it as it is.
+        further: pictures of further channels; then each one, the first too, is taken for grey.
 
     Raises:
         BadFileError: a file cannot be read, shows nothing, or does not fit the other.
     """
-    voxels = torch.from_numpy(_read(image, channels)).float()
-    check_voxels(voxels, image)
+    planes: list[torch.Tensor] = []
+    for file in (image, *further):
+        plane = torch.from_numpy(_read(file, 1 if further else channels)).float()
+        check_voxels(plane, file)
+        if planes and plane.shape != planes[0].shape:
+            raise BadFileError(
+                file,
+                f"has {plane.shape[1]}x{plane.shape[2]} pixels, but the first channel of its "
+                f"picture, {spell(image.name)}, has {planes[0].shape[1]}x{planes[0].shape[2]}",
+                "bring the channels of a picture to one size",
+            )
+        planes.append(plane)
+    voxels = torch.cat(planes)
     scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=np.eye(4)))
     if label is not None:
         marks = read_mask(label)

@@ -1,5 +1,6 @@
 """Scans in memory: reading volumes, and the checks that stop a bad one early."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -7,8 +8,8 @@ import numpy as np
 import torch
 import torchio as tio
 
-from ssl_registry.data.checks.label_maps import check_grid, check_values
-from ssl_registry.data.formats.headers import REPLACE
+from ssl_registry.data.checks.label_maps import check_channel, check_grid, check_values
+from ssl_registry.data.formats.headers import REPLACE, Header
 from ssl_registry.data.formats.volumes import read_volume
 from ssl_registry.data.sources.phantoms import Phantom
 from ssl_registry.errors import BadFileError
@@ -17,16 +18,29 @@ Scan: TypeAlias = tio.Subject
 """`image`, `[C, X, Y, Z]` float32, and, where there are labels, `label`, `[1, X, Y, Z]` uint8."""
 
 
-def read_scan(image: Path, label: Path | None, label_values: frozenset[int]) -> Scan:
+def read_scan(
+    image: Path,
+    label: Path | None,
+    label_values: frozenset[int],
+    further: Sequence[Path] = (),
+) -> Scan:
     """Read a scan and its labels, checked.
+
+    Args:
+        image: the file of the scan, or of its first channel.
+        label: the file of the label map.
+        label_values: what may stand in it.
+        further: the files of its other channels, in order.
 
     Raises:
         BadFileError: a file cannot be read; is not a volume; holds NaN or infinite voxels,
-            or the same value everywhere; or the labels lie on another grid than the scan or
-            hold a value that `label_values` lacks.
+            or the same value everywhere; or a channel or the labels lie on another grid than
+            the first channel, or the labels hold a value that `label_values` lacks.
     """
     header, voxels = read_volume(image)
     check_voxels(voxels, image)
+    if further:
+        voxels = torch.cat([voxels, *(_read_channel(file, header) for file in further)])
     scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=header.affine))
     if label is not None:
         label_header, marks = read_volume(label)
@@ -35,6 +49,14 @@ def read_scan(image: Path, label: Path | None, label_values: frozenset[int]) -> 
         # The label map lies on the scan's own grid, to within rounding.
         scan.add_image(tio.LabelMap(tensor=marks.to(torch.uint8), affine=header.affine), "label")
     return scan
+
+
+def _read_channel(file: Path, first: Header) -> torch.Tensor:
+    """Read one more channel, `[1, X, Y, Z]`, of a scan whose first one has that header."""
+    header, voxels = read_volume(file)
+    check_channel(header, first)
+    check_voxels(voxels, file)
+    return voxels
 
 
 def scan_of_array(voxels: torch.Tensor, what: str) -> Scan:

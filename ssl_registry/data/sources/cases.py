@@ -70,7 +70,11 @@ class Case(ABC):
 class FileCase(Case):
     """An image in a file: a volume or a picture (png, jpg, tif); or a DICOM series in a folder.
 
+    Channels may lie in files of their own, on one grid, and are stacked in their order.
+
     Attributes:
+        image: the file, or that of the first channel.
+        further: files of the other channels.
         label: file of the label map.
         label_values: what may stand in it.
         channels: of a picture, so that grey ones among coloured ones become like them.
@@ -82,6 +86,17 @@ class FileCase(Case):
     label_values: frozenset[int] = frozenset()
     grade: int | None = None
     channels: int | None = None
+    further: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files of the image, one alone or one a channel, without the label map."""
+        return (self.image, *self.further)
+
+    @property
+    def image_files(self) -> tuple[Path, ...]:
+        """All files that the image consists of: those of `images`, their voxels, all slices."""
+        return tuple(file for image in self.images for file in files_of(image))
 
     @property
     def labelled(self) -> bool:  # noqa: D102
@@ -90,20 +105,24 @@ class FileCase(Case):
     @property
     def files(self) -> tuple[Path, ...]:  # noqa: D102
         labels = () if self.label is None else files_of(self.label)
-        return (*files_of(self.image), *labels)
+        return (*self.image_files, *labels)
 
     @property
     def identity(self) -> str:  # noqa: D102
-        return f"channels:{self.channels}|labels:{sorted(self.label_values)}"
+        return (
+            f"images:{len(self.images)}|channels:{self.channels}|labels:{sorted(self.label_values)}"
+        )
 
     @property
     def bytes_on_disk(self) -> int:  # noqa: D102
-        return sum(file.stat().st_size for file in files_of(self.image))
+        return sum(file.stat().st_size for file in self.image_files)
 
     def _read(self) -> Scan:
         if is_picture(self.image):
-            return read_picture(self.image, self.label, self.label_values, self.channels)
-        return read_scan(self.image, self.label, self.label_values)
+            return read_picture(
+                self.image, self.label, self.label_values, self.channels, self.further
+            )
+        return read_scan(self.image, self.label, self.label_values, self.further)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
-from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.file_hashes import content_hash
 
@@ -52,11 +51,11 @@ def _size(case: FileCase) -> int:
 
 
 def _middle(case: FileCase) -> tuple[bytes, ...]:
-    return tuple(_sample(file) for file in files_of(case.image))
+    return tuple(_sample(file) for file in case.image_files)
 
 
 def _content(case: FileCase) -> tuple[str, ...]:
-    return tuple(content_hash(file) for file in files_of(case.image))
+    return tuple(content_hash(file) for file in case.image_files)
 
 
 def _sample(path: Path) -> bytes:
