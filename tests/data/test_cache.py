@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from ssl_registry.data.cache import prepared
 from ssl_registry.data.cache.cache_file import open_cache_file
 from ssl_registry.data.cache.prepared import Prepared, PreparedImages, prepare_case, prepare_cases
 from ssl_registry.data.cache.store import Store, cache_folder
@@ -103,6 +104,16 @@ def test_other_settings_have_their_own_place(case: Case) -> None:
         prepare_case(case, Preprocessing(window=(0, 1)), 16).entry.path,
     }
     assert len(made) == 5
+
+
+@pytest.mark.parametrize("name", ["nibabel", "simpleitk", "torchio", "pydicom", "pillow"])
+def test_what_another_version_of_a_library_made_is_not_taken(
+    case: Case, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    first = prepare_case(case, Preprocessing(), 8).entry.path
+    known = dict(prepared.library_versions())
+    monkeypatch.setattr(prepared, "library_versions", lambda: known | {name: "0.0"})
+    assert prepare_case(case, Preprocessing(), 8).entry.path != first
 
 
 def test_a_scan_is_known_by_its_content_wherever_it_lies(case: Case, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,9 @@ from ssl_registry.errors import DataError
 VERSION: Final = 2
 """Part of every key; raised whenever preprocessing changes what it returns."""
 
+LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")
+"""Distributions that read and resample: another version may give other voxels."""
+
 Done = Callable[[str, int, int], object]
 """Is told what is being done, and how many of how many images are."""
 
@@ -41,9 +46,14 @@ class Preparation:
     size: int | None
 
     def key_of(self, case: Case, hashes: Mapping[Path, str]) -> str:
-        """Return the key of a prepared case: a hash of the files' content and the settings."""
+        """Return the key of a prepared case.
+
+        A hash of the files' content, of the settings, and of the versions of the libraries
+        that read and resample.
+        """
         words = {
             "version": VERSION,
+            "libraries": library_versions(),
             "files": [hashes[file] for file in case.files],
             "identity": case.identity,
             **self.about(),
@@ -63,6 +73,12 @@ class Preparation:
             if self.size is None:
                 arrays["labelled"] = pick_labelled(label)
         return arrays, {"version": VERSION, **self.about(), "affine": affine.tolist()}
+
+
+@cache
+def library_versions() -> Mapping[str, str]:
+    """Return the versions of the libraries on which a prepared image depends."""
+    return {name: version(name) for name in LIBRARIES}
 
 
 @dataclass(frozen=True)
