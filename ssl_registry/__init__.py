@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ssl_registry.entry import Entry as Entry
     from ssl_registry.entry import FormerName as FormerName
     from ssl_registry.hookspecs import hookimpl as hookimpl
+    from ssl_registry.parameter_groups import ParameterGroup as ParameterGroup
     from ssl_registry.pretext import Chance as Chance
     from ssl_registry.pretext import PretextBatch as PretextBatch
     from ssl_registry.pretext import PretextModel as PretextModel
@@ -53,6 +54,7 @@ _HOMES = {
     "Entry": "entry",
     "FormerName": "entry",
     "LibraryWeights": "backbone",
+    "ParameterGroup": "parameter_groups",
     "PretextBatch": "pretext",
     "PretextModel": "pretext",
     "PretextTask": "pretext",

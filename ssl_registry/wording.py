@@ -5,8 +5,16 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
-    """Return the known words nearest to `word`, the nearest first; none if all are far."""
-    return difflib.get_close_matches(word, sorted(known), n=most, cutoff=0.6)
+    """Return the known words nearest to `word`, the nearest first; none if all are far.
+
+    A word that only goes on, or stops short, at a `_` is nearer than any other: `warmup_epochs`
+    is a kind of `warmup`, not of `epochs`.
+    """
+    there = sorted(known)
+    stems = [one for one in there if f"{word}_".startswith(f"{one}_")]
+    stems += [one for one in there if one.startswith(f"{word}_")]
+    close = difflib.get_close_matches(word, there, n=most, cutoff=0.6)
+    return list(dict.fromkeys([*stems, *close]))[:most]
 
 
 def did_you_mean(words: list[str]) -> str:

@@ -26,7 +26,7 @@ from ssl_registry.data.cache import threads
 from ssl_registry.training.engine.batches import TrainingBatches, example_batch, training_loader
 from ssl_registry.training.engine.callbacks import ProgressLine
 from ssl_registry.training.engine.devices import launch, lay_out_channels
-from ssl_registry.training.engine.loop import GRADIENT_NORM, Training
+from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.pretraining.pretrain import Pretraining
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
@@ -83,7 +83,7 @@ def bare(settings: PretrainSettings, module: Pretraining, data: Noise) -> Callab
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 loss, _ = module.model(images, generator)
             loss.backward()
-            clip_grad_norm_(module.parameters(), GRADIENT_NORM)
+            clip_grad_norm_(module.parameters(), settings.clip)
             adam.step()
             adam.zero_grad()
             decay.step()

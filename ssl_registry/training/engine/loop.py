@@ -20,11 +20,9 @@ from ssl_registry.training.engine.callbacks import Callback, MetricsFile, Progre
 from ssl_registry.training.engine.checkpoint import load_checkpoint, save_checkpoint
 from ssl_registry.training.engine.devices import on_main, quiet_lightning
 from ssl_registry.training.engine.means import Means
+from ssl_registry.training.engine.optimisation import build_optimisation
 from ssl_registry.training.engine.trained import Trained, images_of
 from ssl_registry.training.files.run_folder import RunFolder
-
-GRADIENT_NORM = 1.0
-"""The gradient is scaled down to this norm where it is larger."""
 
 LOOK_EVERY = 50
 """Optimiser steps between two looks at what a GPU or other processes would have to wait for."""
@@ -97,7 +95,7 @@ def _train_epoch(training: "Training", saver: "_Saver", told: Sequence[Callback]
 
 
 class Training:
-    """A run of training in progress: Adam with a cosine decay over the whole run.
+    """A run of training in progress.
 
     Attributes:
         epoch: that is under way, counted from 0.
@@ -121,9 +119,10 @@ class Training:
         self.epoch = self.batch = self.step = 0
         self.total = self.settings.epochs * self.batches.steps
         self.means = Means()
-        adam = torch.optim.Adam(model.parameters(), lr=self.settings.learning_rate)
-        self.decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=self.total)
-        self.wrapped, self.adam = fabric.setup(model, adam)
+        optimizer, self.schedule = build_optimisation(
+            model, self.settings, self.total, fabric.device
+        )
+        self.wrapped, self.optimizer = fabric.setup(model, optimizer)
         self.may_always_look = fabric.device.type == "cpu" and processes() == 1
 
     def rest_of_epoch(self) -> DataLoader[Any]:
@@ -176,12 +175,13 @@ class Training:
         return context
 
     def _update(self) -> None:
-        self.fabric.clip_gradients(
-            self.wrapped, self.adam, max_norm=GRADIENT_NORM, error_if_nonfinite=False
-        )
-        self.adam.step()
-        self.adam.zero_grad()
-        self.decay.step()
+        if clip := self.settings.clip:
+            self.fabric.clip_gradients(
+                self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.schedule.step()
         self.step += 1
 
     def check_loss(self) -> None:
@@ -205,7 +205,7 @@ class Training:
         if self.validation is not None and (last or (self.epoch + 1) % every == 0):
             values |= self._validate(self.validation)
         self.epoch, self.batch, self.means = self.epoch + 1, 0, Means()
-        rate = float(self.decay.get_last_lr()[0])
+        rate = float(self.schedule.get_last_lr()[0])
         row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
         return {**row, **dict(sorted(values.items()))}
 
@@ -231,8 +231,8 @@ class Training:
             "step": self.step,
             "means": self.means.state_dict(),
             "state_dict": self.model.state_dict(),
-            "adam": self.adam.state_dict(),
-            "decay": self.decay.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
         }
 
@@ -241,8 +241,8 @@ class Training:
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.means.load_state_dict(state["means"])
         self.model.load_state_dict(state["state_dict"])
-        self.adam.load_state_dict(state["adam"])
-        self.decay.load_state_dict(state["decay"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
 
 

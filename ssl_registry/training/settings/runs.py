@@ -28,6 +28,7 @@ from ssl_registry.training.settings.components import (
     create,
     named,
 )
+from ssl_registry.training.settings.optimisation import OptimisationSettings
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
@@ -88,7 +89,7 @@ class DataSettings(BaseModel):
         return self
 
 
-class RunSettings(DataSettings):
+class RunSettings(OptimisationSettings, DataSettings):
     """What pretraining and fine-tuning have in common."""
 
     fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
@@ -96,7 +97,6 @@ class RunSettings(DataSettings):
     epochs: int = Field(100, ge=1, description="passes over the training cases")
     batch_size: int = Field(4, ge=1, description="images a step, on each device")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
     seed: int = Field(0, ge=0, description="where all chance of the run comes from")
     resume: bool = Field(False, description="go on with the unfinished run in `out`")
     validate_every: int = Field(5, ge=1, description="epochs between two validations")

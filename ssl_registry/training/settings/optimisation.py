@@ -1,0 +1,49 @@
+"""Settings of how training optimises: of every run, and of every line of an experiment."""
+
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from ssl_registry.errors import ConfigError
+
+MOMENTUM: Final = 0.9
+
+
+class OptimisationSettings(BaseModel):
+    """The optimiser, and how fast it may go when."""
+
+    learning_rate: float = Field(
+        1e-3, gt=0, description="the highest that the schedule comes to, after the warm-up"
+    )
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(
+        "adam", description="which rule turns gradients into steps; sgd has Nesterov's momentum"
+    )
+    momentum: float = Field(MOMENTUM, ge=0, lt=1, description="of sgd alone")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="pull of the weights towards zero; norms, biases and other vectors are left "
+        "out",
+    )
+    schedule: Literal["cosine", "poly", "constant"] = Field(
+        "cosine",
+        description="how the learning rate falls to zero over the run, or that it does not",
+    )
+    warmup: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the steps in which the learning rate rises to its full",
+    )
+    clip: float = Field(
+        1.0, ge=0, description="norm that the gradient is scaled down to where larger; 0 for never"
+    )
+
+    @model_validator(mode="after")
+    def _momentum_has_a_use(self) -> Self:
+        if self.momentum != MOMENTUM and self.optimizer != "sgd":
+            raise ConfigError(
+                f"momentum={self.momentum} is for optimizer=sgd alone, not for "
+                f"{self.optimizer}: leave one out"
+            )
+        return self
