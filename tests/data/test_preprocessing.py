@@ -91,6 +91,38 @@ def test_units_of_the_scanner_do_not_matter() -> None:
     torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
 
 
+def test_each_channel_has_intensities_of_its_own() -> None:
+    """T1 in thousands beside FLAIR in tens: both fill the range, as each would alone."""
+    generator = torch.Generator().manual_seed(0)
+    t1, flair = torch.rand(2, 1, 16, 16, 16, generator=generator)
+    both = scan_of(torch.cat([4000 * t1 + 200, 40 * flair - 3]))
+    made, _ = Preprocessing(crop=False).prepare(both, 16, "it")
+    for channel, alone in zip(made, (4000 * t1 + 200, 40 * flair - 3), strict=True):
+        assert (float(channel.min()), float(channel.max())) == (0, 1)
+        expected = tio.RescaleIntensity((0, 1), percentiles=(0.5, 99.5))(scan_of(alone))
+        torch.testing.assert_close(channel, expected["image"].data[0])
+    joint, _ = Preprocessing(crop=False, channels="joint").prepare(both, 16, "it")
+    assert float(joint[1].max()) < 0.04
+    assert float(joint[0].max()) == 1
+
+
+def test_a_window_is_of_all_channels() -> None:
+    image = torch.linspace(0, 100, 2 * 8**3).reshape(2, 8, 8, 8)
+    made, _ = Preprocessing(crop=False, window=(0, 100)).prepare(scan_of(image), 8, "it")
+    torch.testing.assert_close(made, image / 100)
+
+
+def test_a_channel_that_shows_little_or_nothing_spoils_no_other() -> None:
+    image = torch.rand(3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    image[1] = 7
+    image[2] = 0
+    image[2, :2, :2, :2] = 5
+    made, _ = Preprocessing(crop=False).prepare(scan_of(image), 16, "it")
+    assert made[1].unique().tolist() == [0]
+    assert torch.equal(made[2], (image[2] > 0).float())
+    assert float(made[0].max()) == 1
+
+
 def test_one_hot_voxel_does_not_darken_the_scan() -> None:
     made = phantom(1, 24)
     hot = made.image.clone()

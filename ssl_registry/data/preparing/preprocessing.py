@@ -51,9 +51,9 @@ class Preprocessing(BaseModel):
 
     In this order: axes to RAS+, resampling to `spacing`, cropping to the foreground,
     resampling to `size` voxels a side (unless patches are cut), intensities from the
-    percentiles, those of all channels together, or from the window to 0 ... 1. Images are
-    interpolated linearly, labels by nearest neighbour. A picture takes the same way, but for
-    orientation and spacing, which it has not.
+    percentiles of each channel, or from the window, to 0 ... 1. Images are interpolated
+    linearly, labels by nearest neighbour. A picture takes the same way, but for orientation and
+    spacing, which it has not.
 
     Settings may name a preset instead (`"ct"`), or start from one (`{"preset": "ct",
     "spacing": 1.5}`); what is kept of them are the values.
@@ -67,6 +67,11 @@ class Preprocessing(BaseModel):
     crop: bool = Field(True, description="cut away slices that show nothing but air")
     percentiles: tuple[Percent, Percent] = Field(
         (0.5, 99.5), description="intensities that become 0 and 1; what lies beyond is clipped"
+    )
+    channels: Literal["each", "joint"] = Field(
+        "each",
+        description="percentiles of each channel, or of all together, which keeps their ratios; "
+        "the intensities of MR sequences have no common unit",
     )
     window: tuple[FiniteFloat, FiniteFloat] | None = Field(
         None, description="intensities (of a CT in HU) that become 0 and 1, not the percentiles'"
@@ -168,12 +173,14 @@ class Preprocessing(BaseModel):
 
     def _rescale(self, scan: Scan, name: str) -> Scan:
         """Bring the intensities to 0 ... 1."""
-        if self.window is None:
-            scan = tio.RescaleIntensity(out_min_max=(0, 1), percentiles=self.percentiles)(scan)
-            image: Tensor = scan["image"].data.float()
-        else:
+        image: Tensor = scan["image"].data.float()
+        if self.window is not None:
             low, high = self.window
-            image = ((scan["image"].data.float() - low) / (high - low)).clamp_(0, 1)
+            image = ((image - low) / (high - low)).clamp_(0, 1)
+        elif self.channels == "joint":
+            image = self._stretch(image, self.percentiles)
+        else:
+            image = self._stretch_each(image)
         if self.dtype == "float16":
             image = image.half().float()
         if not torch.isfinite(image).all() or float(image.min()) == float(image.max()):
@@ -183,6 +190,25 @@ class Preprocessing(BaseModel):
             )
         scan["image"].set_data(image)
         return scan
+
+    def _stretch_each(self, image: Tensor) -> Tensor:
+        """Bring each channel to 0 ... 1; one without any contrast, beside others, becomes 0."""
+        if len(image) == 1:
+            return self._stretch(image, self.percentiles)
+        parts = []
+        for channel in image.split(1):
+            low, high = np.percentile(channel.numpy(), self.percentiles)
+            # A channel that is empty but for a few voxels keeps these: its extremes decide.
+            parts.append(self._stretch(channel, self.percentiles if low < high else (0, 100)))
+        return torch.cat(parts)
+
+    @staticmethod
+    def _stretch(image: Tensor, percentiles: tuple[float, float]) -> Tensor:
+        """Bring what lies between the percentiles to 0 ... 1, and clip the rest."""
+        values = np.clip(image.numpy(), *np.percentile(image.numpy(), percentiles))
+        values = values.astype(np.float32)
+        values -= values.min()
+        return torch.from_numpy(values / (values.max() or np.float32(1)))
 
     def _crop(self, scan: Scan, name: str) -> Scan:
         """Cut off the outer slices of air along each axis; the first and last that are not stay."""
@@ -240,8 +266,11 @@ MR: Final = Preprocessing()
 CT: Final = Preprocessing(window=(-100, 240))
 """A soft-tissue window in HU: fat is dark, contrast-filled vessels are bright."""
 
-FUNDUS: Final = Preprocessing(fit="pad")
-"""Photographs of the eye, cut to the lit circle; where that is cut off it is not stretched."""
+FUNDUS: Final = Preprocessing(fit="pad", channels="joint")
+"""Photographs of the eye, cut to the lit circle; where that is cut off it is not stretched.
+
+Red stays red: one range serves the three colours.
+"""
 
 PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
     {"mr": MR, "ct": CT, "fundus": FUNDUS}
