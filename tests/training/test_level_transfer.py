@@ -132,7 +132,7 @@ def test_too_many_levels_are_refused_before_anything_is_written(
 def test_a_run_goes_on_with_the_levels_that_it_was_started_with(
     pretrained: Path, tmp_path: Path
 ) -> None:
-    fields = {**FINETUNE, "encoder": pretrained, "out": tmp_path / "run"}
+    fields = {**FINETUNE, "freeze_epochs": 1, "encoder": pretrained, "out": tmp_path / "run"}
     (finetune(**fields, transfer_levels=1).folder / "result.json").unlink()
     with pytest.raises(RunError, match="transfer_levels=1; this call says transfer_levels=None"):
         finetune(**fields, resume=True)
@@ -217,7 +217,7 @@ def test_runs_and_encoders_from_before_there_were_such_settings_go_on(
 ) -> None:
     """What lacks the settings means all levels, as it did then."""
     encoder = Path(shutil.copytree(pretrained, tmp_path / "encoder"))
-    fields = {**FINETUNE, "encoder": encoder, "out": tmp_path / "run"}
+    fields = {**FINETUNE, "freeze_epochs": 1, "encoder": encoder, "out": tmp_path / "run"}
     run_before = finetune(**fields)
     without(run_before.folder / "config.yaml", "transfer_levels: null\n")
     without(encoder / "encoder.json", '  "levels": null,\n')

@@ -1,5 +1,6 @@
 """Runs: the same bits for the same seed, and the same bits after a kill."""
 
+import copy
 import hashlib
 import json
 import random
@@ -15,6 +16,7 @@ import yaml
 
 from ssl_registry import finetune, load_encoder, pretrain
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError, RunError
+from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.pretraining.pretrain import Pretraining
 from tests.kills import Killed, kill_at
 
@@ -203,18 +205,33 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_pretrained_encoder_stays_frozen_batch_statistics_too(
-    pretrained: Path, tmp_path: Path
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before, learn, frozen = state(pretrained), Training.learn, []
+
+    def look(self: Training, images: Any) -> Any:
+        if self.epoch == 3 and not frozen:
+            frozen.append(copy.deepcopy(self.model.model.encoder.state_dict()))
+        return learn(self, images)
+
+    monkeypatch.setattr(Training, "learn", look)
     fields = {**FINETUNE, "encoder": pretrained, "select": "last"}
-    run = finetune(**fields, freeze_epochs=4, out=tmp_path / "frozen")
-    before, after = state(pretrained), state(run.folder)
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    run = finetune(**fields, freeze_epochs=3, out=tmp_path / "thawed")
+    run = finetune(**fields, freeze_epochs=3, out=tmp_path / "run")
+    assert all(torch.equal(before[name], frozen[0][name]) for name in before)
     after = state(run.folder)
     assert not any(
         torch.equal(before[name], after[name]) for name in before if "running_mean" in name
     )
     assert not torch.equal(before["blocks.0.body.0.weight"], after["blocks.0.body.0.weight"])
+
+
+def test_an_encoder_that_would_never_be_trained_is_refused(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    said = r"freeze_epochs=4 of epochs=4: the encoder would be frozen to the end"
+    with pytest.raises(ConfigError, match=said):
+        finetune(**FINETUNE, encoder=pretrained, freeze_epochs=4, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_random_encoder_is_never_frozen(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class FinetuneBudget(Budget):
     batch_size: int = Field(2, ge=1, description="images a step")
     steps: int = Field(600, ge=1, description="optimiser steps of every run, few labels or many")
     freeze_share: float = Field(
-        0.0, ge=0, le=1, description="share of the steps with a pretrained encoder frozen"
+        0.0, ge=0, lt=1, description="share of the steps with a pretrained encoder frozen"
     )
     transfer_levels: int | None = Field(
         None, ge=1, description="finest levels taken over; all that were pretrained if not said"
@@ -69,8 +69,9 @@ class FinetuneBudget(Budget):
 
     @property
     def freeze_epochs(self) -> int:
-        """The share in epochs."""
-        return round(self.freeze_share * divide_steps(self.steps)[0])
+        """The share in epochs; the last epoch is never frozen."""
+        epochs = divide_steps(self.steps)[0]
+        return min(round(self.freeze_share * epochs), epochs - 1)
 
 
 def divide_steps(steps: int) -> tuple[int, int, int]:

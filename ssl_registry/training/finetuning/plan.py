@@ -54,12 +54,12 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
 
     Raises:
         EncoderFileError: there is no encoder in the folder named.
-        ConfigError: it is of other dimensions than the downstream task, or fewer of its levels
-            were pretrained than are to be taken over.
+        ConfigError: it is of other dimensions than the downstream task, fewer of its levels were
+            pretrained than are to be taken over, or it would be frozen to the end.
     """
     summary = read_encoder_summary(settings.encoder) if settings.encoder else None
     dims = settings.downstream.spatial_dims
-    filled: dict[str, Any] = {"freeze_epochs": settings.downstream.freeze_epochs}
+    filled: dict[str, Any] = {"freeze_epochs": _frozen_epochs(settings)}
     if settings.patches is None:
         # A patch is a part of what it was cut from: whoever names another size means the whole.
         cut = summary is not None and settings.size is None
@@ -80,7 +80,29 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
             f"downstream task in {dims}D"
         )
     given = {name: getattr(settings, name) for name in type(settings).model_fields}
-    return read_settings(FinetuneSettings, {**given, **filled}, "finetune"), summary
+    settings = read_settings(FinetuneSettings, {**given, **filled}, "finetune")
+    _check_thawed(settings)
+    return settings, summary
+
+
+def _frozen_epochs(settings: FinetuneSettings) -> int:
+    """Return for how many epochs an encoder is frozen: a default leaves one to train in."""
+    task = settings.downstream
+    if settings.encoder is None or "freeze_epochs" in task.model_fields_set:
+        return task.freeze_epochs
+    return min(task.freeze_epochs, settings.epochs - 1)
+
+
+def _check_thawed(settings: FinetuneSettings) -> None:
+    """See that a pretrained encoder is trained at all; levels that begin anew always are."""
+    frozen = settings.downstream.freeze_epochs
+    whole = settings.encoder is not None and settings.transfer_levels is None
+    if whole and frozen >= settings.epochs:
+        raise ConfigError(
+            f"freeze_epochs={frozen} of epochs={settings.epochs}: the encoder would be frozen to "
+            "the end and never fine-tuned. Lower freeze_epochs, or train for more epochs; what "
+            "frozen features are worth is told by the probes of an experiment (probes=true)"
+        )
 
 
 def open_cases(

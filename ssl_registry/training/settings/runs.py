@@ -241,7 +241,7 @@ class FinetuneSettings(RunSettings):
         "over the training cases",
     )
     freeze_epochs: int | None = Field(
-        None, ge=0, description="shorthand for downstream.freeze_epochs"
+        None, ge=0, description="shorthand for downstream.freeze_epochs; fewer than epochs"
     )
     select: Literal["best", "last"] = Field(
         "best",
