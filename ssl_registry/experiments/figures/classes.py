@@ -12,6 +12,7 @@ from ssl_registry.experiments.figures.styles import (
     WIDTH,
     Style,
     limits,
+    plain,
     shorten,
     spell_line,
     styles,
@@ -39,7 +40,7 @@ def draw_class_scores(panels: Mapping[str, ClassScores]) -> Figure:
         for place, name in enumerate(names):
             _draw_class(axes, place, scores.classes.get(name, {}), looks)
         axes.set_title(title, fontsize=9)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [plain(name) for name in names])
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     grid[0].set_ylim(len(names) - 0.5, -0.5)
@@ -105,7 +106,7 @@ def draw_confusion(
     across = min(3, len(tables))
     down = -(-len(tables) // across)
     size = len(next(iter(tables.values())))
-    names = [labels.get(str(value), str(value)) for value in range(size)]
+    names = [plain(labels.get(str(value), str(value))) for value in range(size)]
     side = max(2.2, 0.42 * size + 0.9)
     figure = Figure(figsize=(side * across + 0.6, (side + 0.2) * down + 0.6), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)

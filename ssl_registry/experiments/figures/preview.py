@@ -34,6 +34,7 @@ from ssl_registry.experiments.figures.planes import (
     cut_plane,
     lay_out_mosaic,
 )
+from ssl_registry.experiments.figures.styles import plain
 from ssl_registry.experiments.preview import Asked, ShownImage
 
 ORANGE: Final = "#E69F00"
@@ -153,7 +154,7 @@ def _rows_of_many(shown: ShownImage, one: Asked) -> list[PanelRow]:
 def _name_image(shown: ShownImage) -> str:
     sides = " x ".join(str(side) for side in shown.image.shape[1:])
     unit = "voxels" if shown.image.ndim == 4 else "pixels"
-    return f"the image: {shown.source}, {sides} {unit}"
+    return f"the image: {plain(shown.source)}, {sides} {unit}"
 
 
 def _repeats(shown: ShownImage, one: Asked) -> bool:

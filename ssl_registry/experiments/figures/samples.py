@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from ssl_registry.experiments.figures.panels import Panel, PanelRow, draw_panel, draw_row, height
 from ssl_registry.experiments.figures.planes import MOSAIC_PLANE, Pixels, Plane, cut_plane
-from ssl_registry.experiments.figures.styles import label_colour, shorten, spell_line
+from ssl_registry.experiments.figures.styles import label_colour, plain, shorten, spell_line
 from ssl_registry.experiments.report.samples import Sample
 
 COLUMN: Final = 1.6
@@ -41,7 +41,7 @@ def draw_masks(samples: Sequence[Sample], labels: Mapping[str, str], score: str)
     for part, row in zip(parts, rows, strict=False):
         draw_row(part, row, (0.0, 1.0))
     names = {int(value): name for value, name in labels.items() if int(value)}
-    handles = [Patch(color=label_colour(value), label=name) for value, name in names.items()]
+    handles = [Patch(color=label_colour(value), label=plain(name)) for value, name in names.items()]
     parts[-1].legend(
         handles=handles,
         loc="center left",
@@ -65,7 +65,7 @@ def _row_of(sample: Sample, score: str) -> PanelRow:
     for name, labels in cuts.items():
         flat = cut_plane(torch.from_numpy(labels)[None], plane, at).astype(np.int64)
         panels.append(Panel(_lay_over(scan, flat), plane, titles.get(name, f"{name}\n")))
-    return PanelRow(sample.name, panels)
+    return PanelRow(plain(sample.name), panels)
 
 
 def _fullest_slice(label: npt.NDArray[np.int64], plane: Plane) -> int | None:
@@ -124,11 +124,12 @@ def draw_graded(samples: Sequence[Sample], labels: Mapping[str, str]) -> Figure:
 def _draw_graded(axes: Axes, sample: Sample, labels: Mapping[str, str]) -> None:
     plane = MOSAIC_PLANE[sample.image.ndim - 1]
     true = int(sample.target)
-    title = f"{sample.name}\ntruly {labels.get(str(true), true)}"
+    title = f"{plain(sample.name)}\ntruly {plain(labels.get(str(true), str(true)))}"
     draw_panel(axes, Panel(_show(sample.image, plane, None), plane, title), (0.0, 1.0))
     answers = []
     for line, prediction in sample.predictions.items():
         mark = "✓" if int(prediction) == true else "✗"
         name = shorten(spell_line(line))
-        answers.append(f"{mark} {name}: {labels.get(str(int(prediction)), prediction)}")
+        answer = str(int(prediction))
+        answers.append(f"{mark} {name}: {plain(labels.get(answer, answer))}")
     axes.set_xlabel("\n".join(answers), fontsize=7.5, loc="left", linespacing=1.3)

@@ -62,6 +62,16 @@ def spell_line(line: str) -> str:
     return "from scratch" if line == SCRATCH else line
 
 
+def plain(name: str) -> str:
+    """Return a name out of somebody's data as matplotlib writes it letter by letter.
+
+    Between two dollar signs it would read a formula, and stop at one that is none. Letters that
+    cannot be seen, line breaks among them, become spaces.
+    """
+    visible = "".join(letter if letter.isprintable() else " " for letter in name)
+    return visible.replace("$", r"\$")
+
+
 def label_colour(value: int) -> str:
     """Return the colour of a label value."""
     return LABEL_COLOURS[(value - 1) % len(LABEL_COLOURS)]
@@ -103,7 +113,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[str, Style, float, float]]) -> N
 
 
 def shorten(name: str) -> str:
-    """Return a name, or its beginning where it is longer than `LONGEST`."""
+    """Return a name, or its beginning where it is longer than `LONGEST`; `plain` comes after."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
 
 
