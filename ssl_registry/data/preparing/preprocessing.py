@@ -196,7 +196,7 @@ class Preprocessing(BaseModel):
         if len(image) == 1:
             return self._stretch(image, self.percentiles)
         parts = []
-        for channel in image.split(1):
+        for channel in torch.tensor_split(image, len(image)):
             low, high = np.percentile(channel.numpy(), self.percentiles)
             # A channel that is empty but for a few voxels keeps these: its extremes decide.
             parts.append(self._stretch(channel, self.percentiles if low < high else (0, 100)))
