@@ -1,10 +1,13 @@
 """Formats: the same volume comes out of each, on the same place in the body."""
 
+import struct
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 import torchio as tio
 
 from ssl_registry.data.formats.volumes import read_header, read_volume
@@ -83,6 +86,49 @@ def test_every_real_type_is_read_from_them(tmp_path: Path, name: str, dtype: str
     voxels = (noise() % 100).astype(dtype)
     _, read = read_volume(write_itk(tmp_path / name, voxels))
     np.testing.assert_array_equal(read[0].numpy(), voxels.astype(np.float32))
+
+
+@pytest.mark.parametrize("ones", [(1,), (1, 1), (1, 1, 1, 1)])
+def test_axes_of_length_one_behind_the_third_are_none(
+    tmp_path: Path, ones: tuple[int, ...]
+) -> None:
+    voxels = noise()
+    check_read(
+        write_nifti(tmp_path / "a.nii", voxels.reshape(*voxels.shape, *ones)), voxels[..., None]
+    )
+
+
+def test_a_handedness_of_0_is_1_as_nibabel_has_it(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(noise(), AFFINE)
+    image.set_qform(AFFINE, 1)
+    image.set_sform(None, 0)
+    raw = bytearray(image.to_bytes())
+    assert raw[76:80] == struct.pack("<f", 1)
+    raw[76:80] = struct.pack("<f", 0)
+    (tmp_path / "a.nii").write_bytes(bytes(raw))
+    check_read(tmp_path / "a.nii", noise()[..., None])
+
+
+def test_nrrd_without_a_space_lies_as_itk_says(tmp_path: Path) -> None:
+    """Its axes are taken for those of ITK, LPS+, whatever the other libraries may think."""
+    voxels = noise()
+    lines = ["type: short", "dimension: 3", "sizes: 5 6 7", "endian: little", "encoding: raw"]
+    head = "\n".join(["NRRD0004", *lines, "spacings: 1.5 2 3"]) + "\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + voxels.tobytes(order="F"))
+    header, read = read_volume(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(read[0].numpy(), voxels)
+    np.testing.assert_allclose(header.affine, np.diag([-1.5, -2, 3, 1]))
+    assert not header.placed
+
+
+@pytest.mark.parametrize("dtype", ["i4", "i8", "u8", "f8"])
+def test_what_float32_would_round_away_is_refused(tmp_path: Path, dtype: str) -> None:
+    offset = 2**30
+    path = write_nifti(tmp_path / "a.nii", (noise().astype("i8") + offset).astype(dtype))
+    with pytest.raises(DataError, match="rounds to multiples of 128: subtract an offset"):
+        read_volume(path)
+    path = write_nifti(tmp_path / "b.nii", (noise().astype("i8") * offset // 512).astype(dtype))
+    assert read_volume(path)[1].dtype == torch.float32
 
 
 def test_a_dicom_series_is_one_volume_in_the_order_of_its_places(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ Affine: TypeAlias = npt.NDArray[np.float64]
 THINNEST: Final = 4
 """Voxels a side below which a volume cannot be resampled without aliasing."""
 
+GREYS: Final = 256
+"""Steps of float32 that the range of an image's values must span."""
+
 REPLACE: Final = "replace it, or take it out of the data"
 
 
@@ -58,6 +61,36 @@ class Header:
         return "x".join(map(str, sides))
 
 
+def volume_sides(sides: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the sides of a volume without the axes of length one behind the third."""
+    while len(sides) > 3 and sides[-1] == 1:
+        sides = sides[:-1]
+    return sides
+
+
+def check_shape(file: Path, sides: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """See that what a file announces is a volume that may be taken into memory.
+
+    Raises:
+        BadFileError: it is no volume of real numbers, is thinner than `THINNEST`, or has more
+            voxels than an image may have.
+    """
+    axes = volume_sides(sides)
+    flat = len(axes) not in (3, 4) or any(side < THINNEST for side in axes[:3])
+    if flat or min(axes) < 1:
+        raise BadFileError(
+            file,
+            f"has shape {list(sides)}; expected a volume [X, Y, Z] or, with several channels, "
+            f"[X, Y, Z, C], of at least {THINNEST} voxels a side",
+            "take it out of the data; pictures are read as png, jpg or tif",
+        )
+    check_voxel_count(file, axes)
+    if dtype.kind not in "iuf":
+        raise BadFileError(
+            file, f"holds values of the kind {dtype}; expected whole or real numbers", REPLACE
+        )
+
+
 def make_header(
     file: Path,
     sides: tuple[int, ...],
@@ -69,34 +102,46 @@ def make_header(
 
     Args:
         file: what to name in an error.
-        sides: `(X, Y, Z)` or `(X, Y, Z, C)` as the file states them.
+        sides: `(X, Y, Z)` or `(X, Y, Z, C)` as the file states them; axes of length one may
+            follow.
         dtype: of the stored values.
         affine: `[4, 4]`.
         placed: whether the file states it.
 
     Raises:
-        BadFileError: it is no volume of real numbers, is thinner than `THINNEST`, announces
-            more voxels than an image may have, or its affine has no inverse.
+        BadFileError: `check_shape` refuses it, or its affine has no inverse.
     """
-    flat = len(sides) not in (3, 4) or any(side < THINNEST for side in sides[:3])
-    if flat or min(sides) < 1:
-        raise BadFileError(
-            file,
-            f"has shape {list(sides)}; expected a volume [X, Y, Z] or, with several channels, "
-            f"[X, Y, Z, C], of at least {THINNEST} voxels a side",
-            "take it out of the data; pictures are read as png, jpg or tif",
-        )
-    check_voxel_count(file, sides)
-    if dtype.kind not in "iuf":
-        raise BadFileError(
-            file, f"holds values of the kind {dtype}; expected whole or real numbers", REPLACE
-        )
+    check_shape(file, sides, dtype)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise BadFileError(
             file, "has an affine without an inverse, so that voxels have no place", "mend it"
         )
-    x, y, z = sides[:3]
-    return Header(file, (x, y, z), sides[3] if len(sides) == 4 else 1, dtype, affine, placed)
+    x, y, z, *channels = volume_sides(sides)
+    return Header(file, (x, y, z), channels[0] if channels else 1, dtype, affine, placed)
+
+
+def as_float32(file: Path | str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return voxels as float32, which holds whole numbers up to 2**24 and 24 bits of others.
+
+    Values beyond float32 become infinite, which whoever takes the voxels will say.
+
+    Raises:
+        BadFileError: they differ by so little, for their size, that float32 would hold fewer
+            than `GREYS` different ones of their range.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        single = values.astype(np.float32)
+        if values.size and values.dtype.itemsize > 2 and values.dtype != np.float32:
+            low, high = values.min(), values.max()
+            step = float(np.spacing(max(abs(np.float32(low)), abs(np.float32(high)))))
+            if 0 < float(high) - float(low) < GREYS * step:
+                raise BadFileError(
+                    file,
+                    f"holds values from {low} to {high}, which float32 rounds to multiples of "
+                    f"{step:g}",
+                    "subtract an offset from them",
+                )
+    return single
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """MetaImage: `.mha` files, and `.mhd` headers with their voxels beside.
 
+What is read here says how much a file announces; where the axes lie, ITK says.
+
 Reference: the MetaIO documentation of ITK.
 """
 
@@ -9,12 +11,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ssl_registry.data.formats.headers import REPLACE, Affine
+from ssl_registry.data.formats.headers import REPLACE
 from ssl_registry.data.formats.text_headers import (
+    MOST_DIMS,
+    Encoding,
     TextFormat,
     TextHeader,
+    header_lines,
     read_fields,
     read_start,
     voxels_file,
@@ -30,16 +34,17 @@ TYPES: Final[Mapping[str, str]] = {
     "MET_USHORT": "u2",
     "MET_INT": "i4",
     "MET_UINT": "u4",
+    "MET_LONG": "i4",
+    "MET_ULONG": "u4",
     "MET_LONG_LONG": "i8",
     "MET_ULONG_LONG": "u8",
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
+"""NumPy's code of each type; MetaIO's `long` has four bytes on every machine."""
 
-_TRUE: Final = ("true", "t", "1")
-
-_LPS: Final = np.diag([-1.0, -1, 1])
-"""From ITK's axes, LPS+, to RAS+."""
+PLACES: Final = ("transformmatrix", "rotation", "orientation")
+"""Names under which a header may state the directions of its axes."""
 
 
 def _parse(path: Path) -> TextHeader:
@@ -47,21 +52,27 @@ def _parse(path: Path) -> TextHeader:
     end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*\n?", start, re.MULTILINE)
     if end is None:
         raise BadFileError(path, "cannot be read as MetaImage (no ElementDataFile)", REPLACE)
-    lines = start[: end.end()].decode("latin-1").splitlines()
-    fields = read_fields(path, [line.partition("=") for line in lines])
+    fields = _fields(path, start[: end.end()])
     sides, channels = _shape(path, fields)
-    packed = fields.get("compresseddata", "False").lower() in _TRUE
     data = voxels_file(path, fields["elementdatafile"])
+    skipped = _skip(path, fields)
     return TextHeader(
         sides=sides if channels == 1 else (channels, *sides),
         dtype=_dtype(path, fields),
-        affine=_affine(path, fields, len(sides)),
-        placed="transformmatrix" in fields,
-        channel_axis=0 if channels > 1 else (3 if len(sides) == 4 else None),
+        placed=any(name in fields for name in PLACES),
+        channel_axis=0 if channels > 1 else None,
         data=data,
-        start=end.end() if data == path else _skip(path, fields),
-        packed=packed,
+        start=skipped or (end.end() if data == path else 0),
+        encoding=_encoding(path, fields),
     )
+
+
+def _fields(path: Path, text: bytes) -> dict[str, str]:
+    """Return the fields; MetaIO parts them from their names by `=` or `:`."""
+    parts = [re.split("[=:]", line, maxsplit=1) for line in header_lines(path, text)]
+    if any(len(part) != 2 for part in parts):
+        raise BadFileError(path, "has a line without a field in its header", REPLACE)
+    return read_fields(path, [(name, value) for name, value in parts])
 
 
 def _shape(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int]:
@@ -71,7 +82,7 @@ def _shape(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int]
     channels = 1
     if "elementnumberofchannels" in fields:
         (channels,) = whole_numbers(path, fields, "elementnumberofchannels")
-    if dims != len(sides) or dims > 4 - (channels > 1) or channels < 1:
+    if dims != len(sides) or dims > MOST_DIMS or channels < 1:
         raise BadFileError(
             path,
             f"has shape {list(sides)} of {dims} dimensions and {channels} channels; expected a "
@@ -83,48 +94,28 @@ def _shape(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int]
 
 def _dtype(path: Path, fields: Mapping[str, str]) -> "np.dtype[np.generic]":
     kind = fields.get("elementtype", "").upper().removesuffix("_ARRAY")
-    if kind not in TYPES or fields.get("binarydata", "True").lower() not in _TRUE:
-        raise BadFileError(
-            path, f"holds values of the kind {brief(kind)}; expected binary ones", REPLACE
-        )
+    if kind not in TYPES:
+        raise BadFileError(path, f"holds values of the kind {brief(kind)}", REPLACE)
     swapped = fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "False"))
-    return np.dtype((">" if swapped.lower() in _TRUE else "<") + TYPES[kind])
+    return np.dtype((">" if _is_true(swapped) else "<") + TYPES[kind])
+
+
+def _encoding(path: Path, fields: Mapping[str, str]) -> Encoding:
+    if not _is_true(fields.get("binarydata", "True")):
+        raise BadFileError(path, "holds its voxels as text", "save it with BinaryData = True")
+    return "deflated" if _is_true(fields.get("compresseddata", "False")) else "raw"
+
+
+def _is_true(value: str) -> bool:
+    """Whether MetaIO takes a value for true: it looks at the first letter alone."""
+    return value[:1] in ("T", "t", "1")
 
 
 def _skip(path: Path, fields: Mapping[str, str]) -> int:
-    """Return the byte at which the voxels begin in a file of their own."""
+    """Return the byte of its file at which the voxels begin, 0 where none is stated."""
     if fields.get("headersize") == "-1":
         return -1
     return whole_numbers(path, fields, "headersize")[0] if "headersize" in fields else 0
 
 
-def _affine(path: Path, fields: Mapping[str, str], dims: int) -> Affine:
-    """Return the affine of the axes in space; each row of the matrix is an axis, LPS+."""
-    matrix = _numbers(path, fields, ("transformmatrix", "rotation", "orientation"), np.eye(dims))
-    offset = _numbers(path, fields, ("offset", "position", "origin"), np.zeros(dims))
-    spacing = _numbers(path, fields, ("elementspacing", "elementsize"), np.ones(dims))
-    affine = np.eye(4)
-    affine[:3, :3] = _LPS @ (matrix.reshape(dims, dims)[:3, :3].T * spacing[:3])
-    affine[:3, 3] = _LPS @ offset[:3]
-    return affine
-
-
-def _numbers(
-    path: Path,
-    fields: Mapping[str, str],
-    keys: tuple[str, ...],
-    otherwise: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """Return the numbers of the first of some fields that is there, as many as expected."""
-    key = next((key for key in keys if key in fields), None)
-    if key is None:
-        return otherwise.ravel()
-    numbers = np.array([float(word) for word in fields[key].split()])
-    if len(numbers) != otherwise.size:
-        raise BadFileError(
-            path, f"states {len(numbers)} numbers for {key}; expected {otherwise.size}", REPLACE
-        )
-    return numbers
-
-
-METAIMAGE: Final = TextFormat("MetaImage", (".mha", ".mhd"), _parse)
+METAIMAGE: Final = TextFormat("MetaImage", (".mha", ".mhd"), "MetaImageIO", _parse)

@@ -1,11 +1,13 @@
 """NIfTI files, versions 1 and 2, either byte order, compressed or not.
 
 Reference: https://nifti.nimh.nih.gov (NIfTI-1 2003, NIfTI-2 2011). nibabel interprets the
-header; how much is read, and when, is decided here, because its own loader follows whatever
-size a header announces and never reaches the checksum at the end of a compressed stream.
+header, mends it where `nibabel.load` does, and scales the voxels; how much is read, and when,
+is decided here, because its own loader follows whatever size a header announces and never
+reaches the checksum at the end of a compressed stream.
 """
 
 import gzip
+import logging
 import math
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias, cast
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from nibabel.arrayproxy import ArrayProxy
 
-from ssl_registry.data.formats.headers import REPLACE, Header, decoding, make_header
+from ssl_registry.data.formats.headers import REPLACE, Header, as_float32, decoding, make_header
 from ssl_registry.data.formats.limits import AGAIN, check_bytes
 from ssl_registry.errors import BadFileError
 
@@ -29,6 +31,9 @@ MOST_EXTENSION: Final = 2**26
 """Bytes that may lie between the header and the voxels, or behind them."""
 
 CHUNK: Final = 2**20
+
+_SILENT: Final = logging.Logger("nibabel's mending", logging.CRITICAL + 1)
+"""Where nibabel says what it mends: `check` tells of it, the terminal need not."""
 
 Fields: TypeAlias = Any
 """nibabel's header, whose methods are not annotated."""
@@ -58,11 +63,10 @@ def read_array(path: Path, header: Header) -> npt.NDArray[np.float32]:
     Raises:
         BadFileError: the voxels are not all there, or the stream is damaged.
     """
-    # Values beyond float32 become infinite, which whoever takes the voxels will say.
-    with decoding(path, KIND), np.errstate(over="ignore"), _opened(path) as file:
+    with decoding(path, KIND), np.errstate(over="ignore", invalid="ignore"), _opened(path) as file:
         fields = _read_fields(path)
         proxy = ArrayProxy(file, fields, mmap=False)  # type: ignore[no-untyped-call]
-        array = np.asanyarray(proxy, dtype=np.float32)
+        array = as_float32(path, np.asanyarray(proxy))
         if _is_packed(path):
             _read_to_the_end(path, file)
     planes = array.reshape(*header.shape, header.channels)
@@ -92,12 +96,29 @@ def _read_fields(path: Path) -> Fields:
         raise BadFileError(
             path, f"is cut short: it ends within its header, at byte {len(start)}", AGAIN
         )
-    fields: Fields = LENGTHS[length](start[:length], check=False)  # type: ignore[no-untyped-call]
+    return _mended(path, LENGTHS[length](start[:length], check=False))  # type: ignore[no-untyped-call]
+
+
+def _mended(path: Path, fields: Fields) -> Fields:
+    """Return a header as `nibabel.load` has it: mended where nibabel knows how.
+
+    Where it does, `pixdim[0]` is neither 1 nor -1, a form has an unknown code, or a spacing is
+    no positive number. A spacing that would have to be guessed is refused.
+    """
     if bytes(fields["magic"])[:3] not in MAGIC:
         raise BadFileError(
             path,
             f"cannot be read as NIfTI (its magic is {bytes(fields['magic'])!r})",
             "save it as one .nii or .nii.gz file",
+        )
+    stated = fields["pixdim"][1:4].copy()
+    fields.check_fix(_SILENT)
+    needed = not fields["sform_code"] and (
+        (stated < 0) & (fields["qform_code"] > 0) | (stated == 0)
+    )
+    if np.any(needed):
+        raise BadFileError(
+            path, f"states a spacing of {'x'.join(f'{step:g}' for step in stated)} mm", "mend it"
         )
     return fields
 

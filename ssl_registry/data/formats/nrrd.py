@@ -1,5 +1,7 @@
 """NRRD: `.nrrd` files, and `.nhdr` headers with their voxels beside.
 
+What is read here says how much a file announces; what the axes are and where they lie, ITK says.
+
 Reference: https://teem.sourceforge.net/nrrd/format.html
 """
 
@@ -10,10 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from ssl_registry.data.formats.headers import REPLACE, Affine
+from ssl_registry.data.formats.headers import REPLACE
 from ssl_registry.data.formats.text_headers import (
+    MOST_DIMS,
+    Encoding,
     TextFormat,
     TextHeader,
+    header_lines,
     read_fields,
     read_start,
     voxels_file,
@@ -41,18 +46,23 @@ TYPES: Final[Mapping[str, str]] = {
 }
 """NumPy's code of each type, by all the names that the format gives it."""
 
-ENCODINGS: Final[Mapping[str, bool]] = {"raw": False, "gzip": True, "gz": True}
-"""Whether the voxels are deflated."""
-
-SPACES: Final[Mapping[str, tuple[int, int, int]]] = {
-    **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
-    **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
-    **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
+ENCODINGS: Final[Mapping[str, Encoding]] = {
+    **dict.fromkeys(("raw",), "raw"),
+    **dict.fromkeys(("gzip", "gz"), "deflated"),
+    **dict.fromkeys(("text", "txt", "ascii"), "text"),
+    **dict.fromkeys(("hex",), "hexadecimal"),
 }
-"""Signs that turn the axes of a space to RAS+."""
 
-IN_SPACE: Final = ("domain", "space")
-"""Kinds of axes that are not channels."""
+FIELDS: Final = re.compile(
+    "content|number|type|blocksize|dimension|space|spacedimension|sizes|spacings|thicknesses"
+    "|axismins|axismaxs|centers|centerings|labels|units|kinds|min|max|oldmin|oldmax|datafile"
+    "|endian|encoding|lineskip|byteskip|sampleunits|spacedirections|spaceunits|spaceorigin"
+    "|measurementframe"
+)
+"""The fields of the format, names in lower case and without spaces."""
+
+AXES_OF_ITK: Final = ("domain", "space", "time", "none", "???")
+"""Kinds that ITK counts as axes; along one of another kind it counts the values of a voxel."""
 
 
 def _parse(path: Path) -> TextHeader:
@@ -60,49 +70,58 @@ def _parse(path: Path) -> TextHeader:
     if not re.match(rb"NRRD\d{4}\r?\n", start):
         raise BadFileError(path, "cannot be read as NRRD (it does not begin as one)", REPLACE)
     end = re.search(rb"\r?\n\r?\n", start)
-    text = (start[: end.start()] if end else start).decode("latin-1")
-    lines = [line for line in text.splitlines()[1:] if ":=" not in line and line[:1] != "#"]
-    fields = read_fields(path, [line.partition(":") for line in lines])
+    fields = _fields(path, start[: end.start()] if end else start)
     sides, channel_axis = _shape(path, fields)
     data = voxels_file(path, fields.get("datafile"))
     if data == path and end is None:
         raise BadFileError(path, "is cut short: its header does not end", REPLACE)
+    encoding = _encoding(path, fields)
     return TextHeader(
         sides=sides,
-        dtype=_dtype(path, fields),
-        affine=_affine(path, fields, channel_axis),
-        placed=fields.get("space", "").lower() in SPACES and "spacedirections" in fields,
+        dtype=_dtype(path, fields, encoding),
+        placed="space" in fields and "spacedirections" in fields,
         channel_axis=channel_axis,
         data=data,
-        start=_start(path, fields, end.end() if end and data == path else 0),
-        packed=_is_packed(path, fields),
+        start=_start(path, fields, end.end() if end and data == path else 0, encoding),
+        encoding=encoding,
     )
 
 
+def _fields(path: Path, text: bytes) -> dict[str, str]:
+    """Return the fields, without comments and without the keys that people add (`key:=value`)."""
+    stated = []
+    for line in header_lines(path, text)[1:]:
+        name, colon, value = line.partition(":")
+        if line.startswith("#") or (colon and value.startswith("=")):
+            continue
+        known = FIELDS.fullmatch(name.strip().lower().replace(" ", ""))
+        if known is None or not value.startswith(" "):
+            raise BadFileError(path, f"states {brief(line)}, which NRRD does not know", REPLACE)
+        stated.append((name, value))
+    return read_fields(path, stated)
+
+
 def _shape(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int | None]:
-    """Return the sides, and which axis counts channels."""
+    """Return the sides, and along which axis the values of a voxel are counted."""
     (dims,) = whole_numbers(path, fields, "dimension")
     sides = whole_numbers(path, fields, "sizes")
     kinds = fields.get("kinds", "").lower().split() or ["domain"] * dims
-    directions = _directions(fields)
-    if dims != len(sides) or dims != len(kinds) or not 1 <= dims <= 4:
+    values = [axis for axis, kind in enumerate(kinds) if kind not in AXES_OF_ITK]
+    if dims != len(sides) or dims != len(kinds) or not 1 <= dims <= MOST_DIMS or len(values) > 1:
         raise BadFileError(
             path,
-            f"has shape {list(sides)} of {dims} dimensions; expected a volume [X, Y, Z] or, with "
-            "several channels, four axes",
+            f"has shape {list(sides)} of {dims} dimensions and {len(values)} axes of values; "
+            "expected a volume [X, Y, Z] or, with several channels, four axes",
             REPLACE,
         )
-    others = [axis for axis, kind in enumerate(kinds) if kind not in IN_SPACE]
-    others += [axis for axis, vector in enumerate(directions) if vector is None]
-    if dims == 4:
-        return sides, others[0] if others else 3
-    return sides, None
+    return sides, values[0] if values else None
 
 
-def _dtype(path: Path, fields: Mapping[str, str]) -> "np.dtype[np.generic]":
+def _dtype(path: Path, fields: Mapping[str, str], encoding: Encoding) -> "np.dtype[np.generic]":
     kind = " ".join(fields.get("type", "").lower().split())
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
-    if kind not in TYPES or (order is None and not TYPES[kind].endswith("1")):
+    ordered = order is not None or encoding == "text" or TYPES.get(kind, "").endswith("1")
+    if kind not in TYPES or not ordered:
         raise BadFileError(
             path,
             f"holds values of the type {brief(kind)} and the byte order "
@@ -112,7 +131,7 @@ def _dtype(path: Path, fields: Mapping[str, str]) -> "np.dtype[np.generic]":
     return np.dtype((order or "<") + TYPES[kind])
 
 
-def _is_packed(path: Path, fields: Mapping[str, str]) -> bool:
+def _encoding(path: Path, fields: Mapping[str, str]) -> Encoding:
     encoding = fields.get("encoding", "").lower()
     if encoding not in ENCODINGS:
         raise BadFileError(
@@ -121,47 +140,16 @@ def _is_packed(path: Path, fields: Mapping[str, str]) -> bool:
     return ENCODINGS[encoding]
 
 
-def _start(path: Path, fields: Mapping[str, str], text: int) -> int:
+def _start(path: Path, fields: Mapping[str, str], text: int, encoding: Encoding) -> int:
     """Return the byte at which the voxels begin, behind the text; -1 is from the file's end."""
-    if fields.get("byteskip") == "-1":
-        return -1
-    if fields.get("lineskip", "0") != "0":
-        raise BadFileError(path, "skips lines before its voxels", "save it as one .nrrd file")
-    return text + (whole_numbers(path, fields, "byteskip")[0] if "byteskip" in fields else 0)
+    skipped = fields.get("byteskip", "0")
+    if fields.get("lineskip", "0") != "0" or (skipped != "0" and encoding != "raw"):
+        raise BadFileError(
+            path, "skips lines or unpacked bytes before its voxels", "save it as one .nrrd file"
+        )
+    return (
+        -1 if skipped == "-1" else text + whole_numbers(path, {"byteskip": skipped}, "byteskip")[0]
+    )
 
 
-def _directions(fields: Mapping[str, str]) -> list[list[float] | None]:
-    """Return the way from voxel to voxel along each axis; None for an axis of channels."""
-    said = fields.get("spacedirections", "")
-    vectors = re.findall(r"none|\([^)]*\)", said)
-    return [
-        None if vector == "none" else [float(word) for word in vector.strip("()").split(",")]
-        for vector in vectors
-    ]
-
-
-def _affine(path: Path, fields: Mapping[str, str], channel_axis: int | None) -> Affine:
-    """Return the affine of the axes in space, RAS+."""
-    affine = np.eye(4)
-    # ITK counts the axis of channels as one in space, with a fourth number in every vector.
-    vectors = [
-        vector[:3]
-        for axis, vector in enumerate(_directions(fields))
-        if vector is not None and axis != channel_axis
-    ]
-    if vectors:
-        if len(vectors) != 3 or any(len(vector) != 3 for vector in vectors):
-            raise BadFileError(path, "states directions that are not three in space", REPLACE)
-        affine[:3, :3] = np.array(vectors).T
-    elif "spacings" in fields:
-        steps = [float(word) for word in fields["spacings"].split()]
-        along = [step for axis, step in enumerate(steps) if axis != channel_axis]
-        affine[:3, :3] = np.diag(along[:3])
-    if "spaceorigin" in fields:
-        origin = fields["spaceorigin"].strip("()").split(",")
-        affine[:3, 3] = [float(word) for word in origin[:3]]
-    signs = SPACES.get(fields.get("space", "").lower(), (1, 1, 1))
-    return np.diag([*signs, 1.0]) @ affine
-
-
-NRRD: Final = TextFormat("NRRD", (".nrrd", ".nhdr"), _parse)
+NRRD: Final = TextFormat("NRRD", (".nrrd", ".nhdr"), "NrrdImageIO", _parse)
