@@ -10,8 +10,8 @@ from ssl_registry.errors import ConfigError, spell
 MOST_DOTS = 8
 """Dots that a key may have behind its first one."""
 
-_TEXT = {"data", "out", "encoder"}
-"""Keys whose values are taken as they stand, so that a folder may be called `1` or `no`."""
+_TEXT = {"data", "out", "encoder", "split", "test_cases", "channels", "labels"}
+"""Keys whose values are taken as they stand: a folder may be called `1`, a pattern has braces."""
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import torch
 
-from ssl_registry.data.sources.cases import Case, Source
+from ssl_registry.data.sources.cases import Case, CountedUnit, Part, Parts, Source
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 
 T = TypeVar("T")
+
+
+HELD_OUT: Final[tuple[Part, ...]] = ("validation", "test")
+"""The parts that nothing is learnt from."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,15 @@ def split_source(
     validation_fraction: float,
     folds: int = 1,
     fold: int = 0,
+    fixed: Parts | None = None,
 ) -> Split:
     """Divide a source's labelled cases; the same seed gives the same division everywhere.
 
     All cases of a patient stay on one side, those without labels too, and classes are
-    spread evenly over the parts. Where the data's authors divided them, theirs is the
-    division. A source without labels is all training, for it has no test set to keep
-    from pretraining.
+    spread evenly over the parts. What a file fixes, or the data's authors divided, stays as
+    it is, and only what that leaves open is drawn: the validation cases where it names none,
+    and the others train. A source without labels is all training, for it has no test set to
+    keep from pretraining.
 
     Args:
         source: whose cases to divide.
@@ -52,26 +58,22 @@ def split_source(
         validation_fraction: share of the labelled cases to validate on.
         folds: number of test sets; with several, every labelled case is in exactly one.
         fold: which of them is the test set, from 0.
+        fixed: the parts that a file fixes, which count in place of the authors'; a case that
+            is not named trains, unless its patient is held out.
 
     Raises:
         DataError: there are several folds and a division by the data's authors, or a fold
             without a case.
     """
-    if source.parts:
-        if folds > 1:
-            raise DataError(
-                f"folds={folds}: {source.name} comes divided into training, validation and test "
-                "by its authors: leave folds out"
-            )
-        return _as_published(source)
-    patients: dict[str, list[Case]] = defaultdict(list)
-    for case in source.labelled:
-        patients[source.group_of(case)].append(case)
-    groups = list(patients.values())
-    grades = Counter(case.grade for case in source.labelled)
-    # A patient counts for the rarest class that it shows.
-    strata = [min((grades[c.grade], str(c.grade)) for c in cases) for cases in groups]
-    groups = spread(groups, strata, derive_generator(seed, "split"))
+    if fixed is None and source.parts and folds > 1:
+        raise DataError(
+            f"folds={folds}: {source.name} comes divided into training, validation and test "
+            "by its authors: leave folds out, or divide it by a file (split=FILE)"
+        )
+    parts = source.parts if fixed is None else fixed
+    if parts:
+        return _complete(source, parts, seed, validation_fraction)
+    groups = _spread_patients(source, source.labelled, seed)
     if folds > 1:
         test, rest = _take_fold(groups, folds, fold)
     else:
@@ -85,14 +87,39 @@ def split_source(
     )
 
 
-def _as_published(source: Source) -> Split:
-    parts: dict[str, list[Case]] = {"train": [], "validation": [], "test": []}
-    for case in source.cases:
-        parts[source.parts[case.name]].append(case)
-    validation, test = (
-        tuple(case for case in parts[part] if case.labelled) for part in ("validation", "test")
+def _complete(source: Source, parts: Parts, seed: int, validation_fraction: float) -> Split:
+    """Return the division that some cases' parts begin."""
+    test, validation = (
+        tuple(case for case in source.labelled if parts.get(case.name) == part)
+        for part in ("test", "validation")
     )
-    return Split(tuple(parts["train"]), validation, test)
+    held_out = {source.group_of(c) for c in source.cases if parts.get(c.name) in HELD_OUT}
+    drawn: set[str] = set()
+    if "validation" not in parts.values():
+        free = [case for case in source.labelled if source.group_of(case) not in held_out]
+        count = round(validation_fraction * len(source.labelled))
+        validation, _ = _take(_spread_patients(source, free, seed), count)
+        drawn = {source.group_of(case) for case in validation}
+
+    def trains(case: Case) -> bool:
+        patient, part = source.group_of(case), parts.get(case.name)
+        # Authors may have put a patient on two sides: they are told so, and it is not for us to
+        # move its cases.
+        return patient not in drawn and (part == "train" or (not part and patient not in held_out))
+
+    return Split(tuple(filter(trains, source.cases)), validation, test)
+
+
+def _spread_patients(source: Source, cases: Sequence[Case], seed: int) -> list[list[Case]]:
+    """Return the cases of each patient, in random order, the classes spread evenly over it."""
+    patients: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        patients[source.group_of(case)].append(case)
+    groups = list(patients.values())
+    grades = Counter(case.grade for case in cases)
+    # A patient counts for the rarest class that it shows.
+    strata = [min((grades[c.grade], str(c.grade)) for c in group) for group in groups]
+    return spread(groups, strata, derive_generator(seed, "split"))
 
 
 def _take(groups: Sequence[list[Case]], count: int) -> tuple[tuple[Case, ...], list[list[Case]]]:
@@ -133,25 +160,47 @@ def _take_fold(
 
 
 def label_subset(
-    cases: Sequence[T], fraction: float, seed: int, strata: Sequence[Hashable] | None = None
+    cases: Sequence[T],
+    fraction: float,
+    seed: int,
+    strata: Sequence[Hashable] | None = None,
+    patients: Sequence[Hashable] | None = None,
 ) -> list[T]:
-    """Return the share of `cases` whose labels may be used, at least one.
+    """Return the cases whose labels may be used: those of a share of the patients, at least one.
 
     For one seed a smaller share is part of every larger one.
 
     Args:
         cases: those that there are.
-        fraction: the share.
+        fraction: the share of the patients, or of the cases where nothing is said of patients.
         seed: which ones.
-        strata: the class of each case, to be spread evenly.
+        strata: the class of each case, to be spread evenly; a patient counts for the rarest
+            class that it shows.
+        patients: the patient of each case, all of whose cases are taken or none.
 
     Raises:
         DataError: there are no cases.
     """
     if not cases:
         raise DataError("there is no labelled case left to train on: lower test_fraction")
-    count = max(1, round(fraction * len(cases)))
-    return spread(cases, strata or [0] * len(cases), derive_generator(seed, "labels"))[:count]
+    strata = strata or [0] * len(cases)
+    rarity = Counter(strata)
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for index in range(len(cases)):
+        members[index if patients is None else patients[index]].append(index)
+    groups = list(members.values())
+    of_groups = [
+        min((strata[index] for index in group), key=lambda one: (rarity[one], repr(one)))
+        for group in groups
+    ]
+    order = spread(groups, of_groups, derive_generator(seed, "labels"))
+    count = max(1, round(fraction * len(groups)))
+    return [cases[index] for group in order[:count] for index in group]
+
+
+def count_units(source: Source, cases: Sequence[Case], count: CountedUnit) -> int:
+    """Return how many patients, or cases, some cases of a source are."""
+    return len({source.group_of(case) for case in cases}) if count == "patients" else len(cases)
 
 
 def spread(items: Sequence[T], strata: Sequence[Hashable], generator: torch.Generator) -> list[T]:

@@ -304,7 +304,7 @@ def test_copies_of_another_class_are_told_so(eyes: Path) -> None:
 def split_of(eyes: Path, **parts: str) -> Path:
     rows = [f"{name[1:]},{part}" for name, part in parts.items()]
     (eyes / "parts" / "split.csv").parent.mkdir(exist_ok=True)
-    (eyes / "parts" / "split.csv").write_text("\n".join(["id,part", *rows, ""]))
+    (eyes / "parts" / "split.csv").write_text("\n".join(["case,part", *rows, ""]))
     return eyes / "parts" / "split.csv"
 
 
@@ -331,7 +331,7 @@ def test_copies_on_both_sides_of_a_split_are_an_error(eyes: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,side\n0_a,test\n", "expected id,part"),
+        ("id,side\n0_a,test\n", "expected case,part"),
         ("id,part\n0_a,tset\n", "names the part 'tset'"),
         ("id,part\nnobody,test\n", "names no case of"),
         ("", "is empty"),

@@ -134,6 +134,26 @@ def test_a_stratum_comes_at_random_places() -> None:
     assert first == set(range(10))
 
 
+@given(patients=st.lists(st.integers(0, 9), min_size=1), seed=st.integers(0, 5))
+def test_a_share_of_the_labels_is_of_patients_with_all_their_cases(
+    patients: list[int], seed: int
+) -> None:
+    cases = list(range(len(patients)))
+    few, more = (label_subset(cases, share, seed, None, patients) for share in (0.3, 0.6))
+    for chosen, share in ((few, 0.3), (more, 0.6)):
+        taken = {patients[case] for case in chosen}
+        assert len(taken) == max(1, round(share * len(set(patients))))
+        assert sorted(chosen) == [case for case in cases if patients[case] in taken]
+    assert set(few) <= set(more)
+
+
+def test_half_of_the_labels_is_half_of_the_patients_not_one_frame_of_each() -> None:
+    patients = [patient for patient in range(20) for _ in (1, 2)]
+    chosen = label_subset(list(range(40)), 0.5, 0, [0] * 40, patients)
+    assert len(chosen) == 20
+    assert len({patients[case] for case in chosen}) == 10
+
+
 def test_no_label_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="no labelled case left"):
         label_subset([], 0.5, 0)

@@ -27,6 +27,7 @@ def make_row(
         seed=seed,
         fold=fold,
         labelled=round(fraction * AVAILABLE) if labelled is None else labelled,
+        unit="cases",
         validation=10,
         tests=20,
         headline=headline,

@@ -130,7 +130,7 @@ def test_the_appendix_table_is_markdown_with_a_row_a_line(reported: Reported) ->
         "rotation3d",
         "rpl3d",
     ]
-    assert "10 % (10 labelled)" in rows[0]
+    assert "10 % (10 cases)" in rows[0]
     for summary in summarise(reported.rows):
         assert f"{summary.score.mean:.3f} (" in text
 

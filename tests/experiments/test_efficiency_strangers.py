@@ -26,7 +26,7 @@ def test_a_third_partys_task_and_network_are_in_the_grid(site: Site, tmp_path: P
         env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "cutout3d, 1 of 7 labelled, seed 0: dice 0." in done.stdout
+    assert "cutout3d, 1 of 7 labelled cases, seed 0: dice 0." in done.stdout
     rows = results(tmp_path / "out")
     assert [row["line"] for row in rows] == ["scratch", "cutout3d", "rotation3d"]
     assert all("ssl-registry-cutout=1.0" in row["versions"] for row in rows)

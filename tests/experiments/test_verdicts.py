@@ -75,7 +75,7 @@ def test_a_line_without_a_partner_is_not_judged() -> None:
     verdict = judge_one(make_rows({"scratch": {0.2: [0.2]}, "rpl3d": {0.1: [0.9]}}))
     assert verdict.outcome is Effect.UNCLEAR
     assert "no repeat has a dice of its own and one from scratch" in verdict.sentence
-    assert verdict.details == ("10 % (10 labelled): 0.900, without a pair from scratch.",)
+    assert verdict.details == ("10 % (10 labelled cases): 0.900, without a pair from scratch.",)
 
 
 def test_each_share_has_a_sentence_with_its_numbers() -> None:
@@ -83,10 +83,12 @@ def test_each_share_has_a_sentence_with_its_numbers() -> None:
     verdict = judge_one(make_rows({"scratch": SCRATCH, "rpl3d": shifted(gains)}))
     few, more, full = verdict.details
     p = stats.ttest_1samp(gains, 0).pvalue
-    assert few.startswith("5 % (5 labelled): 0.610 against 0.550 from scratch, difference +0.060 (")
-    # 0.61 lies at 60 % of the way from 0.55 (5 labelled) to 0.65 (10), and 2 ** 0.6 is 1.5.
+    assert few.startswith(
+        "5 % (5 labelled cases): 0.610 against 0.550 from scratch, difference +0.060 ("
+    )
+    # 0.61 lies at 60 % of the way from 0.55 (5 labelled cases) to 0.65 (10), and 2 ** 0.6 is 1.5.
     assert f"p = {p:.2g}), better in 3 of 3. From scratch this score takes 1.5 times" in few
-    assert more.startswith("10 % (10 labelled)")
+    assert more.startswith("10 % (10 labelled cases)")
     assert full.endswith("From scratch this score takes more than 1 times as many labels.")
 
 

@@ -2,65 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from ssl_registry.data.checks.problems import Problem
-from ssl_registry.data.formats.volumes import case_name
-from ssl_registry.data.sources.cases import Case, Part, Source
+from ssl_registry.data.sources.cases import Case, Part, Parts, Source
 from ssl_registry.data.sources.duplicates import Copies
-from ssl_registry.data.sources.tables import read_table
-from ssl_registry.documents import brief
-from ssl_registry.errors import DataError, spell
+from ssl_registry.errors import spell
 
 KEPT_FIRST: Final[tuple[Part, ...]] = ("test", "validation", "train")
 """Of a patient on several sides, which cases are kept where the others are left out."""
-
-Parts: TypeAlias = Mapping[str, Part]
-"""The part in which each case lies, by its name."""
-
-WORDS: Final[Mapping[str, Part]] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""How a table may call the parts."""
-
-
-def read_split(path: Path, source: Source) -> tuple[Parts, list[Problem]]:
-    """Return the parts that a table of the columns `id,part` names, and notes on it.
-
-    Raises:
-        DataError: it has other columns or parts, or names no case of the source.
-    """
-    columns, rows = read_table(path)
-    if not {"id", "part"} <= set(columns):
-        raise DataError(f"{spell(path)} has the columns {brief(columns)}; expected id,part")
-    strange = [row["part"] for row in rows if row["part"].strip().lower() not in WORDS]
-    if strange:
-        raise DataError(
-            f"{spell(path)} names the part {brief(strange[0])}; expected train, validation or test"
-        )
-    said = {row["id"].strip(): WORDS[row["part"].strip().lower()] for row in rows}
-    cases = {case.name for case in source.cases}
-    parts = {}
-    for name, part in said.items():
-        parts[name if name in cases else case_name(Path(name))] = part
-    known = {name: part for name, part in parts.items() if name in cases}
-    if not known:
-        raise DataError(f"{spell(path)} names no case of {source.name} in its column id")
-    return known, list(_split_notes(path, len(parts) - len(known), len(cases) - len(known)))
-
-
-def _split_notes(path: Path, unknown: int, left: int) -> Iterator[Problem]:
-    if unknown:
-        yield Problem("note", path, f"names {unknown} cases that the data lack", "take them out")
-    if left:
-        yield Problem("note", path, f"leaves {left} cases in no part", "add them, if they are used")
 
 
 def check_sides(source: Source, copies: Iterable[Copies], parts: Parts) -> list[Problem]:

@@ -13,7 +13,7 @@ import torch
 
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
 from ssl_registry.data.checks.label_maps import check_channel, check_grid
-from ssl_registry.data.checks.leakage import check_sides, read_split
+from ssl_registry.data.checks.leakage import check_sides
 from ssl_registry.data.checks.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.formats.pictures import is_picture
@@ -21,6 +21,7 @@ from ssl_registry.data.formats.volumes import read_header
 from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
 from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.split_files import review_split
 from ssl_registry.errors import BadFileError, DataError
 
 Done: TypeAlias = Callable[[int, int], None]
@@ -74,7 +75,7 @@ def check_data(
         dims: what the images have to be.
         group_column: column of the table that names the patient.
         group_pattern: the same from the names of the cases.
-        split: a table of the columns `id,part` with a division to check.
+        split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
         deep: whether to read every voxel, not the headers alone.
         done: told how many images are checked.
 
@@ -91,7 +92,7 @@ def check_data(
         whole = problem_of(error) if isinstance(error, BadFileError) else refusal_of(data, error)
         return _report(data, len(problems), deep, [*problems, whole])
     source = source.grouped(group_column, group_pattern)
-    parts, met = read_split(split, source) if split else (source.parts, [])
+    parts, met = review_split(split, source) if split else (source.parts, [])
     found, copies = check_files(source, deep=deep, done=done)
     images = len(source.cases) + len(problems)
     sides = check_sides(source, copies, parts)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ssl_registry.data.checks.problems import Problem
 from ssl_registry.data.formats.pictures import is_picture, read_picture
@@ -15,6 +15,22 @@ from ssl_registry.data.preparing.scans import Scan, read_scan
 from ssl_registry.errors import BadFileError, DataError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
+
+Parts: TypeAlias = Mapping[str, Part]
+"""The part in which each case lies, by its name."""
+
+
+CountedUnit: TypeAlias = Literal["patients", "cases"]
+"""Of what labels are counted, and shares of them are taken."""
+
+NOTHING: Final = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null"})
+"""What stands in a table, in lower case, where there is nothing: what pandas takes for NaN."""
+
+
+def tidy(text: str) -> str:
+    """Return what a cell of a table says, without stray spaces; nothing where it says `NA`."""
+    said = " ".join(text.split())
+    return "" if said.lower() in NOTHING else said
 
 
 class Case(ABC):
@@ -135,11 +151,15 @@ class Source:
         dims: 2 for pictures, 3 for volumes.
         labels: what each label value or class means; empty where there are none.
         groups: patient of each case, by its name; empty where every case is its own.
-        parts: division that the data's authors made, by the cases' names.
+        parts: division that the data's authors made; it may leave cases open.
         columns: further columns of the table that lists the cases, by the cases' names.
         modalities: channels that the images should have, where the data say so.
         notes: what was met and how it was handled, for the user to read.
         skipped: what was left out because it cannot be used.
+        layout: as which the data were read, by the name that `layout=` takes.
+        channel_names: what the channels show, where the data say so.
+        regions: labels that are made of several values, by their names.
+        left_out: files that are no part of any case, and why.
     """
 
     name: str
@@ -147,11 +167,15 @@ class Source:
     dims: Literal[2, 3]
     labels: Mapping[int, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Parts = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     modalities: int | None = None
     notes: tuple[str, ...] = ()
     skipped: tuple[Problem, ...] = ()
+    layout: str = ""
+    channel_names: tuple[str, ...] = ()
+    regions: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    left_out: tuple[Problem, ...] = ()
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -177,13 +201,18 @@ class Source:
         """Return the patient of a case, or its own name."""
         return self.groups.get(case.name, case.name)
 
+    def unit_of(self, count: CountedUnit) -> CountedUnit:
+        """Return what is counted where patients are asked for: cases, if none are known."""
+        return count if self.groups else "cases"
+
     def grouped(self, column: str | None, pattern: str | None) -> "Source":
         """Return the source with patients, from a column of its table or from the names.
 
         Args:
             column: of the table that lists the cases.
             pattern: regular expression whose one group is the patient, for instance
-                `"(.+)_"`; matched at the start of a case's name, folder left out.
+                `"(.+)_"`; matched at the start of a case's name, folder left out unless the
+                pattern holds a `/`.
 
         Raises:
             DataError: there is no such column, or the pattern is wrong or misses a case.
@@ -199,13 +228,14 @@ class Source:
         if column not in known:
             there = f"its further columns are {', '.join(known)}" if known else "there are none"
             raise DataError(f"group_column={column}: {self.name} has no such column; {there}")
-        empty = [name for name, row in self.columns.items() if not row[column]]
+        patients = {name: tidy(row[column]) for name, row in self.columns.items()}
+        empty = [name for name, patient in patients.items() if not patient]
         if empty:
             raise DataError(
                 f"group_column={column}: {len(empty)} rows of {self.name} are empty there "
                 f"({empty[0]}, ...): fill them in, or use group_pattern"
             )
-        return {name: row[column] for name, row in self.columns.items()}
+        return patients
 
     def _by_pattern(self, pattern: str) -> dict[str, str]:
         try:
@@ -221,7 +251,7 @@ class Source:
             )
         groups = {}
         for case in self.cases:
-            found = compiled.match(case.name.rpartition("/")[2])
+            found = compiled.match(case.name if "/" in pattern else case.name.rpartition("/")[2])
             if found is None or not found.group(1):
                 raise DataError(
                     f"group_pattern={pattern!r} does not match {case.name!r}: it must find the "

@@ -85,7 +85,7 @@ def _fit(axes: Axes, estimates: Sequence[Estimate]) -> None:
 
 
 def _count_labels(axes: Axes, summaries: Sequence[Summary], *, log: bool) -> None:
-    """Let the axis show the numbers of labelled cases, and which share of all they are."""
+    """Let the axis show how many labels there are, and which share of all they are."""
     shares = {summary.labelled: summary.fraction for summary in summaries}
     counts = sorted(shares)
     if log:
@@ -97,7 +97,7 @@ def _count_labels(axes: Axes, summaries: Sequence[Summary], *, log: bool) -> Non
     shown = _apart(axes, counts)
     axes.set_xticks(counts, [_spell_count(c, shares[c]) if c in shown else "" for c in counts])
     axes.minorticks_off()
-    axes.set_xlabel("labelled training cases: number, and share of all")
+    axes.set_xlabel(f"labelled training {summaries[0].unit}: number, and share of all")
 
 
 def _spell_count(count: int, share: float) -> str:

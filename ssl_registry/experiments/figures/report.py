@@ -96,7 +96,8 @@ def _curve(path: Path, rows: Sequence[Row], summaries: Sequence[Summary], *, log
     axis = "logarithmic" if log else "linear"
     lines = ", ".join(lines_of(rows))
     return Picture(
-        path, f"{rows[0].headline} against the number of labelled cases ({axis} axis): {lines}"
+        path,
+        f"{rows[0].headline} against the number of labelled {rows[0].unit} ({axis} axis): {lines}",
     )
 
 

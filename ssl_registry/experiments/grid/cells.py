@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from ssl_registry.data.sources.cases import Case
-from ssl_registry.data.splits import Split
+from ssl_registry.data.sources.cases import Case, Source
+from ssl_registry.data.splits import Split, count_units
 from ssl_registry.experiments.grid.cell_run import read_probes
 from ssl_registry.experiments.grid.run_settings import (
     Line,
@@ -40,7 +40,7 @@ class FinetuneCell:
     """A fine-tuning run of the grid.
 
     Attributes:
-        fraction: share of the labelled training cases.
+        fraction: share of the labelled training patients, or cases.
         labelled: their number.
         needs: the run that pretrains its encoder, where the experiment does that.
         probes: whether the encoder that it starts from is probed, too.
@@ -69,7 +69,8 @@ class Grid:
         pretraining: the runs that make encoders.
         finetuning: the runs that give the scores, in the order of `results.csv`.
         cases: all that any of them reads.
-        available: number of labelled training cases, for each fold.
+        available: number of labelled training patients or cases, for each fold.
+        unit: which of the two are counted.
     """
 
     settings: EfficiencySettings
@@ -78,6 +79,7 @@ class Grid:
     finetuning: tuple[FinetuneCell, ...]
     cases: tuple[Case, ...]
     available: tuple[int, ...]
+    unit: str
 
     @property
     def cells(self) -> Iterator[Cell]:
@@ -98,7 +100,7 @@ class Grid:
         if isinstance(cell, PretrainCell):
             return f"{cell.line}, pretraining, {repetition}"
         available = self.available[cell.fold]
-        return f"{cell.line}, {cell.labelled} of {available} labelled, {repetition}"
+        return f"{cell.line}, {cell.labelled} of {available} labelled {self.unit}, {repetition}"
 
 
 def finished(cell: Cell) -> bool:
@@ -129,9 +131,13 @@ def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
         for line in lines
         if line.task
     }
-    splits = [_open(settings, lines, fold, console) for fold in range(settings.folds)]
-    available = tuple(sum(case.labelled for case in split.train) for split in splits)
-    counts = [label_counts(settings, available, fold) for fold in range(settings.folds)]
+    opened = [_open(settings, lines, fold, console) for fold in range(settings.folds)]
+    splits, unit = [split for _, split in opened], opened[0][0].unit_of(settings.count)
+    available = tuple(
+        count_units(source, [case for case in split.train if case.labelled], settings.count)
+        for source, split in opened
+    )
+    counts = [label_counts(settings, available, unit, fold) for fold in range(settings.folds)]
     finetuning = [
         FinetuneCell(
             line.label,
@@ -149,22 +155,23 @@ def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
         for fraction, labelled in [counts[fold][place]]
     ]
     cases = _all_cases(splits)
-    return Grid(settings, lines, tuple(pretraining.values()), tuple(finetuning), cases, available)
+    pretraining_cells = tuple(pretraining.values())
+    return Grid(settings, lines, pretraining_cells, tuple(finetuning), cases, available, unit)
 
 
 def _open(
     settings: EfficiencySettings, lines: Iterable[Line], fold: int, console: Console
-) -> Split:
-    """Return the division of a fold, once it is seen that no encoder has learnt from its tests."""
+) -> tuple[Source, Split]:
+    """Return source and division of a fold, once no encoder is seen to know its test cases."""
     say = console if fold == 0 else quiet_or_loud(quiet=True)
     ready = [line for line in lines if line.task is None]
     for line in ready:
         run = finetuning_of(settings, line, 0, fold, 1, 1)
         check_device(run)
         summary = read_encoder_summary(line.encoder) if line.encoder else None
-        _, split = open_cases(run, summary, say)
+        opened = open_cases(run, summary, say)
         say = quiet_or_loud(quiet=True)
-    return split
+    return opened
 
 
 def _all_cases(splits: Iterable[Split]) -> tuple[Case, ...]:

@@ -115,18 +115,19 @@ def _agreed(name: str, values: Mapping[str, T]) -> T | None:
 
 
 def label_counts(
-    settings: EfficiencySettings, available: tuple[int, ...], fold: int
+    settings: EfficiencySettings, available: tuple[int, ...], unit: str, fold: int
 ) -> list[tuple[float, int]]:
-    """Return the fractions of the labelled training cases and the numbers that they mean.
+    """Return the fractions of the labels and the numbers of patients or cases that they mean.
 
     Args:
         settings: of the experiment.
-        available: number of labelled training cases, for each fold.
+        available: number of labelled training patients or cases, for each fold.
+        unit: which of the two.
         fold: which one to count for. Where numbers were asked for, the fractions are those
             of the smallest fold, so that they are the same for all.
 
     Raises:
-        DataError: there are fewer cases than asked for.
+        DataError: there are fewer than asked for.
         ConfigError: two fractions mean the same number.
     """
     there = available[fold]
@@ -135,7 +136,7 @@ def label_counts(
         if max(settings.labelled) > least:
             raise DataError(
                 f"labelled={max(settings.labelled)}: data={settings.data} has {least} labelled "
-                "training cases beside those for validation and test: ask for fewer"
+                f"training {unit} beside those for validation and test: ask for fewer"
             )
         return [(count / least, count) for count in settings.labelled]
     if there == 0:
@@ -149,7 +150,7 @@ def label_counts(
         if count in means:
             raise ConfigError(
                 f"fractions {means[count]:g} and {fraction:g} both mean {count} of {there} "
-                "labelled training cases: leave one out, or say how many, as in labelled=[1,2,4]"
+                f"labelled training {unit}: leave one out, or say how many, as in labelled=[1,2,4]"
             )
         means[count] = fraction
     return counts
@@ -211,6 +212,7 @@ def finetuning_of(
         "transfer_levels": take if encoder else None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,
+        "count": settings.count,
         "epochs": epochs,
         "steps_per_epoch": steps,
         "validate_every": every,

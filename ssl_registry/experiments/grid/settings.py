@@ -19,6 +19,7 @@ from pydantic import (
 
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import CountedUnit
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.origins import check_installed, origins_of
@@ -131,10 +132,14 @@ class EfficiencySettings(DataSettings):
         default_factory=dict, description="encoders that exist: a label and the folder of each"
     )
     fractions: tuple[_Share, ...] = Field(
-        (0.05, 0.1, 0.25, 0.5, 1.0), description="shares of the labelled training cases"
+        (0.05, 0.1, 0.25, 0.5, 1.0), description="shares of the labelled training patients"
     )
     labelled: tuple[_Count, ...] | None = Field(
-        None, description="numbers of labelled training cases, in place of fractions"
+        None, description="numbers of labelled training patients, in place of fractions"
+    )
+    count: CountedUnit = Field(
+        "patients",
+        description="what fractions and labelled count: patients, with all their cases, or cases",
     )
     seeds: tuple[_Seed, ...] = Field((0, 1, 2), min_length=1, description="repetitions")
     downstream: DownstreamSpec = Field(

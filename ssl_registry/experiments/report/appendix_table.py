@@ -41,8 +41,8 @@ def as_markdown(summaries: Sequence[Summary], score: str, caption: str) -> str:
 def _table(summaries: Sequence[Summary], cell: Callable[[Summary], str]) -> list[str]:
     """Return a row a line and a column a share of the labels."""
     lines = list(dict.fromkeys(summary.line for summary in summaries))
-    columns = {summary.fraction: summary.labelled for summary in summaries}
-    heads = [f"{spell_share(share)} ({columns[share]} labelled)" for share in sorted(columns)]
+    columns = {summary.fraction: f"{summary.labelled} {summary.unit}" for summary in summaries}
+    heads = [f"{spell_share(share)} ({columns[share]})" for share in sorted(columns)]
     cells = {(summary.line, summary.fraction): cell(summary) for summary in summaries}
     rows = [
         [spell_line(line), *(cells.get((line, share), EMPTY) for share in sorted(columns))]

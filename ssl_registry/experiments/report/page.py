@@ -99,7 +99,7 @@ class TableRow:
     """A row of the page's table, in words."""
 
     share: str
-    labelled: int
+    labelled: str
     line: str
     score: str
     runs: int
@@ -133,7 +133,7 @@ def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
     known = comparison is not None and gain.count > 0
     return TableRow(
         share=spell_share(summary.fraction),
-        labelled=summary.labelled,
+        labelled=f"{summary.labelled} {summary.unit}",
         line=spell_line(summary.line),
         score=spell_estimate(summary.score),
         runs=summary.score.count,

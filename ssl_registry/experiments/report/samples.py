@@ -28,7 +28,7 @@ class ShownCases:
     """The runs whose predictions are shown: one of each line, alike in all else."""
 
     fraction: float
-    labelled: int
+    labelled: str
     seed: int
     fold: int
     runs: Mapping[str, Row]
@@ -66,7 +66,8 @@ def choose_shown(rows: Sequence[Row]) -> ShownCases:
     best = max(keys, key=lambda key: len(alike[key]))
     runs = {line: alike[best][line] for line in lines_of(rows) if line in alike[best]}
     first = next(iter(runs.values()))
-    return ShownCases(first.fraction, first.labelled, first.seed, first.fold, runs)
+    labelled = f"{first.labelled} labelled {first.unit}"
+    return ShownCases(first.fraction, labelled, first.seed, first.fold, runs)
 
 
 def read_samples(shown: ShownCases) -> list[Sample]:

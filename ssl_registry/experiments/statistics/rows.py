@@ -13,7 +13,7 @@ from ssl_registry.training.files.run_folder import read_result
 
 RESULTS: Final = "results.csv"
 
-_BEFORE: Final = ("line", "fraction", "seed", "fold", "labelled", "validation", "tests")
+_BEFORE: Final = ("line", "fraction", "seed", "fold", "labelled", "unit", "validation", "tests")
 _AFTER: Final = ("steps", "seconds", "git", "versions")
 
 
@@ -23,10 +23,11 @@ class Row:
 
     Attributes:
         line: the line of the figure that it belongs to: `"scratch"`, or a label.
-        fraction: share of the labelled training cases.
+        fraction: share of the labelled training patients, or cases.
         seed: of the run.
         fold: which test set, from 0; 0 where there is one.
-        labelled: number of labelled cases it was trained on.
+        labelled: number of labelled patients, or cases, that it was trained on.
+        unit: which of the two `labelled` and `fraction` count.
         validation: number of cases that chose its weights.
         tests: number of cases it was tested on.
         headline: which of the scores is the one to quote.
@@ -46,6 +47,7 @@ class Row:
     seed: int
     fold: int
     labelled: int
+    unit: str
     validation: int
     tests: int
     headline: str
@@ -170,6 +172,7 @@ def row_of(said: Mapping[str, str], headline: str, labels: Mapping[str, str], fo
         seed=int(said["seed"]),
         fold=int(said["fold"]),
         labelled=int(said["labelled"]),
+        unit=said["unit"],
         validation=int(said["validation"]),
         tests=int(said["tests"]),
         headline=headline,

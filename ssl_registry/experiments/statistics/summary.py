@@ -19,7 +19,7 @@ from ssl_registry.experiments.statistics.label_factor import LabelFactor, label_
 from ssl_registry.experiments.statistics.rows import Row
 
 COLUMNS: Final = (
-    "line", "fraction", "labelled", "score", "runs", "mean", "sd", "ci_low", "ci_high",
+    "line", "fraction", "labelled", "unit", "score", "runs", "mean", "sd", "ci_low", "ci_high",
     "difference", "difference_low", "difference_high", "p", "better", "pairs", "label_factor",
 )  # fmt: skip
 
@@ -46,8 +46,9 @@ class Summary:
     """The repeats of one line at one share of the labels.
 
     Attributes:
-        fraction: share of the labelled training cases that were used.
-        labelled: their number; the rounded mean where folds differ by a case.
+        fraction: share of the labelled training patients, or cases, that were used.
+        labelled: their number; the rounded mean where folds differ by one.
+        unit: which of the two are counted.
         score: over the repeats.
         missing: number of repeats whose score is undefined (NaN), and left out.
         comparison: with scratch; None for scratch itself.
@@ -56,6 +57,7 @@ class Summary:
     line: str
     fraction: float
     labelled: int
+    unit: str
     score: Estimate
     missing: int
     comparison: Comparison | None
@@ -102,7 +104,7 @@ def summarise(rows: Sequence[Row], score: str | None = None) -> list[Summary]:
 
 
 def _curve(rows: Sequence[Row], score: str | None) -> dict[float, float]:
-    """Return scratch's mean score by number of labelled cases."""
+    """Return scratch's mean score by number of labels."""
     fractions = {row.fraction for row in rows if row.line == SCRATCH}
     return {
         _mean_count(rows, SCRATCH, fraction): Estimate.of(
@@ -137,7 +139,8 @@ def _summarise(
             label_factor=label_factor(labelled, estimate.mean, scratch),
         )
     missing = len(ours) - estimate.count
-    return Summary(line, fraction, round(labelled), estimate, missing, comparison)
+    unit = next(row.unit for row in rows if row.line == line and row.fraction == fraction)
+    return Summary(line, fraction, round(labelled), unit, estimate, missing, comparison)
 
 
 def as_csv(summaries: Sequence[Summary], score: str) -> str:
@@ -151,7 +154,8 @@ def as_csv(summaries: Sequence[Summary], score: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for summary in summaries:
-        own = [summary.line, repr(summary.fraction), summary.labelled, score, summary.score.count]
+        labels = [repr(summary.fraction), summary.labelled, summary.unit]
+        own = [summary.line, *labels, score, summary.score.count]
         writer.writerow([*own, *_cells(summary.score), *_compare(summary.comparison)])
     return text.getvalue()
 

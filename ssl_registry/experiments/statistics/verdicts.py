@@ -146,7 +146,7 @@ def _detail(summary: Summary, scratch: float) -> str:
     comparison = summary.comparison
     assert comparison is not None
     gain = comparison.difference
-    share = f"{spell_share(summary.fraction)} ({summary.labelled} labelled)"
+    share = f"{spell_share(summary.fraction)} ({summary.labelled} labelled {summary.unit})"
     if gain.count == 0:
         return f"{share}: {summary.score.mean:.3f}, without a pair from scratch."
     parts = [

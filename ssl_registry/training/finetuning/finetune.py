@@ -140,7 +140,7 @@ def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
     console.print(
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
-        f"{len(plan.train)} of {plan.available} labelled images, {settings.epochs} epochs in "
+        f"{plan.tell_labels()}, {settings.epochs} epochs in "
         f"batches of {say_batch(settings)}, seed {settings.seed}; tested on {len(plan.test)} others"
     )
 
@@ -188,7 +188,9 @@ def _run(
         "cases": _score_cases(task, plan.test, predictions, targets),
         "counts": {
             "train": len(plan.train),
+            "labelled": plan.used,
             "available": plan.available,
+            "unit": plan.unit,
             "validation": len(plan.validation),
             "test": len(plan.test),
         },

@@ -8,7 +8,7 @@ from rich.console import Console
 from ssl_registry.backbone import Backbone
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.sources.cases import Source
-from ssl_registry.data.splits import Split, label_subset
+from ssl_registry.data.splits import Split, count_units, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import EncoderSummary, read_encoder_summary
@@ -29,7 +29,9 @@ class Plan:
         train: cases whose labels may be used.
         validation: cases for the validation curve.
         test: cases for the score.
-        available: how many labelled training cases there are, used or not.
+        available: how many labelled training patients or cases there are, used or not.
+        used: how many of them the run learns from.
+        unit: what these two count.
     """
 
     settings: FinetuneSettings
@@ -40,6 +42,13 @@ class Plan:
     validation: list[Prepared]
     test: list[Prepared]
     available: int
+    used: int
+    unit: str
+
+    def tell_labels(self) -> str:
+        """Return how many labels the run learns from, and of what that is counted."""
+        said = f"{self.used} of {self.available} labelled {self.unit}"
+        return said if self.used == len(self.train) else f"{said} ({len(self.train)} cases)"
 
     @property
     def backbone(self) -> Backbone:
@@ -118,6 +127,8 @@ def open_cases(
     source, split = open_split(settings, settings.downstream.spatial_dims, console)
     _check_labels(settings, source)
     if not split.test:
+        if settings.split or settings.test_cases:
+            raise DataError(f"{settings.split or settings.test_cases} names no test case")
         raise DataError(
             f"data={settings.data}: test_fraction={settings.test_fraction:g} of "
             f"{len(source.labelled)} labelled cases leaves no test case; raise it"
@@ -135,7 +146,8 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
     source, split = open_cases(settings, summary, console)
     usable = [case for case in split.train if case.labelled]
     grades = [case.grade for case in usable]
-    chosen = label_subset(usable, settings.fraction, settings.seed, grades)
+    patients = [source.group_of(case) for case in usable] if settings.count == "patients" else None
+    chosen = label_subset(usable, settings.fraction, settings.seed, grades, patients)
     assert settings.preprocessing is not None
     skipped = skipped_so_far(source, settings)
     cases = prepare(
@@ -158,7 +170,9 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
         train,
         those_of(cases, split.validation),
         test,
-        available=len(usable),
+        available=count_units(source, usable, settings.count),
+        used=count_units(source, [case.case for case in train], settings.count),
+        unit=source.unit_of(settings.count),
     )
 
 

@@ -19,9 +19,10 @@ from ssl_registry.data.cache.prepared import Done, Prepared, prepare_cases
 from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
 from ssl_registry.data.checks.problems import Problem, problem_of
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.sources.cases import Case, Source
-from ssl_registry.data.splits import Split, split_source
-from ssl_registry.errors import BadFileError, DataError
+from ssl_registry.data.sources.cases import Case, Parts, Source
+from ssl_registry.data.split_files import read_split, read_test_cases
+from ssl_registry.data.splits import HELD_OUT, Split, split_source
+from ssl_registry.errors import BadFileError, DataError, spell
 from ssl_registry.training.engine.callbacks import spell_time
 from ssl_registry.training.preparation.checked_data import SKIPPED, check_division, open_checked
 from ssl_registry.training.settings.runs import DataSettings, RunSettings
@@ -42,10 +43,13 @@ def open_split(
     source, copies = open_checked(settings, dims, console)
     for note in source.notes:
         console.print(f"{source.name}: {note}")
-    if source.parts:
+    fixed = _fixed_parts(settings, source)
+    if fixed is not None:
+        console.print(_tell_fixed(settings, source, fixed))
+    elif source.parts:
         console.print(
             f"{source.name} comes divided into training, validation and test, and stays so: "
-            "test_fraction, validation_fraction and split_seed change nothing"
+            "test_fraction and split_seed change nothing"
         )
     split = split_source(
         source,
@@ -54,8 +58,37 @@ def open_split(
         validation_fraction=settings.validation_fraction,
         folds=settings.folds,
         fold=settings.fold,
+        fixed=fixed,
     )
     return check_division(source, split, copies, settings, console)
+
+
+def _fixed_parts(settings: RunSettings, source: Source) -> Parts | None:
+    """Return the parts that a file fixes, where the settings name one.
+
+    Raises:
+        DataError: the file and the data do not go together.
+    """
+    if settings.split is not None:
+        return read_split(settings.split.expanduser(), source, settings.fold, settings.folds)
+    if settings.test_cases is not None:
+        return read_test_cases(settings.test_cases.expanduser(), source)
+    return None
+
+
+def _tell_fixed(settings: RunSettings, source: Source, fixed: Parts) -> str:
+    """Return what a file fixes, and what becomes of the cases that it does not name."""
+    tests = sum(part == "test" for part in fixed.values())
+    new = [case for case in source.cases if case.name not in fixed]
+    held_out = {source.group_of(c) for c in source.cases if fixed.get(c.name) in HELD_OUT}
+    kin = [case.name for case in new if source.group_of(case) in held_out]
+    said = f"{settings.split or settings.test_cases} fixes {tests} test cases of {source.name}"
+    if settings.split is not None and len(new) > len(kin):
+        said += f"; {len(new) - len(kin)} cases that it does not name are not tested"
+    if kin:
+        shown = ", ".join(map(spell, kin[:5])) + (", ..." if len(kin) > 5 else "")
+        said += f"; left out are {len(kin)} more cases of patients that are held out ({shown})"
+    return said
 
 
 def prepare(

@@ -17,6 +17,7 @@ from pydantic import (
 from ssl_registry.component import Component, explain
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import CountedUnit
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
@@ -50,6 +51,15 @@ class DataSettings(BaseModel):
     group_pattern: str | None = Field(
         None, description="the same from the names: a regular expression such as '(.+)_'"
     )
+    split: Path | None = Field(
+        None,
+        description="file that says which cases train, validate and test: a .csv of case,part, or "
+        "nnU-Net's splits_final.json; new cases train",
+    )
+    test_cases: Path | None = Field(
+        None,
+        description="file that fixes the test set: a case a line, or a .csv with a column case",
+    )
     on_bad_data: Literal["stop", "skip"] = Field(
         "stop", description="what to do about files that cannot be used: stop, or leave them out"
     )
@@ -73,6 +83,16 @@ class DataSettings(BaseModel):
         if isinstance(values, dict) and isinstance(values.get("data"), Path):
             values = {**values, "data": str(values["data"])}
         return values
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Self:
+        if self.split is not None and self.test_cases is not None:
+            raise ConfigError("split and test_cases both fix the test set: keep one")
+        if self.test_cases is not None and self.folds > 1:
+            raise ConfigError(
+                f"test_cases fixes one test set, but folds={self.folds} asks for several: keep one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _splits_leave_something(self) -> Self:
@@ -139,7 +159,8 @@ class RunSettings(OptimisationSettings, DataSettings):
 
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:
-        if self.fold >= self.folds:
+        # A splits_final.json knows its own folds.
+        if self.fold >= self.folds and (self.split is None or self.folds > 1):
             raise ConfigError(f"fold={self.fold}: folds={self.folds} are counted from 0")
         return self
 
@@ -232,7 +253,11 @@ class FinetuneSettings(RunSettings):
         0.5, ge=0, le=1, description="share of the patches cut around a labelled voxel"
     )
     fraction: float = Field(
-        1.0, gt=0, le=1, description="share of the labelled training cases that may be used"
+        1.0, gt=0, le=1, description="share of the labelled training patients that may be used"
+    )
+    count: CountedUnit = Field(
+        "patients",
+        description="of what `fraction` is a share: patients, with all their cases, or cases",
     )
     steps_per_epoch: int | None = Field(
         None,
