@@ -188,12 +188,11 @@ def _run(
         "cases": _score_cases(task, plan.test, predictions, targets),
         "counts": {
             "train": len(plan.train),
-            "labelled": plan.used,
             "available": plan.available,
-            "unit": plan.unit,
             "validation": len(plan.validation),
             "test": len(plan.test),
         },
+        "labelled": plan.counted._asdict(),
         "trained_on": sorted(case.case.name for case in plan.train),
         "started_from": origin,
         "selected": selected,

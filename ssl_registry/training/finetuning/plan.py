@@ -1,13 +1,13 @@
 """What a fine-tuning run needs, all checked before it writes anything."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.data.cache.prepared import Prepared
-from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.sources.cases import CountedUnit, Source
 from ssl_registry.data.splits import Split, count_units, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
@@ -15,6 +15,14 @@ from ssl_registry.training.files.encoder_file import EncoderSummary, read_encode
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
 from ssl_registry.training.preparation.cases import open_split, prepare, skipped_so_far, those_of
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, read_settings
+
+
+class LabelCount(NamedTuple):
+    """How many labels a run learns from, of how many there are; and what is counted."""
+
+    used: int
+    available: int
+    unit: CountedUnit
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,8 @@ class Plan:
         train: cases whose labels may be used.
         validation: cases for the validation curve.
         test: cases for the score.
-        available: how many labelled training patients or cases there are, used or not.
-        used: how many of them the run learns from.
-        unit: what these two count.
+        available: how many labelled training cases there are, used or not.
+        counted: the labels by the unit that `fraction` is a share of.
     """
 
     settings: FinetuneSettings
@@ -42,13 +49,13 @@ class Plan:
     validation: list[Prepared]
     test: list[Prepared]
     available: int
-    used: int
-    unit: str
+    counted: LabelCount
 
     def tell_labels(self) -> str:
         """Return how many labels the run learns from, and of what that is counted."""
-        said = f"{self.used} of {self.available} labelled {self.unit}"
-        return said if self.used == len(self.train) else f"{said} ({len(self.train)} cases)"
+        used, available, unit = self.counted
+        said = f"{used} of {available} labelled {unit}"
+        return said if used == len(self.train) else f"{said} ({len(self.train)} cases)"
 
     @property
     def backbone(self) -> Backbone:
@@ -170,9 +177,12 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
         train,
         those_of(cases, split.validation),
         test,
-        available=count_units(source, usable, settings.count),
-        used=count_units(source, [case.case for case in train], settings.count),
-        unit=source.unit_of(settings.count),
+        available=len(usable),
+        counted=LabelCount(
+            count_units(source, [case.case for case in train], settings.count),
+            count_units(source, usable, settings.count),
+            source.unit_of(settings.count),
+        ),
     )
 
 
