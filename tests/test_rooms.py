@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -48,8 +49,13 @@ def dotted(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the full name of everything that a file imports, at the top or in a function."""
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Return the full name of everything that a file imports, at the top or in a function."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     package = dotted(path).split(".") if path.is_relative_to(CORE) else []
     if package and path.name != "__init__.py":
         package.pop()
@@ -131,6 +137,60 @@ def test_what_is_allowed_is_imported_late() -> None:
             if isinstance(node, ast.ImportFrom) and node.module == f"ssl_registry.{stranger}"
         ]
         assert top == []
+
+
+def inside(part: str) -> dict[str, set[str]]:
+    """Return what each room of a part imports of the others, those in functions too."""
+    known: dict[str, set[str]] = {}
+    for path in sorted((CORE / part).rglob("*.py")):
+        own = dotted(path).split(".")[2:]
+        others = {name.split(".")[2] for name in inner(path) if name.split(".")[1] == part}
+        if own:
+            known.setdefault(own[0], set()).update(others - {own[0]})
+    return known
+
+
+def circle(known: dict[str, set[str]]) -> list[str]:
+    """Return the rooms that remain when each that imports none of them is taken away."""
+    left = dict(known)
+    while free := [room for room in left if not left[room] & set(left)]:
+        for room in free:
+            del left[room]
+    return sorted(left)
+
+
+@pytest.mark.parametrize("part", ["data", "training", "experiments"])
+def test_the_rooms_within_a_part_import_each_other_in_no_circle(part: str) -> None:
+    known = inside(part)
+    assert len(known) > 3
+    left = circle(known)
+    assert left == [], {room: sorted(known[room] & set(left)) for room in left}
+
+
+def test_a_circle_is_found_wherever_it_lies() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+SHARED_NAMES: Final = {
+    "main": "each program has one: the command line, and the process of a cell",
+    "read_array": "a module of a format is a reader, whose functions `volumes` calls by name",
+    "read_header": "likewise",
+    "ssl_registry_backbones": "a hook: its specification, and the core's own implementation",
+    "ssl_registry_downstream_tasks": "likewise",
+}
+"""Public names that several modules may define, and why."""
+
+
+def test_no_two_public_classes_or_functions_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(dotted(path))
+    shared = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {name: found for name, found in shared.items() if name not in SHARED_NAMES} == {}
+    assert set(SHARED_NAMES) <= set(shared), "an exception that is needed no more"
 
 
 def plugin_modules() -> list[Path]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ssl_registry.experiments.figures.curves import draw_curve, draw_differences
 from ssl_registry.experiments.figures.styles import save
 from ssl_registry.experiments.report.appendix_table import as_markdown
-from ssl_registry.experiments.statistics.rows import Row, row_of
+from ssl_registry.experiments.statistics.rows import Row, parse_row
 from ssl_registry.experiments.statistics.summary import Summary, summarise
 
 FOLDER: Final = Path(__file__).parents[1] / "results"
@@ -29,7 +29,7 @@ HEADLINES: Final = {
 def rows_of(name: str) -> list[Row]:
     """Return the rows of an experiment's `results.csv`, without the folders that made them."""
     with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return [row_of(said, HEADLINES[name], {}, Path()) for said in csv.DictReader(file)]
+        return [parse_row(said, HEADLINES[name], {}, Path()) for said in csv.DictReader(file)]
 
 
 def table_of(name: str) -> str:

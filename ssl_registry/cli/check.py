@@ -73,7 +73,7 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _show(report: "Report") -> None:
-    from ssl_registry.data.checks.problems import same_problems
+    from ssl_registry.data.problems import same_problems
 
     if report.problems:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

@@ -12,7 +12,7 @@ from ssl_registry.cli.listing import read_kind
 from ssl_registry.entry import Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.loading import INTERFACES
-from ssl_registry.scaffold.names import derive_names, dims_of
+from ssl_registry.scaffold.names import derive_names, dims_in_name
 
 HERE = Path()
 
@@ -68,7 +68,7 @@ def _kind(said: str | None, asking: bool) -> Kind:
 
 
 def _dims(said: int | None, name: str, asking: bool) -> int:
-    likely = dims_of(name) or 3
+    likely = dims_in_name(name) or 3
     if said is None and asking:
         said = typer.prompt("dimensions (2 or 3)", default=likely, type=int)
     if said not in (None, 2, 3):

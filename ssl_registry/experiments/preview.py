@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry.data.formats.pictures import is_picture, read_picture
+from ssl_registry.data.formats.scans import read_scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.preparing.scans import read_scan, scan_of_phantom
 from ssl_registry.data.sources.phantoms import SMALLEST_SIDE, phantom, phantom_slice
 from ssl_registry.errors import DataError
-from ssl_registry.experiments.figures.planes import Box, split_stacked
+from ssl_registry.experiments.planes import Box, split_stacked
 from ssl_registry.pretext import PretextBatch, PretextTask
 from ssl_registry.randomness import derive_generator
 
@@ -101,7 +101,7 @@ def show_image(path: Path | None, dims: int, size: int) -> ShownImage:
         side = max(size, SMALLEST_SIDE)
         made = phantom(PHANTOM, side) if dims == 3 else phantom_slice(PHANTOM, side)
         source = f"phantom {PHANTOM}" if dims == 3 else f"a coronal slice of phantom {PHANTOM}"
-        return ShownImage(prepare(scan_of_phantom(made), size, source)[0], source)
+        return ShownImage(prepare(made.scan(), size, source)[0], source)
     if not path.is_file():
         raise DataError(f"--image {path}: there is no such file")
     if is_picture(path):

@@ -53,7 +53,7 @@ def derive_names(name: str, dims: int) -> Names:
             f"{name!r} has {len(distribution)} characters, more than {LONGEST}: try "
             f"{distribution[:LONGEST].strip('-')}"
         )
-    said = dims_of(distribution)
+    said = dims_in_name(distribution)
     if said not in (None, dims):
         raise ConfigError(f"{name!r} says {said}D, but the component is for {dims}D: change one")
     stem = _stem(distribution)
@@ -68,7 +68,7 @@ def derive_names(name: str, dims: int) -> Names:
     return Names(distribution, package, component, f"{cls}{'In' if digits else ''}{dims}d")
 
 
-def dims_of(name: str) -> int | None:
+def dims_in_name(name: str) -> int | None:
     """Return the dimensions that a name ends with, if it does: `mirror-3d` says 3."""
     said = _DIMENSIONS.search(name.lower())
     return int(said[1]) if said else None

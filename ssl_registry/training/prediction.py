@@ -16,10 +16,10 @@ from ssl_registry.data.cache.prepared import Done
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.label_files import PICTURE, VOLUME, write_labels
 from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.preparing.preprocessing import Placed
 from ssl_registry.data.preparing.scan_grid import label_scan
-from ssl_registry.data.preparing.scans import Scan
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.folders import find_images
@@ -32,8 +32,8 @@ from ssl_registry.errors import (
     RunError,
     SslRegistryError,
 )
-from ssl_registry.training.files.model_file import ModelSummary, load_model
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from ssl_registry.training.preparation.cases import quiet_or_loud, show_progress
 
 TABLE: Final = "predictions.csv"

@@ -7,8 +7,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ssl_registry.data.cache.prepared import PreparedImages, prepare_cases
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.preparing.scans import Scan
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.sources.phantoms import write_phantoms

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssl_registry.data.cache.cache_file import CacheFile, Stored
+from ssl_registry.data.cache.patches import LabelledPatches, Patches, cut_patch, random_corner
 from ssl_registry.data.cache.prepared import Prepared, prepare_cases
-from ssl_registry.data.preparing.patches import LabelledPatches, Patches, cut_patch, random_corner
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.opening import open_source

@@ -13,7 +13,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import CT, PRESETS, Preprocessing, foreground_bounds
-from ssl_registry.data.preparing.scans import scan_of_phantom
 from ssl_registry.data.sources.phantoms import phantom
 from ssl_registry.errors import DataError
 
@@ -156,10 +155,8 @@ def test_a_crop_through_labels_is_refused() -> None:
 def test_spacing_is_in_millimetres() -> None:
     """At twice the spacing half as many voxels carry the detail, whatever the final size."""
     made = phantom(2, 32)
-    fine, _ = Preprocessing(spacing=None).prepare(scan_of_phantom(made), 32, "it")
-    coarse, _ = Preprocessing(spacing=4 * max(made.spacing)).prepare(
-        scan_of_phantom(made), 32, "it"
-    )
+    fine, _ = Preprocessing(spacing=None).prepare(made.scan(), 32, "it")
+    coarse, _ = Preprocessing(spacing=4 * max(made.spacing)).prepare(made.scan(), 32, "it")
     assert fine.diff(dim=1).abs().mean() > 1.3 * coarse.diff(dim=1).abs().mean()
 
 
@@ -254,7 +251,7 @@ def test_a_scan_that_becomes_too_thin_is_named(preprocessing: Preprocessing, mes
 
 def test_without_a_size_the_voxels_are_those_of_the_scan() -> None:
     made = phantom(0, 24)
-    image, label = Preprocessing(crop=False).prepare(scan_of_phantom(made), None, "it")
+    image, label = Preprocessing(crop=False).prepare(made.scan(), None, "it")
     assert image.shape == made.image.shape
     assert label is not None
     assert torch.equal(label, made.label[0])

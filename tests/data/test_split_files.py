@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ssl_registry.data.checks.problems import Problem
 from ssl_registry.data.checks.report import check_data
+from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.split_files import read_split, read_test_cases, write_split
 from ssl_registry.data.splits import Split, split_source

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, recall_score  # type: ignore[import-untyped]
 
 from ssl_registry.experiments.figures.classes import draw_class_scores
-from ssl_registry.experiments.report.class_scores import class_scores, confusion
+from ssl_registry.experiments.statistics.class_scores import class_scores, confusion
 from ssl_registry.training.files.run_folder import RunFolder
 from tests.experiments.rows import make_row
 

@@ -10,7 +10,7 @@ from ssl_registry.data.cache.prepared import prepare_case
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.experiments.figures.samples import draw_masks
-from ssl_registry.experiments.report.samples import choose_shown, read_samples
+from ssl_registry.experiments.figures.shown_cases import choose_shown, read_samples
 from tests.experiments.rows import make_row, make_rows
 from tests.experiments.runs import write_experiment
 from tests.pictures import eyes, write_aptos

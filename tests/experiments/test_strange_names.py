@@ -12,9 +12,9 @@ from PIL import Image
 
 from ssl_registry.experiments.figures.classes import draw_class_scores, draw_confusion
 from ssl_registry.experiments.figures.samples import draw_graded, draw_masks
+from ssl_registry.experiments.figures.shown_cases import Sample
 from ssl_registry.experiments.figures.styles import plain, save
-from ssl_registry.experiments.report.class_scores import ClassScores
-from ssl_registry.experiments.report.samples import Sample
+from ssl_registry.experiments.statistics.class_scores import ClassScores
 from ssl_registry.experiments.statistics.estimates import Estimate
 
 NAMES = [r"$\frac$", "$x$", r"\$5$", "a_b^c", "$", "", "\x1b[31mred\x1b[0m", "two\nlines"]

@@ -22,7 +22,7 @@ from ssl_registry.errors import (
     SslRegistryError,
 )
 from ssl_registry.training.files.encoder_file import read_encoder_summary
-from ssl_registry.training.files.model_file import load_model
+from ssl_registry.training.finetuning.model_file import load_model
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 2}
 TINY: dict[str, Any] = {"data": "phantoms:6", "epochs": 1, "quiet": True}

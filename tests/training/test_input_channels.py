@@ -13,7 +13,7 @@ from ssl_registry import Backbone, Encoder, finetune, load_encoder, pretrain, re
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.training.files.encoder_file import write_encoder
-from ssl_registry.training.finetuning.input_channels import convert_input, convert_weight
+from ssl_registry.training.files.input_channels import convert_input, convert_weight
 
 STRUCTURES: list[dict[str, Any]] = [
     {"name": "unet3d", "base_filters": 4, "levels": 3},

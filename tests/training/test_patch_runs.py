@@ -16,7 +16,7 @@ from ssl_registry import finetune, load_encoder, predict, pretrain
 from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError
 from ssl_registry.training.files.encoder_file import read_encoder_summary
-from ssl_registry.training.files.model_file import load_model
+from ssl_registry.training.finetuning.model_file import load_model
 from tests.kills import Killed, kill_at
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}

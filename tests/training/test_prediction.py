@@ -24,8 +24,8 @@ from ssl_registry.builtin.segmentation import Segmentation3d
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
-from ssl_registry.training.files.model_file import ModelSummary, load_model, write_model
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.finetuning.model_file import ModelSummary, load_model, write_model
 from tests.affines import Affine, affines, dice, middle
 from tests.pictures import write_picture
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ssl_registry.data.checks.problems import Problem
 from ssl_registry.data.formats.headers import Header
+from ssl_registry.data.problems import Problem
 
 SHEAR: float = 0.01
 """Cosine between two axes of an affine from which they count as askew."""

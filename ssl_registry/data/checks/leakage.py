@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from ssl_registry.data.checks.problems import Problem
+from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.cases import Case, Part, Parts, Source
 from ssl_registry.data.sources.duplicates import Copies
 from ssl_registry.errors import spell

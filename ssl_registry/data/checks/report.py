@@ -12,12 +12,12 @@ from typing import Literal, TypeAlias
 import torch
 
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
-from ssl_registry.data.checks.label_maps import check_channel, check_grid
 from ssl_registry.data.checks.leakage import check_sides
-from ssl_registry.data.checks.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.formats.headers import Header
+from ssl_registry.data.formats.label_maps import check_channel, check_grid
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
+from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
 from ssl_registry.data.sources.opening import open_source

@@ -16,7 +16,7 @@ from torchio.data.io import get_ras_affine_from_sitk
 
 from ssl_registry.data.formats.headers import REPLACE, Affine, Header, decoding, make_header
 from ssl_registry.data.formats.limits import check_bytes
-from ssl_registry.data.sources.places import check_place, entries_of
+from ssl_registry.data.places import check_place, entries_of
 from ssl_registry.errors import BadFileError, DataError
 
 KIND: Final = "a DICOM series"

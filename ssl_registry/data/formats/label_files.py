@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_registry.data.atomic_files import write_whole
-from ssl_registry.data.preparing.scans import Scan
+from ssl_registry.data.formats.scans import Scan
 
 VOLUME: Final = ".nii.gz"
 PICTURE: Final = ".png"

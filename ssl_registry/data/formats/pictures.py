@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from ssl_registry.data.formats.headers import decoding
 from ssl_registry.data.formats.limits import check_voxel_count
-from ssl_registry.data.preparing.scans import Scan, check_voxels
+from ssl_registry.data.formats.scans import Scan, check_voxels
 from ssl_registry.errors import BadFileError, spell
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")

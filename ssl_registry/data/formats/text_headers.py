@@ -30,7 +30,7 @@ from ssl_registry.data.formats.headers import (
 )
 from ssl_registry.data.formats.itk import quiet_itk, read_itk_header
 from ssl_registry.data.formats.limits import AGAIN, check_bytes
-from ssl_registry.data.sources.places import check_place
+from ssl_registry.data.places import check_place
 from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError
 

@@ -13,7 +13,7 @@ from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.formats.metaimage import METAIMAGE
 from ssl_registry.data.formats.nrrd import NRRD
 from ssl_registry.data.formats.text_headers import TextFormat
-from ssl_registry.data.sources.places import entries_of
+from ssl_registry.data.places import entries_of
 from ssl_registry.errors import BadFileError
 
 TEXT_FORMATS: Final = (NRRD, METAIMAGE)

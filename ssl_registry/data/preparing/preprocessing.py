@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ssl_registry.data.formats.headers import THINNEST, Affine
 from ssl_registry.data.formats.limits import most_voxels
-from ssl_registry.data.preparing.scans import Scan
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 

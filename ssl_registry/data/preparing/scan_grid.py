@@ -12,8 +12,8 @@ import torchio as tio
 from torch import Tensor
 
 from ssl_registry.data.formats.headers import Affine
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing import Placed
-from ssl_registry.data.preparing.scans import Scan
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from ssl_registry.data.checks.problems import Problem
 from ssl_registry.data.formats.pictures import is_picture, read_picture
+from ssl_registry.data.formats.scans import Scan, read_scan
 from ssl_registry.data.formats.volumes import files_of
-from ssl_registry.data.preparing.scans import Scan, read_scan
+from ssl_registry.data.problems import Problem
 from ssl_registry.errors import BadFileError, DataError
 
 Part: TypeAlias = Literal["train", "validation", "test"]

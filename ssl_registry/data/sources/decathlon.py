@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ssl_registry.data.checks.problems import Met
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.places import check_name, check_place
+from ssl_registry.data.problems import Met
 from ssl_registry.data.sources.cases import Case, FileCase, Source
-from ssl_registry.data.sources.places import check_name, check_place
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import BadFileError, DataError, spell
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ssl_registry.data.checks.problems import Met
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import (
     PictureHeader,
@@ -16,8 +15,9 @@ from ssl_registry.data.formats.pictures import (
     read_mask,
 )
 from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.places import check_name, check_place, entries_of
+from ssl_registry.data.problems import Met
 from ssl_registry.data.sources.cases import FileCase, Source
-from ssl_registry.data.sources.places import check_name, check_place, entries_of
 from ssl_registry.errors import BadFileError, DataError, spell
 
 MASKS: Final = ("masks", "labels")

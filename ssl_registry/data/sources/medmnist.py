@@ -17,7 +17,7 @@ import torch
 
 from ssl_registry.data.formats.headers import REPLACE, decoding
 from ssl_registry.data.formats.limits import check_bytes, check_voxel_count
-from ssl_registry.data.preparing.scans import Scan, scan_of_array
+from ssl_registry.data.formats.scans import Scan, scan_of_array
 from ssl_registry.data.sources.cases import Case, Part, Source
 from ssl_registry.errors import BadFileError, DataError, spell
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ssl_registry.data.checks.problems import Met, stop
-from ssl_registry.data.preparing.scans import Scan, scan_of_phantom
+from ssl_registry.data.formats.scans import Scan
+from ssl_registry.data.problems import Met, stop
 from ssl_registry.data.sources import phantoms
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
@@ -61,7 +61,7 @@ class PhantomCase(Case):
 
     def _read(self) -> Scan:
         make = phantoms.phantom if self.dims == 3 else phantoms.phantom_slice
-        return scan_of_phantom(make(self.index, PHANTOM_SIDE))
+        return make(self.index, PHANTOM_SIDE).scan()
 
 
 def open_source(data: str | Path, dims: Literal[2, 3] | None = None, met: Met = stop) -> Source:

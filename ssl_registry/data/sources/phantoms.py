@@ -17,8 +17,10 @@ from types import MappingProxyType
 import nibabel as nib
 import numpy as np
 import torch
+import torchio as tio
 from torch import Tensor
 
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.sources.anatomy import Body, Vector, paint_patient
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.randomness import derive_generator
@@ -43,6 +45,14 @@ class Phantom:
     image: Tensor
     label: Tensor
     spacing: Vector
+
+    def scan(self) -> Scan:
+        """Return it as a scan that was read."""
+        affine = np.diag([*self.spacing, 1.0])
+        return tio.Subject(
+            image=tio.ScalarImage(tensor=self.image, affine=affine),
+            label=tio.LabelMap(tensor=self.label, affine=affine),
+        )
 
 
 def _scan(body: Body) -> Tensor:

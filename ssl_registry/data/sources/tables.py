@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.data.checks.problems import Met
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.places import entries_of
+from ssl_registry.data.problems import Met
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.folders import find_images, look_at
-from ssl_registry.data.sources.places import entries_of
 from ssl_registry.documents import brief, read_text
 from ssl_registry.errors import BadFileError, DataError, spell
 

@@ -17,7 +17,7 @@ from ssl_registry.experiments.figures.styles import (
     spell_line,
     styles,
 )
-from ssl_registry.experiments.report.class_scores import ClassScores
+from ssl_registry.experiments.statistics.class_scores import ClassScores
 from ssl_registry.experiments.statistics.estimates import Estimate
 
 

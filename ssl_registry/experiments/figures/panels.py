@@ -11,7 +11,7 @@ from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from ssl_registry.experiments.figures.planes import AXES, Pixels, Plane
+from ssl_registry.experiments.planes import AXES, Pixels, Plane
 
 Style: TypeAlias = tuple[str, str]
 """A colour and a line."""

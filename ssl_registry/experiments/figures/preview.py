@@ -23,7 +23,8 @@ from ssl_registry.experiments.figures.panels import (
     draw_row,
     height,
 )
-from ssl_registry.experiments.figures.planes import (
+from ssl_registry.experiments.figures.styles import plain
+from ssl_registry.experiments.planes import (
     AXES,
     MOSAIC_PLANE,
     PLANES,
@@ -34,7 +35,6 @@ from ssl_registry.experiments.figures.planes import (
     cut_plane,
     lay_out_mosaic,
 )
-from ssl_registry.experiments.figures.styles import plain
 from ssl_registry.experiments.preview import Asked, ShownImage
 
 ORANGE: Final = "#E69F00"

@@ -13,9 +13,9 @@ from ssl_registry.experiments.figures.classes import draw_class_scores, draw_con
 from ssl_registry.experiments.figures.curves import draw_curve, draw_differences
 from ssl_registry.experiments.figures.pretext import draw_pretext
 from ssl_registry.experiments.figures.samples import draw_graded, draw_masks
+from ssl_registry.experiments.figures.shown_cases import ShownCases, choose_shown, read_samples
 from ssl_registry.experiments.figures.styles import DPI, save
-from ssl_registry.experiments.report.class_scores import class_scores, confusion
-from ssl_registry.experiments.report.samples import ShownCases, choose_shown, read_samples
+from ssl_registry.experiments.statistics.class_scores import class_scores, confusion
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, lines_of

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ssl_registry.experiments.figures.panels import Panel, PanelRow, draw_panel, draw_row, height
-from ssl_registry.experiments.figures.planes import MOSAIC_PLANE, Pixels, Plane, cut_plane
+from ssl_registry.experiments.figures.shown_cases import Sample
 from ssl_registry.experiments.figures.styles import label_colour, plain, shorten, spell_line
-from ssl_registry.experiments.report.samples import Sample
+from ssl_registry.experiments.planes import MOSAIC_PLANE, Pixels, Plane, cut_plane
 
 COLUMN: Final = 1.6
 """Width of a column in inches."""

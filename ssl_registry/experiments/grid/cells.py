@@ -13,7 +13,7 @@ from ssl_registry.experiments.grid.run_settings import (
     complete_settings,
     finetuning_of,
     label_counts,
-    lines_of,
+    planned_lines,
     pretraining_of,
 )
 from ssl_registry.experiments.grid.settings import EfficiencySettings
@@ -121,7 +121,7 @@ def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
         ImageShapeError: a pretext task cannot work on images of this size.
     """
     settings = complete_settings(settings)
-    lines = lines_of(settings)
+    lines = planned_lines(settings)
     repetitions = [(seed, fold) for seed in settings.seeds for fold in range(settings.folds)]
     pretraining = {
         (line.label, seed, fold): PretrainCell(

@@ -8,9 +8,9 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from ssl_registry.errors import RunError
+from ssl_registry.experiments.files import telling, write_text
 from ssl_registry.experiments.grid.cells import Grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
-from ssl_registry.experiments.report.files import telling, write_text
 from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of
 from ssl_registry.training.files.run_folder import CONFIG, RunFolder, read_result
 

@@ -9,12 +9,12 @@ from ssl_registry.backbone import check_levels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.grid.settings import (
-    SCRATCH,
     VALIDATIONS,
     EfficiencySettings,
     TaskLine,
     divide_steps,
 )
+from ssl_registry.experiments.statistics.rows import SCRATCH
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import read_encoder_summary
@@ -45,7 +45,7 @@ class Line:
     encoder: Path | None = None
 
 
-def lines_of(settings: EfficiencySettings) -> tuple[Line, ...]:
+def planned_lines(settings: EfficiencySettings) -> tuple[Line, ...]:
     """Return all lines, scratch first."""
     return (
         Line(SCRATCH),

@@ -21,13 +21,11 @@ from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import CountedUnit
 from ssl_registry.errors import ConfigError
+from ssl_registry.experiments.statistics.rows import SCRATCH
 from ssl_registry.registry import registry
-from ssl_registry.training.files.origins import check_installed, origins_of
 from ssl_registry.training.settings.components import BackboneSpec, DownstreamSpec, TaskSpec
+from ssl_registry.training.settings.origins import check_installed, origins_of
 from ssl_registry.training.settings.runs import DataSettings
-
-SCRATCH: Final = "scratch"
-"""The line of training from random weights, which every experiment has."""
 
 VALIDATIONS: Final = 20
 """About how often a run is validated, so that its best weights can be found."""

@@ -11,9 +11,9 @@ import yaml
 
 from ssl_registry.experiments.figures.report import draw_all, spell_tests
 from ssl_registry.experiments.figures.styles import spell_line
+from ssl_registry.experiments.files import write_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.appendix_table import as_markdown, spell_estimate
-from ssl_registry.experiments.report.files import write_text
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, as_csv, summarise

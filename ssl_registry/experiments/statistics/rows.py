@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from ssl_registry.errors import RunError
-from ssl_registry.experiments.report.files import write_text
+from ssl_registry.experiments.files import write_text
 from ssl_registry.training.files.run_folder import read_result
 
 RESULTS: Final = "results.csv"
+
+SCRATCH: Final = "scratch"
+"""The line of training from random weights, which every experiment has."""
 
 _BEFORE: Final = ("line", "fraction", "seed", "fold", "labelled", "unit", "validation", "tests")
 _AFTER: Final = ("steps", "seconds", "git", "versions")
@@ -155,10 +158,12 @@ def _read_row(out: Path, said: Mapping[str, str]) -> Row:
     if not found:
         raise RunError(f"{RESULTS} in out={out} names {folders[0]}, which has no result.json")
     folder, result = found[0]
-    return row_of(said, result["headline"], result["labels"], folder)
+    return parse_row(said, result["headline"], result["labels"], folder)
 
 
-def row_of(said: Mapping[str, str], headline: str, labels: Mapping[str, str], folder: Path) -> Row:
+def parse_row(
+    said: Mapping[str, str], headline: str, labels: Mapping[str, str], folder: Path
+) -> Row:
     """Return a line of `results.csv` as a row; what the file leaves out is passed."""
     scores = {
         name: float(value)

@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ssl_registry.experiments.grid.settings import SCRATCH
 from ssl_registry.experiments.statistics.estimates import Estimate, paired_p
 from ssl_registry.experiments.statistics.label_factor import LabelFactor, label_factor
-from ssl_registry.experiments.statistics.rows import Row
+from ssl_registry.experiments.statistics.rows import SCRATCH, Row
 
 COLUMNS: Final = (
     "line", "fraction", "labelled", "unit", "score", "runs", "mean", "sd", "ci_low", "ci_high",

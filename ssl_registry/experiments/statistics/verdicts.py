@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ssl_registry.experiments.grid.settings import SCRATCH
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.label_factor import LabelFactor
-from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
+from ssl_registry.experiments.statistics.rows import SCRATCH, Failure, PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import (
     Repeats,
     Summary,

@@ -23,9 +23,9 @@ from ssl_registry.training.files.handed_files import (
     misfit,
     read_described,
 )
-from ssl_registry.training.files.origins import create_as_written, origin_of
+from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.finetuning.input_channels import convert_input
+from ssl_registry.training.settings.origins import create_as_written, origin_of
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from ssl_registry.backbone import Encoder
+from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import LabelledImages, Prepared
-from ssl_registry.data.preparing.patches import LabelledPatches, Patches
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -22,7 +22,6 @@ from ssl_registry.training.engine.devices import check_device, may_speak, on_mai
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import parameters_of
 from ssl_registry.training.files.encoder_file import digest_of, load_encoder, write_encoder
-from ssl_registry.training.files.model_file import ModelSummary, write_model
 from ssl_registry.training.files.provenance import git_state, versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult
 from ssl_registry.training.finetuning.downstream_model import (
@@ -33,6 +32,7 @@ from ssl_registry.training.finetuning.downstream_model import (
     predict_cases,
 )
 from ssl_registry.training.finetuning.level_transfer import take_over
+from ssl_registry.training.finetuning.model_file import ModelSummary, write_model
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
 from ssl_registry.training.finetuning.selection import BestState, select
 from ssl_registry.training.preparation.cases import quiet_or_loud

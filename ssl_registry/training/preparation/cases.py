@@ -17,8 +17,8 @@ from rich.progress import (
 
 from ssl_registry.data.cache.prepared import Done, Prepared, prepare_cases
 from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
-from ssl_registry.data.checks.problems import Problem, problem_of
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.problems import Problem, problem_of
 from ssl_registry.data.sources.cases import Case, Parts, Source
 from ssl_registry.data.split_files import read_split, read_test_cases
 from ssl_registry.data.splits import HELD_OUT, Split, split_source

@@ -9,8 +9,8 @@ from typing import Literal
 from rich.console import Console
 
 from ssl_registry.data.checks.leakage import check_sides
-from ssl_registry.data.checks.problems import Problem, problem_of, same_problems
 from ssl_registry.data.checks.report import check_files
+from ssl_registry.data.problems import Problem, problem_of, same_problems
 from ssl_registry.data.sources.cases import Part, Source
 from ssl_registry.data.sources.duplicates import Copies
 from ssl_registry.data.sources.opening import open_source

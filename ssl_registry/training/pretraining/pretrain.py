@@ -8,8 +8,8 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ssl_registry.data.cache.patches import Patches
 from ssl_registry.data.cache.prepared import Prepared, PreparedImages
-from ssl_registry.data.preparing.patches import Patches
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import ConfigError, DataError, ImageShapeError
@@ -27,7 +27,6 @@ from ssl_registry.training.engine.devices import check_device, may_speak, on_mai
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import Trained, parameters_of
 from ssl_registry.training.files.encoder_file import write_encoder
-from ssl_registry.training.files.origins import origin_of
 from ssl_registry.training.files.provenance import git_state, versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult
 from ssl_registry.training.preparation.cases import (
@@ -45,6 +44,7 @@ from ssl_registry.training.pretraining.examination import (
     examine_model,
     judge_learning,
 )
+from ssl_registry.training.settings.origins import origin_of
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
 VERDICTS: Final = {

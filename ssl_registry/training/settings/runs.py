@@ -21,7 +21,6 @@ from ssl_registry.data.sources.cases import CountedUnit
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
-from ssl_registry.training.files.origins import check_installed, origins_of
 from ssl_registry.training.settings.components import (
     BackboneSpec,
     DownstreamSpec,
@@ -30,6 +29,7 @@ from ssl_registry.training.settings.components import (
     named,
 )
 from ssl_registry.training.settings.optimisation import OptimisationSettings
+from ssl_registry.training.settings.origins import check_installed, origins_of
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""

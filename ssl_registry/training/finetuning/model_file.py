@@ -23,9 +23,9 @@ from ssl_registry.training.files.handed_files import (
     misfit,
     read_described,
 )
-from ssl_registry.training.files.origins import create_as_written, origins_of
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.settings.origins import create_as_written, origins_of
 
 WEIGHTS: Final = "model.safetensors"
 SUMMARY: Final = "model.json"

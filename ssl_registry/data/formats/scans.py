@@ -8,10 +8,9 @@ import numpy as np
 import torch
 import torchio as tio
 
-from ssl_registry.data.checks.label_maps import check_channel, check_grid, check_values
 from ssl_registry.data.formats.headers import REPLACE, Header
+from ssl_registry.data.formats.label_maps import check_channel, check_grid, check_values
 from ssl_registry.data.formats.volumes import read_volume
-from ssl_registry.data.sources.phantoms import Phantom
 from ssl_registry.errors import BadFileError
 
 Scan: TypeAlias = tio.Subject
@@ -67,15 +66,6 @@ def scan_of_array(voxels: torch.Tensor, what: str) -> Scan:
     """
     check_voxels(voxels, what)
     return tio.Subject(image=tio.ScalarImage(tensor=voxels.float(), affine=np.eye(4)))
-
-
-def scan_of_phantom(made: Phantom) -> Scan:
-    """Return a phantom as a scan."""
-    affine = np.diag([*made.spacing, 1.0])
-    return tio.Subject(
-        image=tio.ScalarImage(tensor=made.image, affine=affine),
-        label=tio.LabelMap(tensor=made.label, affine=affine),
-    )
 
 
 def check_voxels(voxels: torch.Tensor, path: Path | str) -> None:
