@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from ssl_registry.parameter_groups import ParameterGroup as ParameterGroup
     from ssl_registry.pretext import Chance as Chance
     from ssl_registry.pretext import PretextBatch as PretextBatch
-    from ssl_registry.pretext import PretextModel as PretextModel
     from ssl_registry.pretext import PretextTask as PretextTask
     from ssl_registry.pretext import Question as Question
+    from ssl_registry.pretext_model import CaseInfo as CaseInfo
+    from ssl_registry.pretext_model import Moment as Moment
+    from ssl_registry.pretext_model import PretextModel as PretextModel
+    from ssl_registry.question_model import QuestionModel as QuestionModel
     from ssl_registry.randomness import derive_generator as derive_generator
     from ssl_registry.training.files.encoder_file import load_encoder as load_encoder
     from ssl_registry.training.files.export import export_encoder as export_encoder
@@ -41,12 +44,14 @@ if TYPE_CHECKING:
     from ssl_registry.training.finetuning.finetune import finetune as finetune
     from ssl_registry.training.prediction import predict as predict
     from ssl_registry.training.pretraining.pretrain import pretrain as pretrain
+    from ssl_registry.trees import Tree as Tree
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "API_VERSION": "entry",
     "Backbone": "backbone",
+    "CaseInfo": "pretext_model",
     "Chance": "pretext",
     "Component": "component",
     "DownstreamTask": "downstream",
@@ -54,13 +59,16 @@ _HOMES = {
     "Entry": "entry",
     "FormerName": "entry",
     "LibraryWeights": "backbone",
+    "Moment": "pretext_model",
     "ParameterGroup": "parameter_groups",
     "PretextBatch": "pretext",
-    "PretextModel": "pretext",
+    "PretextModel": "pretext_model",
     "PretextTask": "pretext",
     "Question": "pretext",
+    "QuestionModel": "question_model",
     "RemovedField": "deprecation",
     "RenamedField": "deprecation",
+    "Tree": "trees",
     "derive_generator": "randomness",
     "export_encoder": "training.files.export",
     "finetune": "training.finetuning.finetune",

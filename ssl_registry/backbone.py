@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ssl_registry.component import Component
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, PluginError
 from ssl_registry.registry import registry
 
 
@@ -30,7 +30,7 @@ class Encoder(nn.Module, ABC):
 
 
 class FinestLevels(Encoder):
-    """The finest levels of an encoder, as an encoder; the weights are the other's alone.
+    """The finest levels of an encoder, as an encoder; the weights are the other's.
 
     Args:
         encoder: whose levels they are.
@@ -43,14 +43,44 @@ class FinestLevels(Encoder):
     def __init__(self, encoder: Encoder, levels: int) -> None:
         super().__init__()
         check_levels(encoder, levels)
-        self._whole = (encoder,)  # in a tuple: its weights are not to be counted twice
+        self.whole = encoder
         self.in_channels = encoder.in_channels
         self.channels, self.strides = encoder.channels[:levels], encoder.strides[:levels]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the finest levels of `x` `[B, C, *S]`."""
-        pyramid: list[Tensor] = self._whole[0](x)
+        pyramid: list[Tensor] = self.whole(x)
         return pyramid[: len(self.channels)]
+
+
+def whole_encoder(encoder: Encoder) -> Encoder:
+    """Return the encoder that `FinestLevels` were taken of, or the encoder itself."""
+    while isinstance(encoder, FinestLevels):
+        encoder = encoder.whole
+    return encoder
+
+
+def check_pyramid(encoder: Encoder, pyramid: object, images: Tensor) -> list[Tensor]:
+    """Return what an encoder made of images, once it is seen to be the pyramid that it announces.
+
+    Raises:
+        PluginError: it is no list of levels, or they differ from `channels`; says what came.
+    """
+    who = type(whole_encoder(encoder)).__name__
+    if not isinstance(pyramid, (list, tuple)) or not all(isinstance(p, Tensor) for p in pyramid):
+        raise PluginError(
+            f"{who} returned a {type(pyramid).__name__}; an encoder returns a list of features "
+            "[B, C_l, *S_l], one for each level, finest first; see docs/how-to/my-own-backbone.md"
+        )
+    came = [list(level.shape[:2]) for level in pyramid]
+    due = [[len(images), channels] for channels in encoder.channels]
+    if came != due or any(level.ndim != images.ndim for level in pyramid):
+        raise PluginError(
+            f"{who} returned levels {[list(level.shape) for level in pyramid]} of images "
+            f"{list(images.shape)}, but its `channels` say {list(encoder.channels)}: one of them "
+            "is wrong; see docs/how-to/my-own-backbone.md"
+        )
+    return list(pyramid)
 
 
 def check_levels(encoder: Encoder, levels: int, field: str = "levels") -> None:

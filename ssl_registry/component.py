@@ -28,6 +28,11 @@ class Component(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @classmethod
+    def missing_methods(cls) -> list[str]:
+        """Return the methods without which no instance can be used, sorted."""
+        return sorted(getattr(cls, "__abstractmethods__", ()))
+
     @model_validator(mode="before")
     @classmethod
     def _read_former_fields(cls, values: Any) -> Any:

@@ -17,6 +17,7 @@ from ssl_registry.errors import ConfigError, SslRegistryError
 from ssl_registry.pretext import PretextTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
+from ssl_registry.trees import map_shapes
 
 BATCH: Final = 4
 SIDES: Final[dict[int, int]] = {2: 128, 3: 64}
@@ -164,7 +165,7 @@ def _shapes_of(component: Component, images: torch.Tensor) -> dict[str, Any]:
         views, target, _ = component.make_batch(images, stream)
         return {
             "views": list(views.shape),
-            "target": None if target is None else list(target.shape),
+            "target": map_shapes(target),
         }
     if isinstance(component, Backbone):
         with lend_to_torch(stream):

@@ -66,7 +66,7 @@ def load_class(entry: Entry) -> "type[Component]":
 
 def check_usable(cls: "type[Component]", who: str) -> None:
     """Raise a `PluginError` if no instance of the class could be made or written down."""
-    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    missing = cls.missing_methods()
     if missing:
         raise PluginError(f"{who}: {cls.__name__} does not implement {', '.join(missing)}")
     if "name" in cls.model_fields:

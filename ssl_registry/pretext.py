@@ -1,15 +1,18 @@
-"""Pretext tasks: the question, its answer, and the model that learns to give it."""
+"""Pretext tasks: a question about an image, and the model that learns to answer it."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from ssl_registry.backbone import Encoder, FinestLevels
+from ssl_registry.backbone import Encoder
 from ssl_registry.component import Component
-from ssl_registry.errors import ImageShapeError, ImageTypeError
+from ssl_registry.errors import ImageShapeError, ImageTypeError, PluginError
+from ssl_registry.pretext_model import PAGE, JudgedBy, PretextModel
+from ssl_registry.trees import Tree
 
 
 class PretextBatch(NamedTuple):
@@ -17,14 +20,14 @@ class PretextBatch(NamedTuple):
 
     Attributes:
         views: `[B, V, C', *S']`, what the encoder sees; V views of each image.
-        target: `[B]` class index (int64), `[B, Q]` where one image is asked Q questions,
-            or an image to reconstruct, or None.
+        target: `[B]` class index (int64), `[B, Q]` where one image is asked Q questions, an
+            image to reconstruct, a tuple or mapping of several such tensors, or None.
         drawn: what chance decided (turn, corners in voxels, permutation), so that a
             figure, a test or a replay can tell.
     """
 
     views: Tensor
-    target: Tensor | None
+    target: Tree
     drawn: Mapping[str, Tensor]
 
 
@@ -55,8 +58,58 @@ class Chance(NamedTuple):
 class PretextTask(Component, ABC):
     """A question that a network can be asked about an image without any label.
 
-    A minimal task implements `make_batch`, `build_head` and `loss`.
+    There are two ways to write one. **The question** implements `make_batch`, `build_head` and
+    `loss`: views are made, the encoder sees them, a head answers, the loss compares. **The
+    model** overrides `build_model` alone and owns its forward pass: teachers, several passes,
+    crops of several sizes.
     """
+
+    levels: tuple[int, ...] = Field(
+        (),
+        description="at which levels of the encoder's pyramid the loss is taken, 1 being the "
+        "finest, each with a head of its own; where nothing is said, once, on the whole pyramid",
+    )
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _one_level_is_a_list(cls, value: object) -> object:
+        return (value,) if isinstance(value, int) else value
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_are_counted_from_one(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(level < 1 for level in value) or len(set(value)) < len(value):
+            raise ValueError("levels are counted from 1, the finest, and each is named once")
+        return tuple(sorted(value))
+
+    def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> PretextModel:
+        """Return the model that learns this task: `model(images, generator)` is loss and metrics.
+
+        Args:
+            encoder: built for `view_channels(C)` channels.
+            image_shape: spatial shape of the images in voxels, without batch and channels.
+
+        Raises:
+            ImageShapeError: the task cannot work on that shape.
+            ConfigError: the encoder is none, or has fewer levels than are asked for.
+        """
+        from ssl_registry.question_model import build_question_model
+
+        return build_question_model(self, encoder, image_shape)
+
+    @classmethod
+    def asks(cls) -> bool:
+        """Return whether there are views and a question to look at, model of its own or not."""
+        return cls.make_batch is not PretextTask.make_batch
+
+    @classmethod
+    def missing_methods(cls) -> list[str]:
+        """Return the question's methods that are missing; none where there is a model."""
+        missing = super().missing_methods()
+        if cls.build_model is not PretextTask.build_model:
+            return missing
+        asked = ("build_head", "loss", "make_batch")
+        return [*missing, *(m for m in asked if getattr(cls, m) is getattr(PretextTask, m))]
 
     def view_channels(self, image_channels: int) -> int:
         """Return the channels of a view of an image with `image_channels` channels."""
@@ -70,7 +123,6 @@ class PretextTask(Component, ABC):
         """
         return image_shape
 
-    @abstractmethod
     def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
         """Make views and targets of `images` `[B, C, *S]`, on the images' own device.
 
@@ -82,43 +134,70 @@ class PretextTask(Component, ABC):
             ImageTypeError: the images are not floating point.
             ImageShapeError: their shape does not suit the task.
         """
+        raise self._not_asked("make_batch")
 
-    @abstractmethod
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return the module that turns the pyramid of all views into the outputs.
 
         It is called with a list, finest level first, of `[B, V, C_l, *S_l]`.
 
-        A head that keeps a queue of what it has seen, in its buffers, may have a method
-        `remember(outputs, target)`: `PretextModel` calls it after the loss, in training
-        only, with the outputs detached.
+        A head with a `decoder`, or that is a `heads.UNetDecoder`, has it kept beside the encoder.
         """
+        raise self._not_asked("build_head")
 
-    @abstractmethod
-    def loss(self, outputs: Tensor, target: Tensor | None) -> Tensor:
-        """Return the scalar to be lowered."""
+    def loss(self, outputs: Any, target: Any) -> Tensor | Mapping[str, Tensor]:
+        """Return the scalar to be lowered, or several by name, which are added up.
 
-    def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        Args:
+            outputs: of the head: a tensor or a tree of tensors.
+            target: of the batch.
+        """
+        raise self._not_asked("loss")
+
+    def metrics(self, outputs: Any, target: Any) -> dict[str, Tensor]:
         """Return scalars that tell how well the question is answered, such as accuracy."""
         return {}
 
     def chance(self, images: int) -> Chance | None:
         """Return what guessing reaches on a batch of `images`; None where nobody can say.
 
-        By it the end of pretraining tells whether the task was learnt: the metric
-        `accuracy`, which has to be the share of right answers, is tested against it. A task
-        without it is taken for learnt if its validation loss is lower than the untrained
-        network's.
+        The metric `accuracy`, which has to be the share of right answers, is tested against it
+        where the task is `judged_by` its answers.
         """
         return None
+
+    def judged_by(self) -> JudgedBy:
+        """Return what tells at the end of pretraining whether the task was learnt.
+
+        `"answers"`: the metric `accuracy` on validation images, against `chance`. `"loss"`: the
+        validation loss, against the untrained network's. `"features"`: that the features of
+        validation images changed and did not collapse, where the loss says nothing because its
+        target moves, as a teacher's does. Without more it is the answers where `chance` is
+        known, and else the loss.
+        """
+        return "loss" if self.chance(2) is None else "answers"
+
+    def judged_tasks(self) -> Mapping[str, "PretextTask"]:
+        """Return the tasks that are judged at the end, by the prefix of their metrics.
+
+        It is this one alone, without a prefix, unless it is made of several.
+        """
+        return {"": self}
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return what image `index` of a batch was asked, for `ssl-registry preview`."""
         text = (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
         target = batch.target
-        if target is not None and not target.is_floating_point():
+        if isinstance(target, Tensor) and not target.is_floating_point():
             text += f" Here: {target[index].tolist()}"
         return Question(text, [f"view {view + 1}" for view in range(batch.views.shape[1])])
+
+    def _not_asked(self, method: str) -> PluginError:
+        name = type(self).__name__
+        return PluginError(
+            f"{name} implements no {method}: a pretext task implements make_batch, build_head and "
+            f"loss, or build_model alone; see {PAGE}"
+        )
 
     def check_images(self, images: Tensor) -> None:
         """Raise an error that says what is wrong with a batch of images, if anything is."""
@@ -132,68 +211,3 @@ class PretextTask(Component, ABC):
             raise ImageShapeError(
                 f"images have shape {list(images.shape)}; {type(self).__name__} needs {axes}"
             )
-
-
-class PretextModel(nn.Module):
-    """A pretext task, an encoder and the task's head, joined for any training loop.
-
-        encoder = backbone.build(task.view_channels(1))
-        model = PretextModel(task, encoder, image_shape=(64, 64, 64))
-        loss, metrics = model(images, generator)
-
-    Args:
-        task: the question.
-        encoder: built for `task.view_channels(C)` channels.
-        image_shape: spatial shape of the images, without batch and channels.
-        levels: how many of the encoder's levels the head sees, the finest first; the others learn
-            nothing. None for all of them.
-
-    Raises:
-        ImageShapeError: the task cannot work on that shape.
-        ConfigError: the encoder has fewer levels.
-    """
-
-    def __init__(
-        self,
-        task: PretextTask,
-        encoder: Encoder,
-        image_shape: tuple[int, ...],
-        *,
-        levels: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.task = task
-        self.encoder = encoder
-        self.image_shape = tuple(image_shape)
-        self.levels = levels
-        seen = encoder if levels is None else FinestLevels(encoder, levels)
-        self.head = task.build_head(seen, task.view_shape(self.image_shape))
-
-    def forward(
-        self, images: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Ask the question of `images` `[B, C, *S]`; return the loss and the metrics.
-
-        Raises:
-            ImageShapeError: the images' shape is not the one the model was built for.
-        """
-        if tuple(images.shape[2:]) != self.image_shape:
-            raise ImageShapeError(
-                f"images have shape {list(images.shape)}, but the model was built for images "
-                f"of {list(self.image_shape)}"
-            )
-        with torch.autocast(images.device.type, enabled=False):  # views move in full precision
-            batch = self.task.make_batch(images, generator)
-        outputs = self.answer(batch.views)
-        loss = self.task.loss(outputs, batch.target)
-        remember = getattr(self.head, "remember", None)
-        if self.training and remember is not None:
-            remember(outputs.detach(), batch.target)
-        return loss, self.task.metrics(outputs.detach(), batch.target)
-
-    def answer(self, views: Tensor) -> Tensor:
-        """Return the head's outputs for views `[B, V, C', *S']`."""
-        pyramid: list[Tensor] = self.encoder(views.flatten(0, 1))[: self.levels]
-        stacked = [level.reshape(*views.shape[:2], *level.shape[1:]) for level in pyramid]
-        outputs: Tensor = self.head(stacked)
-        return outputs

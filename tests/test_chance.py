@@ -5,7 +5,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor
 
-from ssl_registry import PretextModel, PretextTask, registry
+from ssl_registry import PretextTask, registry
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
 BATCH = 6
@@ -42,7 +42,7 @@ def test_guesses_are_right_as_often_as_chance_says(spec: dict[str, object]) -> N
     shape = (24,) * task.spatial_dims
     with lend_to_torch(derive_generator(0, spec["name"])), torch.no_grad():
         backbone = registry.create(f"unet{task.spatial_dims}d", base_filters=2, levels=2)
-        model = PretextModel(task, backbone.build(task.view_channels(1)), shape)
+        model = task.build_model(backbone.build(task.view_channels(1)), shape)
         for seed in range(3):  # fills a memory
             model(torch.rand(BATCH, 1, *shape), derive_generator(seed))
         batch = task.make_batch(torch.rand(BATCH, 1, *shape), derive_generator(9))

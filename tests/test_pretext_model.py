@@ -12,7 +12,7 @@ from ssl_registry.heads import ClassifierHead
 def model() -> PretextModel:
     task = registry.create("rpl3d", jitter=2)
     encoder = registry.create("unet3d", base_filters=2, levels=3).build(1)  # type: ignore[attr-defined]
-    return PretextModel(task, encoder, (20, 20, 20))  # type: ignore[arg-type]
+    return task.build_model(encoder, (20, 20, 20))  # type: ignore[arg-type]
 
 
 def test_equal_generators_ask_equal_questions(model: PretextModel) -> None:
@@ -52,7 +52,7 @@ def test_a_shape_the_task_cannot_use_is_refused_when_the_model_is_built() -> Non
     task = registry.create("rotation3d")
     encoder = registry.create("unet3d", base_filters=2, levels=2).build(1)  # type: ignore[attr-defined]
     with pytest.raises(ImageShapeError, match="size"):
-        PretextModel(task, encoder, (20, 20, 21))  # type: ignore[arg-type]
+        task.build_model(encoder, (20, 20, 21))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("side", [8, 17, 64])

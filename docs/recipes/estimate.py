@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import densenet121
 
-from ssl_registry import PretextModel
 from ssl_registry.experiments.grid.settings import EfficiencySettings, TaskLine
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 
@@ -159,7 +158,7 @@ def pretext_step(settings: EfficiencySettings, line: TaskLine, data: Data) -> St
     views = line.task.make_batch(torch.rand(2, data.channels, *shape), torch.Generator()).views
     batch = settings.pretrain_budget(line).batch_size
     encoder = settings.backbone.build(line.task.view_channels(data.channels))
-    model = PretextModel(line.task, encoder, shape).to("meta")
+    model = line.task.build_model(encoder, shape).to("meta")
     model.forward = model.answer  # type: ignore[method-assign,assignment]
     return step_of(model, torch.empty(batch, *views.shape[1:], device="meta"))
 

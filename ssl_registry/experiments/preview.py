@@ -168,7 +168,7 @@ def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Aske
         names = titles if len(titles) == len(boxes) else _number("tile", len(boxes))
     order = _drawn(batch, "permutation", 2)
     known = sorted(order) == list(range(len(tiles)))
-    answer = batch.target
+    answer = batch.target if isinstance(batch.target, Tensor) else None
     pictured = answer is not None and answer.ndim == images.ndim and answer.is_floating_point()
     return Asked(
         text=question.text,

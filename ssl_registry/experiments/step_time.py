@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.pretext import PretextModel
+from ssl_registry.pretext_model import CaseInfo, Moment
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
@@ -16,10 +16,11 @@ def seconds_a_pretext_step(run: PretrainSettings) -> float:
     """Return what a step of a pretraining run takes, on noise of one channel."""
     shape = (run.size,) * run.task.spatial_dims
     with lend_to_torch(derive_generator(0)):
-        model = PretextModel(run.task, run.backbone.build(run.task.view_channels(1)), shape)
+        model = run.task.build_model(run.backbone.build(run.task.view_channels(1)), shape)
         _as_in_training(model, shape)
         images = torch.rand(run.batch_size, 1, *shape)
-        return _seconds(lambda: model(images, derive_generator(0))[0])
+        moment = Moment(0, 1, 0, [CaseInfo(str(image), str(image)) for image in range(len(images))])
+        return _seconds(lambda: model(images, derive_generator(0), moment)[0])
 
 
 def seconds_a_finetuning_step(run: FinetuneSettings) -> float:

@@ -17,6 +17,7 @@ from ssl_registry.testing.trial import (
     seeded,
     undisturbed_streams,
 )
+from ssl_registry.trees import tensors_of
 
 SEEDS_THAT_MAY_AGREE: Final = 16
 
@@ -88,13 +89,15 @@ def constant_images_stay_finite(trial: PretextTrial) -> None:
 
 
 def targets_are_classes_or_images(trial: PretextTrial) -> None:
-    """The target is None, or int64 or floating point with one item for each image."""
-    target = trial.batch.target
-    if target is None:
-        return
-    known = target.dtype == torch.int64 or target.is_floating_point()
-    require(known, "a target of int64 (classes) or floating point (images)", target.dtype)
-    require(target.shape[0] == BATCH, f"a target [{BATCH}, ...]", list(target.shape))
+    """The target is None, or a tree of tensors with one item for each image.
+
+    Each is int64 (classes), floating point (images) or bool (masks).
+    """
+    for target in tensors_of(trial.batch.target):
+        known = target.dtype in (torch.int64, torch.bool) or target.is_floating_point()
+        require(known, "int64 (classes), floating point (images) or bool (masks)", target.dtype)
+        items = target.shape[:1] == (BATCH,)
+        require(items, f"a target [{BATCH}, ...]", list(target.shape))
 
 
 def equal_generators_give_equal_batches(trial: PretextTrial) -> None:
@@ -209,8 +212,11 @@ def _made(trial: PretextTrial, images: Tensor) -> None:
 
 
 def _parts(batch: PretextBatch) -> Sequence[Tensor]:
-    target = [] if batch.target is None else [batch.target]
-    return [batch.views, *target, *(batch.drawn[key] for key in sorted(batch.drawn))]
+    return [
+        batch.views,
+        *tensors_of(batch.target),
+        *(batch.drawn[key] for key in sorted(batch.drawn)),
+    ]
 
 
 BATCH_CHECKS: Final[tuple[Callable[[PretextTrial], None], ...]] = (

@@ -97,9 +97,13 @@ def work_stays_on_the_device(trial: LearningTrial) -> None:
     Tried on torch's "meta" device, which computes shapes only, and on a GPU where there is
     one. A tensor made in `forward` without `device=`, or kept in a plain attribute instead
     of `register_buffer`, stays behind. A network that looks at values, as `.item()` does,
-    cannot be tried on "meta", and passes there.
+    cannot be tried on "meta", and passes there; so does a pretext model of a task's own, which
+    makes its views itself.
     """
-    devices = ["meta", *(["cuda"] if torch.cuda.is_available() else [])]
+    devices = [
+        *(["meta"] if trial.without_values else []),
+        *(["cuda"] if torch.cuda.is_available() else []),
+    ]
     for device in devices:
         try:
             with lend_to_torch(seeded(2)):

@@ -38,7 +38,7 @@ def checks_of_pretext_task(
     trial = PretextTrial(made, shapes, tuple(channels), backbone)
     return [
         *bind(COMPONENT_CHECKS, trial),
-        *bind(BATCH_CHECKS, trial),
+        *(bind(BATCH_CHECKS, trial) if made.asks() else []),
         *bind(LEARNING_CHECKS, trial),
         *bind(MODEL_CHECKS, trial),
     ]

@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.backbone import Backbone, Encoder, FinestLevels
 from ssl_registry.component import Component
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ImageShapeError
-from ssl_registry.pretext import PretextBatch, PretextModel, PretextTask
+from ssl_registry.pretext import PretextBatch, PretextTask
+from ssl_registry.pretext_model import CaseInfo, Moment, PretextModel, check_model
+from ssl_registry.question_model import QuestionModel
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import require
+from ssl_registry.trees import Tree, move, tensors_of
 
 BATCH: Final = 4
 
@@ -110,6 +113,11 @@ class LearningTrial(Trial, ABC):
     def loss(self, outputs: Any) -> Tensor:
         """Return the loss of what the network makes of `inputs()`, on its device."""
 
+    @property
+    def without_values(self) -> bool:
+        """Whether the network can be tried on tensors that have shapes alone."""
+        return True
+
     def has_to_learn(self, network: nn.Module) -> nn.Module:
         """Return the part of the network whose every parameter has to get a gradient."""
         return network
@@ -140,42 +148,96 @@ class PretextTrial(LearningTrial):
         """A batch made of `images()`."""
         return self.component.make_batch(self.images(), seeded(1))
 
-    def model(self, channels: int | None = None) -> PretextModel:
-        """Return the task, an encoder and its head, in training mode."""
+    @property
+    def moment(self) -> Moment:
+        """The first of ten steps, for as many cases as `images()` has."""
+        names = [f"case {place}" for place in range(BATCH)]
+        spacing = (1.0,) * self.dims
+        return Moment(0, 10, 0, [CaseInfo(name, name, spacing) for name in names])
+
+    def model(self, channels: int | None = None, levels: int | None = None) -> PretextModel:
+        """Return the task's model, in training mode, on the finest `levels` of an encoder."""
         fed = self.component.view_channels(channels or self.channels[0])
         with lend_to_torch(seeded(1)):
             encoder = build(self.backbone, fed, self.dims)
-            return PretextModel(self.component, encoder, self.shapes[0])
+            seen = encoder if levels is None else FinestLevels(encoder, levels)
+            return check_model(self.component.build_model(seen, self.shapes[0]), self.label)
 
-    def network(self) -> "Answering":
-        """Return the encoder and the head, from views to outputs."""
-        return Answering(self.model())
+    @property
+    def compares(self) -> bool:
+        """Whether the question's model compares a head's outputs with a target."""
+        return type(self.component).build_model is PretextTask.build_model
+
+    @property
+    def without_values(self) -> bool:
+        """Whether the network can be tried on tensors that have shapes alone."""
+        return self.compares
+
+    def network(self) -> nn.Module:
+        """Return a network from views to outputs, or, of a model of its own, images to loss."""
+        model = self.model()
+        if isinstance(model, QuestionModel) and self.compares:
+            return Answering(model)
+        return Asking(model, self.moment)
 
     def inputs(self, count: int = BATCH) -> Tensor:
-        """Return views `[count, V, C, *S]`."""
-        return self.batch.views[:count]
+        """Return views `[count, V, C, *S]`, or images where the model is the task's own."""
+        return self.batch.views[:count] if self.compares else self.images(count)
 
-    def loss(self, outputs: Tensor) -> Tensor:
-        """Return the task's loss."""
-        target = self.batch.target
-        return self.component.loss(outputs, None if target is None else target.to(outputs.device))
+    def loss(self, outputs: Tree) -> Tensor:
+        """Return the task's loss of a network's outputs."""
+        if not self.compares:
+            assert isinstance(outputs, Tensor)
+            return outputs
+        first = next(tensors_of(outputs))
+        loss = self.component.loss(outputs, move(self.batch.target, first.device))
+        return loss if isinstance(loss, Tensor) else torch.stack(list(loss.values())).sum()
 
     def has_to_learn(self, network: nn.Module) -> nn.Module:
-        """Return the head; a task may look at some levels of the encoder only."""
-        assert isinstance(network, Answering)
-        return network.model.head
+        """Return what the model adds to the encoder, of which a task may see some levels only."""
+        assert isinstance(network, (Answering, Asking))
+        return network.added()
 
 
 class Answering(nn.Module):
-    """A `PretextModel` as a network from views to outputs."""
+    """The question's model as a network from views to outputs."""
 
-    def __init__(self, model: PretextModel) -> None:
+    def __init__(self, model: QuestionModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, views: Tensor) -> Tensor:
+    def forward(self, views: Tensor) -> Tree:
         """Return the head's outputs for views `[B, V, C, *S]`."""
         return self.model.answer(views)
+
+    def added(self) -> nn.Module:
+        """Return the head."""
+        return self.model.head
+
+
+class Asking(nn.Module):
+    """A pretext model as a network from images to loss; chance is the same each time."""
+
+    def __init__(self, model: PretextModel, moment: Moment) -> None:
+        super().__init__()
+        self.model, self.moment = model, moment
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the loss of images `[B, C, *S]`."""
+        moment = self.moment._replace(cases=self.moment.cases[: len(images)])
+        loss: Tensor = self.model(images, seeded(3), moment)[0]
+        return loss
+
+    def added(self) -> nn.Module:
+        """Return the modules whose parameters are not the encoder's."""
+        encoder = set(self.model.encoder.parameters())
+        alone = [
+            module
+            for module in self.model.modules()
+            if any(True for _ in module.parameters(recurse=False))
+            and not encoder & set(module.parameters(recurse=False))
+        ]
+        return nn.ModuleList(alone)
 
 
 @dataclass(frozen=True)

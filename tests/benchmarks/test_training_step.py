@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import Dataset
 
-from ssl_registry import PretextModel, derive_generator
+from ssl_registry import derive_generator
 from ssl_registry.data.cache import threads
 from ssl_registry.training.engine.batches import TrainingBatches, example_batch, training_loader
 from ssl_registry.training.engine.callbacks import ProgressLine
@@ -64,7 +64,7 @@ def make(
     dims = settings.task.spatial_dims
     torch.manual_seed(0)
     encoder = settings.backbone.build(settings.task.view_channels(1))
-    module = Pretraining(PretextModel(settings.task, encoder, (side,) * dims), settings)
+    module = Pretraining(settings.task.build_model(encoder, (side,) * dims), settings)
     data = Noise((2 * STEPS, 1, *[side] * dims))
     lay_out_channels(module, example_batch(data, 2), settings)
     return settings, module, data

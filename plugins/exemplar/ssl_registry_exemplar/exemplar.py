@@ -1,17 +1,18 @@
 """Exemplar networks as a pretext task."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question
+from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question, QuestionModel, heads
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_exemplar.augmentation import augment
-from ssl_registry_exemplar.head import EmbeddingHead, read_outputs
+from ssl_registry_exemplar.head import EmbeddingHead
 from ssl_registry_exemplar.identity import identify
-from ssl_registry_exemplar.negatives import Negatives, triplet_loss, triplet_metrics
+from ssl_registry_exemplar.negatives import Negatives, embedded_of, triplet_loss, triplet_metrics
 from ssl_registry_exemplar.recipe import Ranges, Recipe, draw_recipe, planes
 
 LOTS = 2**62
@@ -80,9 +81,9 @@ class _Exemplar(PretextTask):
                 chosen.
 
         Returns:
-            Views `[B, 2, C, *S]`, the image and its copy. Target `[B, 2]` int64: the
-            image's identity, which only equal images share, and its lot. Drawn: both, and
-            the fields of `Recipe`, what was done to the copy. All on the images' device.
+            Views `[B, 2, C, *S]`, the image and its copy. Target: `identity` `[B]` int64, which
+            only equal images share, and `lot` `[B]` int64. Drawn: both, and the fields of
+            `Recipe`, what was done to the copy. All on the images' device.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -99,7 +100,8 @@ class _Exemplar(PretextTask):
         augment(images, recipe, views[:, 1])
         drawn = {"lot": lot, **recipe._asdict()}
         drawn = {"identity": identity} | {k: v.to(images.device) for k, v in drawn.items()}
-        return PretextBatch(views, torch.stack([identity, drawn["lot"]], dim=1), drawn)
+        target = {"identity": identity, "lot": drawn["lot"]}
+        return PretextBatch(views, target, drawn)
 
     def _check_negatives(self, identity: Tensor) -> None:
         if self.memory or bool((identity != identity[0]).any()):
@@ -124,35 +126,15 @@ class _Exemplar(PretextTask):
         )
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
-        """Return the embedding with its memory; see `EmbeddingHead` for its outputs."""
-        return EmbeddingHead(
-            encoder,
-            view_shape,
-            embedding=self.embedding,
-            hidden=self.hidden,
-            memory=self.memory,
+        """Return the embedding, with the memory of earlier images beside it."""
+        return RememberingHead(
+            EmbeddingHead(encoder, view_shape, embedding=self.embedding, hidden=self.hidden),
+            heads.Queue(self.memory, self.embedding),
         )
 
-    def loss(self, outputs: Tensor, target: Tensor | None) -> Tensor:
-        """Return the triplet loss of the images, their copies and one negative for each.
-
-        Negatives are the other images of the batch (of all processes that train together),
-        their copies, and the memory. While
-        there are none, as at the first step of a batch of one, the loss is 0.
-        """
-        assert target is not None
-        embedded = read_outputs(outputs, target, self.memory)
-        return triplet_loss(embedded, target[:, 1], self.negatives, self.margin)
-
-    def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
-        """Return accuracy and spread.
-
-        Accuracy is the share of images nearer to their own copy than to any negative, the
-        memory included; spread is the mean distance between different images, which is
-        near 0 when the embedding has collapsed.
-        """
-        assert target is not None
-        return triplet_metrics(read_outputs(outputs, target, self.memory))
+    def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> "ExemplarModel":
+        """Return the model whose answers are compared with the memory too."""
+        return ExemplarModel(self, encoder, image_shape)
 
     def chance(self, images: int) -> Chance:
         """Return how often the own copy is the nearest of all by luck, once the memory is full."""
@@ -175,6 +157,44 @@ class _Exemplar(PretextTask):
         asked = (type(self).__doc__ or "").partition("?")[0]
         text = f"{asked}? Here: {', '.join(done) or 'left as it is'}"
         return Question(text, ["image", "augmented copy"])
+
+
+class RememberingHead(nn.Module):
+    """The embedding of a batch, and the queue of those before it."""
+
+    def __init__(self, embed: EmbeddingHead, memory: heads.Queue) -> None:
+        super().__init__()
+        self.embed, self.memory = embed, memory
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Return the points `[2, P * B, D]` of a pyramid with levels `[B, 2, C_l, *S_l]`."""
+        points: Tensor = self.embed(pyramid)
+        return points
+
+
+class ExemplarModel(QuestionModel):
+    """The question's model, with a memory of the anchors of earlier batches."""
+
+    task: _Exemplar
+
+    def compare(
+        self, head: nn.Module, pyramid: list[Tensor], target: Any
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the triplet loss of the images, their copies and one negative for each.
+
+        Negatives are the other images of the batch (of all processes that train together),
+        their copies, and the memory. While there are none, as at the first step of a batch of
+        one, the loss is 0. Beside it `accuracy`, the share of images nearer to their own copy
+        than to any negative, and `spread`, the mean distance between different images, which is
+        near 0 when the embedding has collapsed.
+        """
+        assert isinstance(head, RememberingHead)
+        embedded = embedded_of(head(pyramid), head.memory, target["identity"])
+        loss = triplet_loss(embedded, target["lot"], self.task.negatives, self.task.margin)
+        metrics = triplet_metrics(embedded)
+        if self.training:
+            head.memory.push(embedded.anchors, embedded.own)
+        return loss, metrics
 
 
 class Exemplar2d(_Exemplar):

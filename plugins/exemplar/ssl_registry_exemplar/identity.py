@@ -8,8 +8,7 @@ apart by what they show.
 import torch
 from torch import Tensor
 
-NOBODY = 0
-"""The identity that no image has."""
+from ssl_registry.heads import NOBODY
 
 
 def _signed(word: int) -> int:

@@ -5,7 +5,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from ssl_registry_exemplar.identity import NOBODY
+from ssl_registry import distributed
+from ssl_registry.heads import NOBODY, Queue
 
 Negatives: TypeAlias = Literal["random", "semi-hard", "hard"]
 
@@ -44,6 +45,28 @@ class Embedded(NamedTuple):
     def own_distances(self) -> Tensor:
         """Return the distances `[B]` from each anchor to its own copy."""
         return _length(self.anchors - self.copies)
+
+
+def embedded_of(points: Tensor, memory: Queue, identity: Tensor) -> Embedded:
+    """Return what a batch is compared with, from the points of all processes and the memory.
+
+    Args:
+        points: `[2, P * B, D]`: anchors and copies.
+        memory: of earlier anchors.
+        identity: `[B]` int64, of this process's images.
+    """
+    batch, everyone = len(identity), points.shape[1]
+    first, who = 0, identity
+    if everyone > batch:
+        first, who = batch * distributed.rank(), distributed.gather(identity).flatten()
+    return Embedded(
+        anchors=points[0, first : first + batch],
+        copies=points[1, first : first + batch],
+        candidates=torch.cat([points.flatten(0, 1), memory.embeddings()]),
+        identities=torch.cat([who, who, memory.identities()]),
+        own=identity,
+        recent=2 * everyone,
+    )
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -4,7 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ssl_registry_exemplar.identity import NOBODY, identify
+from ssl_registry_exemplar.identity import identify
+
+from ssl_registry.heads import NOBODY
 
 SHAPES = [(6, 5), (4, 5, 6)]
 

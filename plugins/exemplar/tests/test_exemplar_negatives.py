@@ -8,14 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
-from ssl_registry_exemplar.exemplar import Exemplar2d
-from ssl_registry_exemplar.head import as_bytes, read_outputs
-from ssl_registry_exemplar.identity import NOBODY
-from ssl_registry_exemplar.negatives import Negatives, choose, triplet_loss, triplet_metrics
+from ssl_registry_exemplar.exemplar import Exemplar2d, ExemplarModel
+from ssl_registry_exemplar.negatives import (
+    Embedded,
+    Negatives,
+    choose,
+    embedded_of,
+    triplet_loss,
+    triplet_metrics,
+)
 from torch import Tensor
 
-from ssl_registry import PretextModel, registry
+from ssl_registry import registry
 from ssl_registry.errors import ImageShapeError
+from ssl_registry.heads import NOBODY, Queue
 
 ALL: list[Negatives] = ["random", "semi-hard", "hard"]
 POOL = torch.rand((6, 1, 8, 8), generator=torch.Generator().manual_seed(7))
@@ -25,12 +31,12 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def model_of(**fields: Any) -> PretextModel:
+def model_of(**fields: Any) -> ExemplarModel:
     task = Exemplar2d(embedding=8, hidden=8, **fields)
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(0)
         encoder = registry.create("unet2d", base_filters=2, levels=2).build(1)
-        return PretextModel(task, encoder, (8, 8))
+        return task.build_model(encoder, (8, 8))
 
 
 def points(count: int, seed: int, width: int = 4) -> Tensor:
@@ -38,13 +44,19 @@ def points(count: int, seed: int, width: int = 4) -> Tensor:
     return torch.nn.functional.normalize(drawn, dim=1)
 
 
-def outputs_of(batch: int, who: list[int], memory: list[int], seed: int) -> tuple[Tensor, Tensor]:
-    """Outputs and target as of a head that has seen the images called `who` and `memory`."""
-    held = as_bytes(torch.tensor(memory, dtype=torch.int64))
-    rows = torch.nn.functional.pad(points(2 * batch, seed), (0, 8))
-    outputs = torch.cat([rows, torch.cat([points(len(memory), seed + 1), held], dim=1)])
-    lots = torch.randint(2**62, (batch,), generator=seeded(seed))
-    return outputs, torch.stack([torch.tensor(who), lots], dim=1)
+def queue_of(embeddings: Tensor, who: list[int]) -> Queue:
+    """Return a queue that holds these embeddings, of these images."""
+    queue = Queue(len(who), embeddings.shape[1])
+    queue.kept.copy_(embeddings)
+    queue.owners.copy_(torch.tensor(who, dtype=torch.int64))
+    return queue
+
+
+def embedded(who: list[int], memory: list[int], seed: int) -> Embedded:
+    """Return random points of the images called `who`, beside a memory of others."""
+    queue = queue_of(points(len(memory), seed + 1), memory)
+    pairs = points(2 * len(who), seed).unflatten(0, (2, -1))
+    return embedded_of(pairs, queue, torch.tensor(who))
 
 
 names = st.integers(1, 4) | st.sampled_from([-1, 2**63 - 1, -(2**63)])
@@ -60,24 +72,24 @@ names = st.integers(1, 4) | st.sampled_from([-1, 2**63 - 1, -(2**63)])
 def test_an_image_is_never_its_own_negative_and_brute_force_agrees(
     negatives: Negatives, who: list[int], memory: list[int], seed: int
 ) -> None:
-    outputs, target = outputs_of(len(who), who, memory, seed)
-    embedded = read_outputs(outputs, target)
+    found = embedded(who, memory, seed)
+    lots = torch.randint(2**62, (len(who),), generator=seeded(seed))
     everybody = [*who, *who, *memory]
-    assert embedded.identities.tolist() == everybody
-    eligible = embedded.eligible()
-    own, distances = embedded.own_distances(), embedded.distances()
-    chosen = choose(negatives, own, distances, eligible, target[:, 1])
+    assert found.identities.tolist() == everybody
+    eligible = found.eligible()
+    own, distances = found.own_distances(), found.distances()
+    chosen = choose(negatives, own, distances, eligible, lots)
     hinges = []
     for row, name in enumerate(who):
-        anchor = embedded.anchors[row]
+        anchor = found.anchors[row]
         others = [i for i, other in enumerate(everybody) if other not in {name, NOBODY}]
         assert [i for i, yes in enumerate(eligible[row].tolist()) if yes] == others
         if not others:
             continue
         taken = int(chosen[row])
         assert taken in others
-        far = {i: math.dist(anchor.tolist(), embedded.candidates[i].tolist()) for i in others}
-        near = math.dist(anchor.tolist(), embedded.copies[row].tolist())
+        far = {i: math.dist(anchor.tolist(), found.candidates[i].tolist()) for i in others}
+        near = math.dist(anchor.tolist(), found.copies[row].tolist())
         assert near == pytest.approx(float(own[row]), abs=1e-5)
         if negatives == "hard":
             assert far[taken] == pytest.approx(min(far.values()), abs=1e-5)
@@ -86,7 +98,7 @@ def test_an_image_is_never_its_own_negative_and_brute_force_agrees(
             wanted = min(farther) if farther else max(far.values())
             assert far[taken] == pytest.approx(wanted, abs=1e-5)
         hinges.append(max(0.0, near - far[taken] + 0.7))
-    loss = float(triplet_loss(embedded, target[:, 1], negatives, 0.7))
+    loss = float(triplet_loss(found, lots, negatives, 0.7))
     wanted_loss = sum(hinges) / len(hinges) if hinges else 0.0
     assert loss == pytest.approx(wanted_loss, abs=1e-5)
 
@@ -127,11 +139,11 @@ def test_no_batch_after_another_meets_its_own_older_self(
     generator = seeded()
     for who in batches:
         batch = model.task.make_batch(POOL[who], generator)
-        assert batch.target is not None
-        embedded = read_outputs(model.answer(batch.views), batch.target)
-        for row, eligible in enumerate(embedded.eligible()):
-            identities = embedded.identities[eligible]
-            assert not (identities == batch.target[row, 0]).any()
+        own = batch.target["identity"]
+        found = embedded_of(model.answer(batch.views), model.head.memory, own)
+        for row, eligible in enumerate(found.eligible()):
+            identities = found.identities[eligible]
+            assert not (identities == own[row]).any()
             assert not (identities == NOBODY).any()
         loss, metrics = model(POOL[who], generator)
         loss.backward()
@@ -177,9 +189,8 @@ def test_equal_embeddings_have_no_gradient_that_is_not_a_number(negatives: Negat
 
 def test_collapse_and_success_show_in_the_metrics() -> None:
     def metrics(anchors: Tensor, copies: Tensor) -> dict[str, float]:
-        rows = torch.nn.functional.pad(torch.cat([anchors, copies]), (0, 8))
-        target = torch.stack([torch.arange(1, 6), torch.zeros(5, dtype=torch.int64)], dim=1)
-        found = triplet_metrics(read_outputs(rows, target))
+        pairs = torch.stack([anchors, copies])
+        found = triplet_metrics(embedded_of(pairs, Queue(0, 5), torch.arange(1, 6)))
         return {name: float(value) for name, value in found.items()}
 
     apart = torch.eye(5)
@@ -192,12 +203,10 @@ def test_collapse_and_success_show_in_the_metrics() -> None:
 def test_a_batch_that_wanders_about_as_one_point_has_no_spread() -> None:
     """To run away from the memory is no way to look healthy."""
     here, there = torch.eye(4)[:1], torch.eye(4)[1:2]
-    held = torch.cat([there.expand(5, 4), as_bytes(torch.arange(11, 16))], dim=1)
-    rows = torch.cat([torch.nn.functional.pad(here.expand(6, 4), (0, 8)), held])
-    target = torch.stack([torch.arange(1, 4), torch.zeros(3, dtype=torch.int64)], dim=1)
-    assert triplet_metrics(read_outputs(rows, target))["spread"] == 0
-    alone = torch.cat([rows[:1], rows[:1], held])
-    spread = triplet_metrics(read_outputs(alone, target[:1]))["spread"]
+    queue = queue_of(there.expand(5, 4), [11, 12, 13, 14, 15])
+    pairs = here.expand(2, 3, 4)
+    assert triplet_metrics(embedded_of(pairs, queue, torch.arange(1, 4)))["spread"] == 0
+    spread = triplet_metrics(embedded_of(pairs[:, :1], queue, torch.ones(1).long()))["spread"]
     assert spread == pytest.approx(2**0.5)
 
 
@@ -206,9 +215,9 @@ def test_no_step_moves_the_whole_batch_away_from_the_memory(memory: int) -> None
     """Embeddings stay centred, whatever the encoder's features have in common."""
     model = model_of(memory=memory)
     with torch.no_grad():
-        model.head.embed.classify[-1].bias += 100.0
+        model.head.embed.embed.classify[-1].bias += 100.0
     rows = model.answer(model.task.make_batch(POOL, seeded()).views)
-    rows = rows[: 2 * len(POOL), :8]
+    rows = rows.flatten(0, 1)
     assert torch.cdist(rows, rows).mean() > 0.5
 
 
@@ -223,13 +232,12 @@ def test_the_memory_holds_the_latest_anchors(sizes: list[int]) -> None:
         peek = torch.Generator()
         peek.set_state(generator.get_state())
         batch = model.task.make_batch(images, peek)
-        assert batch.target is not None
         with torch.no_grad():
-            rows = model.answer(batch.views)
-        seen += rows[:size, :8]
-        named += batch.target[:, 0]
+            seen += model.answer(batch.views)[0]
+        named += batch.target["identity"]
         model(images, generator)
-    held = dict(zip(model.head.identities.tolist(), model.head.embeddings, strict=True))
+    memory = model.head.memory
+    held = dict(zip(memory.identities().tolist(), memory.embeddings(), strict=True))
     held.pop(NOBODY, None)
     latest = dict(zip((int(name) for name in named[-5:]), seen[-5:], strict=True))
     assert held.keys() == latest.keys()
@@ -241,11 +249,11 @@ def test_only_training_is_remembered_and_a_checkpoint_keeps_it() -> None:
     model, generator = model_of(memory=5), seeded()
     model.eval()
     model(POOL[:3], generator)
-    assert (model.head.identities == NOBODY).all()
+    assert not model.head.memory.filled.any()
     model.train()
     model(POOL[:3], generator)
-    assert (model.head.identities != NOBODY).sum() == 3
-    assert not model.head.embeddings.requires_grad
+    assert model.head.memory.filled.sum() == 3
+    assert not model.head.memory.embeddings().requires_grad
     other = model_of(memory=5)
     other.load_state_dict(model.state_dict())
     for images in (POOL[3:], POOL[1:4]):
@@ -256,17 +264,3 @@ def test_only_training_is_remembered_and_a_checkpoint_keeps_it() -> None:
         assert torch.equal(loss, again)
     for name, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[name])
-
-
-def test_a_head_without_remember_is_left_alone() -> None:
-    task = registry.create("rotation2d")
-    encoder = registry.create("unet2d", base_filters=2, levels=2).build(1)
-    loss, _ = PretextModel(task, encoder, (8, 8))(POOL[:3], seeded())
-    assert loss.isfinite()
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_identities_survive_half_precision(dtype: torch.dtype) -> None:
-    outputs, target = outputs_of(3, [1, 2, 3], [2**63 - 1, -(2**63), -2, 12345678901234567], 0)
-    embedded = read_outputs(outputs.to(dtype), target)
-    assert embedded.identities[6:].tolist() == [2**63 - 1, -(2**63), -2, 12345678901234567]

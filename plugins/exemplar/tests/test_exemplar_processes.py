@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ssl_registry_exemplar.head import EmbeddingHead
+from ssl_registry_exemplar.exemplar import RememberingHead
 from torch import Tensor
 
-from ssl_registry import PretextModel, distributed, registry
+from ssl_registry import distributed, registry
 
 together = pytest.importorskip("tests.together", reason="only in the repository")
 SIDE, MEMORY, STEPS = 8, 6, 3
@@ -24,7 +24,7 @@ def learn(negatives: str, own: slice) -> dict[str, Tensor]:
     torch.manual_seed(0)
     task = registry.create("exemplar3d", negatives=negatives, memory=MEMORY, **STILL)
     backbone = registry.create("unet3d", base_filters=2, levels=2, norm="instance")
-    model = PretextModel(task, backbone.build(1), (SIDE,) * 3)
+    model = task.build_model(backbone.build(1), (SIDE,) * 3)
     losses = []
     for step in range(STEPS):
         model.zero_grad()
@@ -33,14 +33,14 @@ def learn(negatives: str, own: slice) -> dict[str, Tensor]:
         loss.backward()
         losses.append(torch.stack([loss.detach(), *metrics.values()]))
     head = model.head
-    assert isinstance(head, EmbeddingHead)
+    assert isinstance(head, RememberingHead)
     gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     return {
         "losses": torch.stack(losses),
         "gradients": gradients,
-        "embeddings": head.embeddings,
-        "identities": head.identities,
-        "mean": head.standardise.running_mean,
+        "embeddings": head.memory.embeddings(),
+        "identities": head.memory.identities(),
+        "mean": head.embed.standardise.running_mean,
     }
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ssl_registry_jigsaw.jigsaw import Jigsaw2d, Jigsaw3d
 from torch import Tensor
 
-from ssl_registry import PretextModel, PretextTask, registry
+from ssl_registry import PretextTask, registry
 from ssl_registry.errors import ConfigError, ImageShapeError, ImageTypeError
 from ssl_registry.testing import check_pretext_task
 
@@ -189,7 +189,7 @@ def test_training_lowers_the_loss(fields: dict[str, Any]) -> None:
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(0)
         backbone = registry.create("unet3d", base_filters=4, levels=2)
-        model = PretextModel(task, backbone.build(task.view_channels(1)), (21, 21, 21))
+        model = task.build_model(backbone.build(task.view_channels(1)), (21, 21, 21))
     grey = torch.rand((1, 1, 3, 3, 3), generator=seeded(1))
     images = torch.nn.functional.interpolate(grey, size=(21, 21, 21)).expand(8, -1, -1, -1, -1)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

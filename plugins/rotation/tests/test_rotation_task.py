@@ -14,7 +14,7 @@ from ssl_registry_rotation import turns
 from ssl_registry_rotation.rotation import Rotation2d, Rotation3d
 from torch import Tensor
 
-from ssl_registry import PretextModel, PretextTask, registry
+from ssl_registry import PretextTask, registry
 from ssl_registry.errors import ImageShapeError, ImageTypeError
 from ssl_registry.testing import check_pretext_task
 
@@ -154,7 +154,7 @@ def test_training_lowers_the_loss() -> None:
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(0)
         encoder = registry.create("unet3d", base_filters=4, levels=3).build(1)
-        model = PretextModel(task, encoder, (12, 12, 12))
+        model = task.build_model(encoder, (12, 12, 12))
     images = torch.linspace(0, 1, 12**3).reshape(1, 1, 12, 12, 12).repeat(10, 1, 1, 1, 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator, losses = seeded(), []

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ssl_registry_rpl.rpl import Rpl2d, Rpl3d
 from torch import Tensor
 
-from ssl_registry import PretextBatch, PretextModel, PretextTask, registry
+from ssl_registry import PretextBatch, PretextTask, registry
 from ssl_registry.errors import ConfigError, ImageShapeError, ImageTypeError
 from ssl_registry.testing import check_pretext_task
 
@@ -185,7 +185,7 @@ def test_one_classifier_answers_every_question(fusion: str) -> None:
     task = Rpl3d(questions=3, fusion=fusion)
     with torch.random.fork_rng():
         encoder = registry.create("unet3d", base_filters=2, levels=2).build(task.view_channels(1))
-        model = PretextModel(task, encoder, (24, 24, 24)).eval()
+        model = task.build_model(encoder, (24, 24, 24)).eval()
     views = task.make_batch(images_for(task), seeded()).views
     scores = model.answer(views)
     assert scores.shape == (4, 3, 26)
@@ -201,7 +201,7 @@ def test_training_lowers_the_loss(fields: dict[str, Any]) -> None:
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(0)
         backbone = registry.create("unet3d", base_filters=4, levels=2)
-        model = PretextModel(task, backbone.build(task.view_channels(3)), (24, 24, 24))
+        model = task.build_model(backbone.build(task.view_channels(3)), (24, 24, 24))
     images = coordinates(24, 24, 24, 24) / 24
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     generator, losses = seeded(), []

@@ -53,10 +53,13 @@ class Patches(Dataset[Tensor]):
                 break
         return patch
 
+    def case_of(self, index: int) -> Prepared:
+        """Return the image that an index stands for a patch of."""
+        return self.cases[index % len(self) // self.per_image]
+
     def draw(self, index: int) -> tuple[Prepared, torch.Generator]:
         """Return the image of an index, and what chance draws its patch from."""
-        case = self.cases[index % len(self) // self.per_image]
-        return case, derive_generator(self.seed, "patch", index)
+        return self.case_of(index), derive_generator(self.seed, "patch", index)
 
 
 class LabelledPatches(Dataset[tuple[Tensor, Tensor]]):

@@ -129,6 +129,14 @@ class Prepared:
         """Spatial shape of the image in voxels."""
         return self.entry.arrays["image"].shape[1:]
 
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Size of the prepared image's voxels in mm, by axis; None for a picture."""
+        affine = torch.tensor(self.entry.about["affine"], dtype=torch.float64)
+        if len(self.shape) < 3:
+            return None
+        return tuple(affine[:3, :3].norm(dim=0).tolist())
+
 
 def prepare_case(case: Case, preprocessing: Preprocessing, size: int | None) -> Prepared:
     """Return a case from the cache, preparing it first where it is not there yet.
@@ -289,6 +297,10 @@ class PreparedImages(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.cases[index].image()
+
+    def case_of(self, index: int) -> Prepared:
+        """Return the case that an index stands for."""
+        return self.cases[index]
 
 
 class LabelledImages(Dataset[tuple[Tensor, Tensor]]):

@@ -7,6 +7,7 @@ work, nor from whether the run was resumed in the middle of the epoch.
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -88,6 +89,7 @@ class TrainingBatches(Sampler[list[int]]):
         )
         self.accumulate = min(settings.accumulate, self.total // self.processes)
         self.epoch, self.first = 0, 0
+        self._shown = lru_cache(maxsize=1)(self.order.epoch)
 
     def __len__(self) -> int:
         """Return how many batches of an epoch this process gets."""
@@ -109,8 +111,15 @@ class TrainingBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         shown = self.order.epoch(self.epoch)
         for place in range(self.first, len(self)):
-            first = self.number(place) * self.size
-            yield shown[first : first + self.size]
+            yield self._batch(shown, place)
+
+    def indices(self, place: int) -> list[int]:
+        """Return what this process's batch `place` of the epoch that was begun holds."""
+        return self._batch(self._shown(self.epoch), place)
+
+    def _batch(self, shown: Sequence[int], place: int) -> list[int]:
+        first = self.number(place) * self.size
+        return list(shown[first : first + self.size])
 
 
 def _in_whole_steps(batches: int, together: int, settings: RunSettings) -> int:

@@ -19,9 +19,9 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import distributed, nn
 
 from ssl_registry.distributed import from_all, is_main, processes, rank
-from ssl_registry.errors import ConfigError, RunError
+from ssl_registry.errors import ConfigError, PluginError, RunError
 from ssl_registry.randomness import derive_generator, lend_to_torch
-from ssl_registry.training.engine.trained import Trained, images_of
+from ssl_registry.training.engine.trained import Trained, example_moment, images_of
 from ssl_registry.training.settings.runs import RunSettings
 
 
@@ -123,7 +123,9 @@ def choose_strategy(settings: RunSettings, model: Trained, batch: Any) -> str:
         model.zero_grad()
         model.begin_epoch(epoch)
         with lend_to_torch(derive_generator(0, "strategy", "draws")):
-            loss = model.training_step(batch, derive_generator(0, "strategy"))["loss"]
+            loss = model.training_step(
+                batch, derive_generator(0, "strategy"), example_moment(batch)
+            )["loss"]
         torch.autograd.backward(loss)
         if any(parameter.grad is None for parameter in model.parameters()):
             return "ddp_find_unused_parameters_true"
@@ -168,8 +170,10 @@ def _works(model: Trained, batch: Any, layout: torch.memory_format) -> bool:
     generator = derive_generator(0, "layout")
     try:
         with torch.no_grad(), lend_to_torch(derive_generator(0, "layout", "draws")):
-            copy.deepcopy(model).to(memory_format=layout).training_step(batch, generator)
-    except RuntimeError:  # as of a `view` of features that do not lie as it expects
+            copy.deepcopy(model).to(memory_format=layout).training_step(
+                batch, generator, example_moment(batch)
+            )
+    except (RuntimeError, PluginError):  # as of a `view` of features that do not lie as it expects
         return False
     return True
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssl_registry.distributed import processes, rank
 from ssl_registry.errors import RunError
+from ssl_registry.pretext_model import Moment
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.engine.batches import TrainingBatches, evaluation_loader, training_loader
 from ssl_registry.training.engine.callbacks import Callback, MetricsFile, ProgressLine
@@ -145,25 +146,42 @@ class Training:
     def learn(self, batch: Any) -> tuple[Tensor, bool]:
         """Learn from a batch; return its loss, and whether that completed an optimiser step."""
         number = self.batches.number(self.batch)
+        moment = self._moment(self.loader.dataset, self.batches.indices(self.batch))
         self.batch += 1
         completes = self.batch % self.batches.accumulate == 0
         with self._adding_up(not completes):
-            values = self._ask(batch, number)
+            values = self._ask(batch, number, moment)
             parts = self.batches.accumulate
-            self.fabric.backward(values["loss"] if parts == 1 else values["loss"] / parts)
+            self._backward(values["loss"] if parts == 1 else values["loss"] / parts)
         self.means.add(
             {f"train_{name}": value for name, value in values.items()}, len(images_of(batch))
         )
         if completes:
             self._update()
+            self.model.after_step(moment._replace(step=self.step))
         return values["loss"].detach(), completes
 
-    def _ask(self, batch: Any, number: int) -> dict[str, Tensor]:
+    def _ask(self, batch: Any, number: int, moment: Moment) -> dict[str, Tensor]:
         words = (self.model.purpose, self.epoch, number)
         generator = derive_generator(self.settings.seed, *words)
         with lend_to_torch(derive_generator(self.settings.seed, *words)):
-            values: dict[str, Tensor] = self.wrapped(self.fabric.to_device(batch), generator)
+            values: dict[str, Tensor] = self.wrapped(
+                self.fabric.to_device(batch), generator, moment
+            )
         return values
+
+    def _moment(self, data: Dataset[Any], indices: Sequence[int]) -> Moment:
+        cases = self.model.cases_of(data, indices)
+        return Moment(self.step, self.total, self.epoch, cases)
+
+    def _backward(self, loss: Tensor) -> None:
+        try:
+            self.fabric.backward(loss)
+        except RuntimeError as error:
+            explained = self.model.explain(error)
+            if explained is None:
+                raise
+            raise explained from error
 
     def _adding_up(self, only: bool) -> AbstractContextManager[None]:
         """Have no gradients exchanged where no optimiser step follows."""
@@ -215,10 +233,12 @@ class Training:
         self.model.eval()
         _share_buffers(self.model)
         with torch.no_grad(), self.fabric.autocast():
-            for place, batch in enumerate(batches):
+            members = list(batches.batch_sampler or ())
+            for place, (batch, indices) in enumerate(zip(batches, members, strict=True)):
                 number = place * processes() + rank()
                 generator = derive_generator(self.settings.seed, "validation", number)
-                values = self.model.validation_step(self.fabric.to_device(batch), generator)
+                moment = self._moment(batches.dataset, indices)
+                values = self.model.validation_step(self.fabric.to_device(batch), generator, moment)
                 means.add(values, len(images_of(batch)))
             scores = {**means.read(), **self.model.validation_scores()}
         return {f"val_{name}": value for name, value in scores.items()}

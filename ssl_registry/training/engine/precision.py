@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ssl_registry.errors import ConfigError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.engine.devices import root_device
-from ssl_registry.training.engine.trained import Trained
+from ssl_registry.training.engine.trained import Trained, example_moment
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.runs import RunSettings
 
@@ -109,7 +109,9 @@ def layer_errors(model: Trained, batch: Any, device: torch.device) -> dict[str, 
     batch = [part.to(device) for part in batch] if isinstance(batch, Sequence) else batch.to(device)
     with lend_to_torch(derive_generator(0, "precision", "draws")):
         with torch.autocast(device.type, torch.bfloat16), _recording(model) as calls:
-            model.training_step(batch, derive_generator(0, "precision", "task"))
+            model.training_step(
+                batch, derive_generator(0, "precision", "task"), example_moment(batch)
+            )
         return {
             f"{name}, input {list(inputs[0].shape)},": _error(layer, inputs)
             for (name, _), (layer, inputs) in calls.items()

@@ -1,11 +1,15 @@
 """What the training loop needs to know about a model."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
+from ssl_registry.errors import SslRegistryError
+from ssl_registry.pretext_model import CaseInfo, Moment
 from ssl_registry.training.settings.runs import RunSettings
 
 
@@ -22,17 +26,28 @@ class Trained(nn.Module, ABC):
         self.settings = settings
         self.purpose = purpose
 
-    def forward(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, batch: Any, generator: torch.Generator, moment: Moment) -> dict[str, Tensor]:
         """Return `training_step`; strategies and precision wrap themselves around this."""
-        return self.training_step(batch, generator)
+        return self.training_step(batch, generator, moment)
 
     @abstractmethod
-    def training_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_step(
+        self, batch: Any, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
         """Return the `loss` of a batch, and what else is worth a column of `metrics.csv`."""
 
     @abstractmethod
-    def validation_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    def validation_step(
+        self, batch: Any, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
         """Return the same for a batch of validation cases."""
+
+    def after_step(self, moment: Moment) -> None:
+        """Do what is done once an optimiser step, after it."""
+
+    def explain(self, error: RuntimeError) -> SslRegistryError | None:
+        """Return an error of the backward pass in words, where they are known."""
+        return None
 
     def validation_scores(self) -> dict[str, float]:
         """Return what is scored over all validation cases, after the last `validation_step`.
@@ -41,8 +56,18 @@ class Trained(nn.Module, ABC):
         """
         return {}
 
+    def cases_of(self, data: Dataset[Any], indices: Sequence[int]) -> Sequence[CaseInfo]:
+        """Return what is known of the images that `data` has at these indices."""
+        return ()
+
     def begin_epoch(self, epoch: int) -> None:
         """Prepare the model, which is in training mode, for an epoch, counted from 0."""
+
+
+def example_moment(batch: Any) -> Moment:
+    """Return the first moment of a run, for a batch that is only tried."""
+    names = [f"example {place}" for place in range(1, len(images_of(batch)) + 1)]
+    return Moment(0, 1, 0, [CaseInfo(name, name) for name in names])
 
 
 def images_of(batch: Any) -> Tensor:

@@ -11,6 +11,7 @@ from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.distributed import from_all
 from ssl_registry.downstream import DownstreamTask
+from ssl_registry.pretext_model import Moment
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.settings.runs import FinetuneSettings
 
@@ -106,14 +107,14 @@ class Finetuning(Trained):
                     layer.training = True
 
     def training_step(
-        self, batch: tuple[Tensor, Tensor], generator: torch.Generator
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator, moment: Moment
     ) -> dict[str, Tensor]:
         """Return the loss of images `[B, C, *S]` and their target."""
         images, target = batch
         return {"loss": self.task.loss(self.model(images), target)}
 
     def validation_step(
-        self, batch: tuple[Tensor, Tensor], generator: torch.Generator
+        self, batch: tuple[Tensor, Tensor], generator: torch.Generator, moment: Moment
     ) -> dict[str, Tensor]:
         """Return the loss, and keep the predictions, to be scored together.
 

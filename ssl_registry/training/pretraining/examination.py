@@ -6,7 +6,7 @@ are judged.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,7 +15,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.pretext import Chance, PretextModel
+from ssl_registry.backbone import whole_encoder
+from ssl_registry.pretext import Chance, PretextTask
+from ssl_registry.pretext_model import JudgedBy, Moment, PretextModel
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
 ANSWERS: Final = 64
@@ -34,6 +36,9 @@ rounding errors."""
 RANK: Final = 1.1
 """Features of a lower effective rank lie on one line. Those of untrained networks have 5
 and more for ten images."""
+
+KEPT: Final = 0.2
+"""Share of the directions beyond the first that features have to keep, where they alone tell."""
 
 ENOUGH: Final = 3
 """Images without which nothing is said about the features: two always lie on one line."""
@@ -71,34 +76,58 @@ class LearningVerdict:
     note: str
 
 
-def examine_model(model: PretextModel, batches: Iterable[Tensor], seed: int) -> Examination:
+def examine_model(
+    model: PretextModel, task: PretextTask, batches: Iterable[tuple[Tensor, Moment]], seed: int
+) -> dict[str, Examination]:
     """Ask a model about validation images, in evaluation mode; it keeps the mode it had.
 
     Args:
         model: trained or not.
-        batches: of images `[B, C, *S]`. Where the task says how many answers it gives, they
-            are gone through until there are `ANSWERS`; else once.
+        task: that it learns, perhaps made of several.
+        batches: of images `[B, C, *S]`, and when they are asked about. Where a task says how many
+            answers it gives, they are gone through until there are `ANSWERS`; else once.
         seed: of the run; the same seed asks the same.
+
+    Returns:
+        What came of each task that is judged, by the prefix of its metrics.
     """
-    parts: list[Examination] = []
-    with _evaluated(model), _watched(model.encoder) as features:
+    parts: dict[str, list[Examination]] = {prefix: [] for prefix in task.judged_tasks()}
+    with _evaluated(model), _watched(whole_encoder(model.encoder)) as features:
         for turns in count(1):
-            for index, images in enumerate(batches):
-                parts.append(_ask(model, images, derive_generator(seed, "exam", turns, index)))
-            answers = sum(part.chance.answers for part in parts if part.chance is not None)
-            if answers == 0 or answers >= ANSWERS:
+            for index, (images, moment) in enumerate(batches):
+                asked = _ask(
+                    model, task, images, derive_generator(seed, "exam", turns, index), moment
+                )
+                for prefix, part in asked.items():
+                    parts[prefix].append(part)
+            answers = [
+                sum(part.chance.answers for part in found if part.chance is not None)
+                for found in parts.values()
+            ]
+            if all(number == 0 or number >= ANSWERS for number in answers):
                 break
-    return _together(parts, turns, torch.cat(features))
+    seen = torch.cat(features)
+    return {prefix: _together(found, turns, seen) for prefix, found in parts.items()}
 
 
-def _ask(model: PretextModel, images: Tensor, generator: torch.Generator) -> Examination:
+def _ask(
+    model: PretextModel,
+    task: PretextTask,
+    images: Tensor,
+    generator: torch.Generator,
+    moment: Moment,
+) -> dict[str, Examination]:
     """Ask about one batch; whoever watches the encoder has the features."""
     images = images.to(next(model.parameters()).device)
     with torch.no_grad(), lend_to_torch(generator):
-        loss, metrics = model(images, generator)
-    chance = model.task.chance(len(images)) if "accuracy" in metrics else None
-    right = round(float(metrics["accuracy"]) * chance.answers) if chance else 0
-    return Examination(len(images), float(loss), right, chance, torch.empty(0))
+        loss, metrics = model(images, generator, moment)
+    asked = {}
+    for prefix, one in task.judged_tasks().items():
+        chance = one.chance(len(images)) if f"{prefix}accuracy" in metrics else None
+        right = round(float(metrics[f"{prefix}accuracy"]) * chance.answers) if chance else 0
+        lost = float(metrics[f"{prefix}loss"] if prefix else loss)
+        asked[prefix] = Examination(len(images), lost, right, chance, torch.empty(0))
+    return asked
 
 
 def _together(parts: Sequence[Examination], turns: int, features: Tensor) -> Examination:
@@ -142,21 +171,62 @@ def _watched(encoder: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def judge_learning(trained: Examination, untrained: Examination | None) -> LearningVerdict:
+def needs_untrained(task: PretextTask) -> bool:
+    """Return whether the verdict compares with the untrained network."""
+    return any(one.judged_by() != "answers" for one in task.judged_tasks().values())
+
+
+def judge_task(
+    task: PretextTask,
+    trained: Mapping[str, Examination],
+    untrained: Mapping[str, Examination] | None,
+) -> LearningVerdict:
+    """Return whether a task was learnt: each part of it, where it is made of several.
+
+    Args:
+        task: what was to be learnt.
+        trained: the examination after training.
+        untrained: that before it, where `needs_untrained`.
+    """
+    verdicts = {
+        prefix: judge_learning(
+            trained[prefix], untrained[prefix] if untrained else None, one.judged_by()
+        )
+        for prefix, one in task.judged_tasks().items()
+    }
+    if len(verdicts) == 1:
+        return next(iter(verdicts.values()))
+    found = [verdict.learnt for verdict in verdicts.values()]
+    learnt = False if False in found else None if None in found else True
+    words = {True: "learnt", False: "NOT LEARNT", None: "cannot be told"}
+    notes = [
+        f"{prefix.rstrip('_')} {words[verdict.learnt]} ({verdict.note})"
+        for prefix, verdict in verdicts.items()
+    ]
+    return LearningVerdict(learnt, "; ".join(notes))
+
+
+def judge_learning(
+    trained: Examination, untrained: Examination | None, judged_by: JudgedBy = "answers"
+) -> LearningVerdict:
     """Return whether a task was learnt.
 
-    It was not where the encoder's features are no numbers or all the same, and where the
-    answers are not right more often than guesses. Where nobody can say what guessing
-    reaches, the loss has to be lower than it was.
+    It was not where the encoder's features are no numbers or all the same. Else the answers have
+    to be right more often than guesses, or the loss lower than it was, or, where only the
+    features can tell, they have to differ from the untrained network's without having lost
+    most of their directions.
 
     Args:
         trained: the examination after training.
-        untrained: that before it; needed where `chance` is None.
+        untrained: that before it; needed unless the answers tell.
+        judged_by: what tells.
     """
     fault = _fault(trained)
     if fault is not None:
         return LearningVerdict(False, fault)
-    if trained.chance is not None:
+    if judged_by == "features":
+        return _by_features(trained, untrained)
+    if judged_by == "answers" and trained.chance is not None:
         return _by_answers(trained, trained.chance)
     if untrained is not None:
         return _by_loss(trained, untrained)
@@ -228,3 +298,19 @@ def _by_loss(trained: Examination, untrained: Examination) -> LearningVerdict:
     if trained.loss < untrained.loss:
         return LearningVerdict(True, said)
     return LearningVerdict(False, f"{said}: it did not fall")
+
+
+def _by_features(trained: Examination, untrained: Examination | None) -> LearningVerdict:
+    """Judge by the features of validation images alone."""
+    if untrained is None or trained.images < ENOUGH:
+        return LearningVerdict(None, "there are too few validation images to tell by features")
+    before, after = effective_rank(untrained.features), effective_rank(trained.features)
+    said = (
+        f"the features of {trained.images} validation images vary in {after:.1f} directions, "
+        f"{before:.1f} before training"
+    )
+    if torch.equal(trained.features, untrained.features):
+        return LearningVerdict(False, f"{said}: training did not change them")
+    if after - 1 < KEPT * (before - 1):
+        return LearningVerdict(False, f"the encoder is collapsing: {said}")
+    return LearningVerdict(True, f"{said}; this task's loss cannot tell more")

@@ -1,19 +1,37 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import lightning as L
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from ssl_registry.backbone import FinestLevels, whole_encoder
 from ssl_registry.data.cache.patches import Patches
 from ssl_registry.data.cache.prepared import Prepared, PreparedImages
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.splits import Split
-from ssl_registry.errors import ConfigError, DataError, ImageShapeError
-from ssl_registry.pretext import PretextModel
+from ssl_registry.errors import (
+    ConfigError,
+    DataError,
+    ImageShapeError,
+    PluginError,
+    SslRegistryError,
+)
+from ssl_registry.pretext_model import (
+    PAGE,
+    CaseInfo,
+    Moment,
+    PretextModel,
+    check_answer,
+    check_model,
+    kept_encoder,
+)
+from ssl_registry.question_model import blame, check_pieces, spell_task
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import (
@@ -25,10 +43,11 @@ from ssl_registry.training.engine.batches import (
 from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, may_speak, on_main
 from ssl_registry.training.engine.loop import train
-from ssl_registry.training.engine.trained import Trained, parameters_of
+from ssl_registry.training.engine.trained import Trained, example_moment, parameters_of
 from ssl_registry.training.files.encoder_file import write_encoder
 from ssl_registry.training.files.provenance import git_state, versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult
+from ssl_registry.training.preparation.case_infos import case_infos
 from ssl_registry.training.preparation.cases import (
     open_split,
     prepare,
@@ -42,7 +61,8 @@ from ssl_registry.training.pretraining.examination import (
     Examination,
     LearningVerdict,
     examine_model,
-    judge_learning,
+    judge_task,
+    needs_untrained,
 )
 from ssl_registry.training.settings.origins import origin_of
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
@@ -55,22 +75,70 @@ VERDICTS: Final = {
 
 
 class Pretraining(Trained):
-    """A pretext model in training."""
+    """A pretext model in training.
+
+    Args:
+        model: that the task has built.
+        settings: of the run.
+        infos: what is known of each case, by its name; nothing where that is of no interest.
+    """
 
     settings: PretrainSettings
 
-    def __init__(self, model: PretextModel, settings: PretrainSettings) -> None:
+    def __init__(
+        self,
+        model: PretextModel,
+        settings: PretrainSettings,
+        infos: Mapping[str, CaseInfo] | None = None,
+    ) -> None:
         super().__init__(settings, "pretrain")
         self.model = model
+        self.infos = infos or {}
 
-    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_step(
+        self, batch: Tensor, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
         """Ask the question of images `[B, C, *S]`."""
-        loss, metrics = self.model(batch, generator)
+        task = self.settings.task
+        with blame(task, "the model's forward"):
+            answer = self.model(batch, generator, moment)
+        loss, metrics = check_answer(answer, spell_task(task))
         return {"loss": loss, **metrics}
 
-    def validation_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def validation_step(
+        self, batch: Tensor, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
         """Ask the same questions in every epoch, so the curve moves only with the model."""
-        return self.training_step(batch, generator)
+        return self.training_step(batch, generator, moment)
+
+    def after_step(self, moment: Moment) -> None:
+        """Let the model do what it does after a step."""
+        with blame(self.settings.task, "the model's after_step"):
+            self.model.after_step(moment)
+
+    def cases_of(self, data: Dataset[Any], indices: Sequence[int]) -> Sequence[CaseInfo]:
+        """Return what is known of these images."""
+        if not self.infos or not isinstance(data, (PreparedImages, Patches)):
+            return ()
+        return [self.infos[data.case_of(index).case.name] for index in indices]
+
+    def explain(self, error: RuntimeError) -> SslRegistryError | None:
+        """Say whose the fault is where an author kept a graph or wrote over what a loss needs."""
+        said = str(error)
+        who = spell_task(self.settings.task)
+        if "backward through the graph a second time" in said:
+            return PluginError(
+                f"{who}: something was kept from one step to the next with the graph that computed "
+                "it, as a head, a queue or a centre may do: keep it with .detach(); "
+                f"see {PAGE}"
+            )
+        if "modified by an inplace operation" in said:
+            return PluginError(
+                f"{who}: a tensor that the loss was computed from was written over before the "
+                "gradient was, as a queue may be: read a copy of it, as heads.Queue does, or write "
+                f"in after_step; see {PAGE}"
+            )
+        return None
 
 
 def pretrain(
@@ -114,9 +182,9 @@ def pretrain(
         raise DataError(f"data={settings.data}: no training image can be used")
     model = _build(settings, training[0].channels)
     data = _images(settings, training), _images(settings, validation)
-    _rehearse(settings, *data)
+    _rehearse(settings, model, *data)
     _say_plan(settings, model, (training, validation), len(split.test), console)
-    module = Pretraining(model, settings)
+    module = Pretraining(model, settings, case_infos([*training, *validation], source))
     fabric = start(settings, folder, module, data[0], console)
     on_main(lambda: write_skipped(folder, skipped or ()))
     return _run(fabric, module, (training, validation), (source, split), folder, console)
@@ -140,11 +208,16 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
     task.view_shape(shape)
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
         encoder = settings.backbone.build(task.view_channels(channels))
-        return PretextModel(task, encoder, shape, levels=settings.levels)
+        seen = encoder if settings.levels is None else FinestLevels(encoder, settings.levels)
+        check_pieces(task, seen, shape)
+        with blame(task, "build_model"):
+            model = task.build_model(seen, shape)
+        return check_model(model, spell_task(task))
 
 
 def _rehearse(
     settings: PretrainSettings,
+    model: PretextModel,
     training: PreparedImages | Patches,
     validation: PreparedImages | Patches,
 ) -> None:
@@ -162,7 +235,7 @@ def _rehearse(
     data, count = min(batches, key=lambda batch: batch[1])
     images = torch.stack([data[index] for index in range(count)])
     try:
-        settings.task.make_batch(images, derive_generator(settings.seed, "rehearsal"))
+        _try_batch(settings, model, images)
     except ImageShapeError as error:
         if data is training:
             raise
@@ -173,6 +246,16 @@ def _rehearse(
         ) from error
 
 
+def _try_batch(settings: PretrainSettings, model: PretextModel, images: Tensor) -> None:
+    """Make a batch of images, or, where the task makes none, let a copy of the model see them."""
+    generator = derive_generator(settings.seed, "rehearsal")
+    if settings.task.asks():
+        settings.task.make_batch(images, generator)
+        return
+    with torch.no_grad(), lend_to_torch(generator), blame(settings.task, "the model's forward"):
+        copy.deepcopy(model)(images, generator, example_moment(images))
+
+
 def _say_patches(settings: PretrainSettings) -> str:
     return f", {settings.patches} patches of side {settings.size} each" if settings.patches else ""
 
@@ -180,7 +263,8 @@ def _say_patches(settings: PretrainSettings) -> str:
 def _say_levels(settings: PretrainSettings, model: PretextModel) -> str:
     if settings.levels is None:
         return ""
-    return f"the {settings.levels} finest of the {len(model.encoder.channels)} levels of "
+    levels = len(whole_encoder(model.encoder).channels)
+    return f"the {settings.levels} finest of the {levels} levels of "
 
 
 def _say_plan(
@@ -216,9 +300,11 @@ def _run(
     training, validation = cases
     settings, git, stopwatch = module.settings, git_state(), Stopwatch()
     versions = versions_of(settings.task, settings.backbone)
-    exam = examination_loader(_images(settings, validation), settings) if validation else None
+    exam = None
+    if validation:
+        exam = _Exam(module, examination_loader(_images(settings, validation), settings))
     module.model.to(fabric.device)
-    untrained = _examine_before(module.model, exam, settings)
+    untrained = _examine_before(module, exam)
     rows = train(
         fabric,
         module,
@@ -229,7 +315,7 @@ def _run(
         console,
         callbacks=[stopwatch],
     )
-    verdict = _examine_after(module.model, exam, settings, untrained)
+    verdict = _examine_after(module, exam, untrained)
     console.print(f"{VERDICTS[verdict.learnt]}: {verdict.note}")
     result = {
         "kind": "pretrain",
@@ -245,7 +331,7 @@ def _run(
     def finish() -> None:
         write_encoder(
             folder.path,
-            module.model.encoder,
+            kept_encoder(module.model),
             backbone=settings.backbone,
             task=registry.spec_of(settings.task),
             preprocessing=settings.preprocessing,
@@ -262,24 +348,35 @@ def _run(
     return RunResult(folder.path, result)
 
 
-def _examine_before(
-    model: PretextModel, exam: DataLoader[Tensor] | None, settings: PretrainSettings
-) -> Examination | None:
+class _Exam:
+    """The batches of validation images that the examination asks about, and when it does."""
+
+    def __init__(self, module: Pretraining, loader: DataLoader[Tensor]) -> None:
+        self.module, self.loader = module, loader
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Moment]]:
+        epochs = self.module.settings.epochs
+        for images, indices in zip(self.loader, self.loader.batch_sampler or (), strict=True):
+            cases = self.module.cases_of(self.loader.dataset, indices)
+            yield images, Moment(epochs, epochs, epochs, cases)
+
+
+def _examine_before(module: Pretraining, exam: _Exam | None) -> dict[str, Examination] | None:
     """Examine the untrained model, where the verdict will need it: also in a resumed run."""
-    if exam is None or settings.task.chance(1) is not None:
+    settings = module.settings
+    if exam is None or not needs_untrained(settings.task):
         return None
-    return examine_model(model, exam, settings.seed)
+    return examine_model(module.model, settings.task, exam, settings.seed)
 
 
 def _examine_after(
-    model: PretextModel,
-    exam: DataLoader[Tensor] | None,
-    settings: PretrainSettings,
-    untrained: Examination | None,
+    module: Pretraining, exam: _Exam | None, untrained: dict[str, Examination] | None
 ) -> LearningVerdict:
     if exam is None:
         return LearningVerdict(None, "there is no validation image to tell by")
-    return judge_learning(examine_model(model, exam, settings.seed), untrained)
+    settings = module.settings
+    trained = examine_model(module.model, settings.task, exam, settings.seed)
+    return judge_task(settings.task, trained, untrained)
 
 
 def _provenance(training: list[Prepared], source: Source, split: Split) -> dict[str, Any]:

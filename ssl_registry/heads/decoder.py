@@ -1,4 +1,4 @@
-"""Heads that plugins may reuse: classifiers of views and images, and a U-Net decoder."""
+"""Decoders: from a feature pyramid back to the image's own grid."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,76 +12,6 @@ from ssl_registry.backbone import Encoder
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _UPSAMPLE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
-
-
-class ClassifierHead(nn.Module):
-    """One hidden layer on the coarsest level of all views of an image, concatenated.
-
-    A level with more than `pool` voxels a side is first averaged down to that, so the
-    head keeps where things are but does not grow with the image.
-
-    Args:
-        encoder: whose pyramid will come.
-        view_shape: spatial shape of a view in voxels.
-        views: how many views an image has (V).
-        classes: how many answers there are (K).
-        hidden: units of the hidden layer.
-        pool: most voxels a side that the head sees.
-
-    Shape: a list of `[B, V, C_l, *S_l]` to `[B, K]`.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        view_shape: tuple[int, ...],
-        *,
-        views: int,
-        classes: int,
-        hidden: int = 256,
-        pool: int = 4,
-    ) -> None:
-        super().__init__()
-        dims = len(view_shape)
-        sides = [min(pool, max(1, side // encoder.strides[-1])) for side in view_shape]
-        self.pool = _POOL[dims](tuple(sides))
-        features = views * encoder.channels[-1] * int(torch.tensor(sides).prod())
-        self.classify = nn.Sequential(
-            nn.Linear(features, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, classes)
-        )
-
-    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Return class scores `[B, K]` of a pyramid with levels `[B, V, C_l, *S_l]`."""
-        coarsest = pyramid[-1]
-        pooled = self.pool(coarsest.flatten(0, 1)).unflatten(0, coarsest.shape[:2])
-        scores: Tensor = self.classify(pooled.flatten(1))
-        return scores
-
-
-class GlobalPoolClassifier(nn.Module):
-    """One linear layer on the coarsest level, averaged over all its voxels.
-
-    Args:
-        encoder: whose pyramid will come.
-        classes: how many answers there are (K).
-        dropout: probability of dropping an averaged feature before the layer.
-
-    Shape: a list of `[B, C_l, *S_l]` to `[B, K]`, for images of any size.
-
-    Reference: Lin et al., "Network In Network", 2013 (arXiv:1312.4400), section 3.2.
-    """
-
-    def __init__(self, encoder: Encoder, classes: int, *, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.drop = nn.Dropout(dropout)
-        self.classify = nn.Linear(encoder.channels[-1], classes)
-
-    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Return class scores `[B, K]` of a pyramid with levels `[B, C_l, *S_l]`."""
-        features = pyramid[-1].flatten(2).mean(dim=2)
-        scores: Tensor = self.classify(self.drop(features))
-        return scores
 
 
 class UNetDecoder(nn.Module):
@@ -93,6 +23,9 @@ class UNetDecoder(nn.Module):
     encoder that rounds down leaves too little. Where the encoder's finest level is
     coarser than the image, the scores are interpolated up by that stride; sides that are
     no multiple of it therefore come out larger or smaller than the image's.
+
+    Its last layer, `out`, answers one question and is of no use to another: whoever takes over
+    the weights of a decoder leaves it.
 
     Shape: a list of `[B, C_l, *S_l]` to `[B, out_channels, *S]`.
 
@@ -124,6 +57,33 @@ class UNetDecoder(nn.Module):
             mode = "trilinear" if self.dims == 3 else "bilinear"
             scores = F.interpolate(scores, scale_factor=self.finest_stride, mode=mode)
         return scores
+
+
+class DenseHead(nn.Module):
+    """A U-Net decoder for the views of a pretext task: an answer for every voxel of every view.
+
+    Shape: a list of `[B, V, C_l, *S_l]` to `[B, V, out_channels, *S]`.
+
+    Attributes:
+        decoder: kept beside the encoder after pretraining.
+    """
+
+    def __init__(self, encoder: Encoder, out_channels: int, dims: int) -> None:
+        super().__init__()
+        self.decoder = UNetDecoder(encoder, out_channels, dims)
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        """Return scores `[B, V, out_channels, *S]` of a pyramid `[B, V, C_l, *S_l]`."""
+        scores: Tensor = self.decoder([level.flatten(0, 1) for level in pyramid])
+        return scores.reshape(*pyramid[0].shape[:2], *scores.shape[1:])
+
+
+def decoder_of(head: nn.Module) -> nn.Module | None:
+    """Return the decoder that a head is, or has as its `decoder`; None where there is none."""
+    if isinstance(head, UNetDecoder):
+        return head
+    decoder = getattr(head, "decoder", None)
+    return decoder if isinstance(decoder, nn.Module) else None
 
 
 def _fit(x: Tensor, sides: Sequence[int]) -> Tensor:

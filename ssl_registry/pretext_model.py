@@ -1,0 +1,179 @@
+"""Pretext models: the network that a pretext task trains, and where its training stands."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ssl_registry.backbone import Encoder, whole_encoder
+from ssl_registry.errors import ConfigError, PluginError
+from ssl_registry.trees import spell_tree
+
+PAGE: Final = "docs/how-to/my-own-task.md"
+"""Where it is written what an author has to do."""
+
+JudgedBy: TypeAlias = Literal["answers", "loss", "features"]
+"""What tells at the end whether a task was learnt."""
+
+
+class CaseInfo(NamedTuple):
+    """What is known of an image of a batch, besides its voxels.
+
+    Attributes:
+        name: of the case, unique in its data set.
+        group: the patient, whose images stay on one side of every split; the case's own name
+            where nothing is known of patients.
+        spacing: of the prepared image, in mm a voxel, one for each spatial axis; None where the
+            file says none, as with pictures.
+        place: of a slice in its volume, from 0 for the first to 1 for the last; None for an image
+            that is no slice.
+    """
+
+    name: str
+    group: str
+    spacing: tuple[float, ...] | None = None
+    place: float | None = None
+
+
+class Moment(NamedTuple):
+    """Where training stands. It follows from the step alone, so a resumed run is the same.
+
+    Attributes:
+        step: optimiser steps made so far: 0 in the first forward pass, 1 in the first
+            `after_step`.
+        steps: of the whole run, so that a schedule knows its end.
+        epoch: that is under way, from 0.
+        cases: what is known of the images of the batch, in their order.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    cases: Sequence[CaseInfo] = ()
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's steps that were made, from 0 to 1."""
+        return min(1.0, self.step / max(1, self.steps))
+
+
+class PretextModel(nn.Module):
+    """A network that learns a pretext task; the base for tasks that own their forward pass.
+
+    A task that makes views, asks and compares needs none of its own: its `build_model` returns
+    the question's model. Whoever needs a teacher, several passes or crops of several sizes
+    implements `forward` here and returns the model from `PretextTask.build_model`.
+
+    Args:
+        encoder: what is pretrained; it may also be set as `self.encoder` after
+            `super().__init__()`.
+
+    Attributes:
+        encoder: what is pretrained.
+    """
+
+    encoder: Encoder
+
+    def __init__(self, encoder: Encoder | None = None, *others: Any, **named: Any) -> None:
+        super().__init__()
+        if others or named or not isinstance(encoder, Encoder | None):
+            given = ", ".join(type(one).__name__ for one in (encoder, *others, *named.values()))
+            raise ConfigError(
+                f"{type(self).__name__} takes one encoder, not ({given}): to join a task and an "
+                "encoder say task.build_model(encoder, image_shape=(48, 48, 48)), where the task "
+                f"comes from registry.pretext_task(name); see {PAGE}"
+            )
+        if encoder is not None:
+            self.encoder = encoder
+
+    def forward(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of images `[B, C, *S]`, a scalar, and metrics, scalars by name.
+
+        Args:
+            images: on the model's device.
+            generator: where all chance comes from; it may live on the CPU while the images are on
+                a GPU.
+            moment: where training stands; None in a training loop that does not say.
+        """
+        raise PluginError(
+            f"{type(self).__name__} has no forward(images, generator, moment): it returns the "
+            f"loss and the metrics; see {PAGE}"
+        )
+
+    def after_step(self, moment: Moment) -> None:
+        """Do what is done once an optimiser step, after it: move a teacher, say.
+
+        It is called once however many batches made the step; `moment.cases` are the last batch's.
+        """
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return what is kept after pretraining: the `encoder`, and a `decoder` where one learnt.
+
+        Either may be another module than was trained, such as a teacher's copy.
+        """
+        return {"encoder": whole_encoder(self.encoder)}
+
+
+def check_model(model: object, who: str) -> PretextModel:
+    """Return what an author's `build_model` returned, once it is seen to be usable.
+
+    Args:
+        model: what it returned.
+        who: the task in words, for a message.
+
+    Raises:
+        PluginError: it is no pretext model, or lacks its encoder.
+    """
+    if not isinstance(model, PretextModel):
+        raise PluginError(
+            f"{who}: build_model returned a {type(model).__name__}; it has to return a "
+            f"ssl_registry.PretextModel; see {PAGE}"
+        )
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, Encoder):
+        raise PluginError(
+            f"{who}: the model that build_model returned has "
+            f"{'no encoder' if encoder is None else f'a {type(encoder).__name__} as its encoder'}: "
+            f"set self.encoder to the encoder that build_model was given; see {PAGE}"
+        )
+    parts = model.parts()
+    if not isinstance(parts, Mapping) or not isinstance(parts.get("encoder"), Encoder):
+        raise PluginError(
+            f"{who}: parts() returned {spell_tree(parts)}; it has to name the modules that are "
+            f"kept, an Encoder as 'encoder' at least; see {PAGE}"
+        )
+    return model
+
+
+def kept_encoder(model: PretextModel) -> Encoder:
+    """Return the encoder that a model keeps, all levels of it."""
+    encoder = model.parts()["encoder"]
+    assert isinstance(encoder, Encoder)
+    return whole_encoder(encoder)
+
+
+def check_answer(answer: object, who: str) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss and the metrics that a model's `forward` returned, once seen to be these.
+
+    Raises:
+        PluginError: they are something else.
+    """
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], Mapping)):
+        raise PluginError(
+            f"{who}: forward returned {spell_tree(answer)}; it has to return the loss, a scalar "
+            f"tensor, and a mapping of metrics; see {PAGE}"
+        )
+    loss, metrics = answer
+    wrong = {
+        name: value
+        for name, value in {"loss": loss, **metrics}.items()
+        if not isinstance(value, Tensor) or value.numel() != 1
+    }
+    for name, value in wrong.items():
+        raise PluginError(
+            f"{who}: {name} is {spell_tree(value)}; it has to be a tensor of one number; see {PAGE}"
+        )
+    return loss, dict(metrics)

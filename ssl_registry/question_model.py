@@ -1,0 +1,245 @@
+"""The question's model: views are made, the encoder sees them, a head answers, a loss compares."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from ssl_registry.backbone import Encoder, FinestLevels, check_pyramid, whole_encoder
+from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
+from ssl_registry.heads import decoder_of
+from ssl_registry.pretext import PretextBatch, PretextTask
+from ssl_registry.pretext_model import PAGE, Moment, PretextModel
+from ssl_registry.registry import registry
+from ssl_registry.trees import Tree, detach, spell_tree
+
+AUTHORS_ERRORS: Final = (
+    AssertionError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What an author's code raises by mistake."""
+
+
+class QuestionModel(PretextModel):
+    """A pretext task, an encoder and a head for each level that the loss is taken at.
+
+    `task.build_model(encoder, image_shape)` makes it, unless a task has a model of its own.
+
+    Args:
+        task: the question.
+        encoder: built for `task.view_channels(C)` channels.
+        image_shape: spatial shape of the images, without batch and channels.
+
+    Attributes:
+        head: of the coarsest level that the loss is taken at, and the only one by default.
+        finer: heads of the others, by their level.
+    """
+
+    def __init__(self, task: PretextTask, encoder: Encoder, image_shape: tuple[int, ...]) -> None:
+        super().__init__(encoder)
+        self.task = task
+        self.image_shape = tuple(image_shape)
+        views = task.view_shape(self.image_shape)
+        *finer, coarsest = task.levels or (len(encoder.channels),)
+        self.coarsest = coarsest
+        self.finer = nn.ModuleDict({str(level): self._head(level, views) for level in finer})
+        self.head = self._head(coarsest, views)
+
+    def _head(self, level: int, view_shape: tuple[int, ...]) -> nn.Module:
+        seen = self.encoder
+        if level != len(seen.channels):
+            seen = FinestLevels(seen, level)
+        head = self.task.build_head(seen, view_shape)
+        if not isinstance(head, nn.Module):
+            raise PluginError(
+                f"{spell_task(self.task)}: build_head returned a {type(head).__name__}; it has to "
+                f"return an nn.Module; see {PAGE}"
+            )
+        return head
+
+    def forward(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Ask the question of `images` `[B, C, *S]`; return the loss and the metrics.
+
+        Views are made in full precision, whatever the network computes in. With several levels
+        the loss is the mean over them, and each level's loss and metrics stand beside it.
+
+        Raises:
+            ImageShapeError: the images' shape is not the one the model was built for.
+            PluginError: the task or the encoder returns something else than it has to.
+        """
+        if tuple(images.shape[2:]) != self.image_shape:
+            raise ImageShapeError(
+                f"images have shape {list(images.shape)}, but the model was built for images "
+                f"of {list(self.image_shape)}"
+            )
+        batch = self.make_batch(images, generator)
+        pyramid = self._pyramid(batch.views)
+        loss, metrics = self.compare(self.head, pyramid[: self.coarsest], batch.target)
+        losses = {self.coarsest: loss}
+        for name, head in self.finer.items():
+            losses[int(name)], more = self.compare(head, pyramid[: int(name)], batch.target)
+            metrics |= {f"{metric}_level{name}": value for metric, value in more.items()}
+        if self.finer:
+            metrics |= {f"loss_level{level}": one.detach() for level, one in losses.items()}
+            loss = torch.stack(list(losses.values())).mean()
+        return loss, metrics
+
+    def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
+        """Return views and target of `images`, made outside of autocast.
+
+        Raises:
+            PluginError: the task returned something else.
+        """
+        with torch.autocast(images.device.type, enabled=False), blame(self.task, "make_batch"):
+            batch = self.task.make_batch(images, generator)
+        if not isinstance(batch, PretextBatch) or not isinstance(batch.views, Tensor):
+            raise PluginError(
+                f"{spell_task(self.task)}: make_batch returned {spell_tree(batch)}; it has to "
+                f"return a PretextBatch(views, target, drawn); see {PAGE}"
+            )
+        if batch.views.ndim != images.ndim + 1:
+            raise PluginError(
+                f"{spell_task(self.task)}: make_batch returned views {list(batch.views.shape)} of "
+                f"images {list(images.shape)}; views have the axes [B, V, C, *S], with V = 1 for "
+                f"one view of each image; see {PAGE}"
+            )
+        return batch
+
+    def answer(self, views: Tensor) -> Tree:
+        """Return the outputs of the head for views `[B, V, C', *S']`."""
+        with blame(self.task, "build_head's module"):
+            outputs: Tree = self.head(self._pyramid(views)[: self.coarsest])
+        return outputs
+
+    def _pyramid(self, views: Tensor) -> list[Tensor]:
+        """Return the levels `[B, V, C_l, *S_l]` of views `[B, V, C', *S']`."""
+        seen = views.flatten(0, 1)
+        pyramid = check_pyramid(self.encoder, self.encoder(seen), seen)
+        return [level.reshape(*views.shape[:2], *level.shape[1:]) for level in pyramid]
+
+    def compare(
+        self, head: nn.Module, pyramid: list[Tensor], target: Tree
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a head's answers, and metrics with each loss that has a name.
+
+        A task whose answers are compared with what a head remembers overrides this in a model of
+        its own.
+
+        Args:
+            head: of one level.
+            pyramid: up to that level, each `[B, V, C_l, *S_l]`.
+            target: of the batch.
+        """
+        with blame(self.task, "build_head's module"):
+            outputs: Tree = head(pyramid)
+        with blame(self.task, "loss", outputs, target):
+            loss, parts = self._total(self.task.loss(outputs, target))
+        with blame(self.task, "metrics", outputs, target):
+            metrics = self.task.metrics(detach(outputs), target)
+        if shared := parts.keys() & metrics.keys():
+            raise PluginError(
+                f"{spell_task(self.task)}: {', '.join(sorted(shared))} is both a loss and a metric"
+            )
+        return loss, {**parts, **metrics}
+
+    def _total(self, loss: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add up losses by name; return the sum and, for `metrics.csv`, the parts."""
+        if not isinstance(loss, Mapping):
+            return self._scalar(loss, "loss"), {}
+        if not loss:
+            raise PluginError(f"{spell_task(self.task)}: loss returned a mapping without any loss")
+        parts = {name: self._scalar(part, name) for name, part in loss.items()}
+        total = torch.stack([part.reshape(()) for part in parts.values()]).sum()
+        return total, {name: part.detach() for name, part in parts.items()}
+
+    def _scalar(self, value: object, name: str) -> Tensor:
+        if isinstance(value, Tensor) and value.numel() == 1:
+            return value
+        raise PluginError(
+            f"{spell_task(self.task)}: {name} is {spell_tree(value)}; loss has to return a tensor "
+            f"of one number, or a mapping of such; see {PAGE}"
+        )
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the encoder, and the decoder of a head that has one."""
+        decoder = decoder_of(self.head)
+        kept: dict[str, nn.Module] = {"encoder": whole_encoder(self.encoder)}
+        return kept if decoder is None else {**kept, "decoder": decoder}
+
+
+def build_question_model(
+    task: PretextTask, encoder: Encoder, image_shape: tuple[int, ...]
+) -> QuestionModel:
+    """Return the question's model, once it is seen that all belongs together.
+
+    Raises:
+        ConfigError: one of the three is something else.
+        ImageShapeError: the task cannot work on that shape.
+    """
+    check_pieces(task, encoder, image_shape)
+    for level in task.levels:
+        if level > len(encoder.channels):
+            raise ConfigError(
+                f"levels={list(task.levels)}: the encoder has {len(encoder.channels)} levels"
+            )
+    return QuestionModel(task, encoder, tuple(image_shape))
+
+
+def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> None:
+    """See that a task can be joined with an encoder for images of a shape.
+
+    Raises:
+        ConfigError: the encoder is none, or the shape is no tuple of as many whole numbers as
+            the task has dimensions.
+    """
+    if not isinstance(encoder, Encoder):
+        raise ConfigError(
+            f"build_model was given a {type(encoder).__name__} as the encoder; it needs an "
+            "ssl_registry.Encoder, which has in_channels, channels and strides and returns a list "
+            "of features: registry.backbone(name).build(in_channels), or a class of your own, see "
+            "docs/how-to/my-own-backbone.md"
+        )
+    dims = task.spatial_dims
+    fits = isinstance(image_shape, (tuple, list)) and len(image_shape) == dims
+    if not fits or not all(isinstance(n, int) and n > 0 for n in image_shape):  # type: ignore[attr-defined]
+        example = (48, 48, 48)[:dims]
+        raise ConfigError(
+            f"image_shape={image_shape!r}: {type(task).__name__} works in {dims}D and needs the "
+            f"images' {dims} sides in voxels, without batch and channels, such as {example}"
+        )
+
+
+def spell_task(task: PretextTask) -> str:
+    """Return a task's class, and the distribution that offers it, for a message."""
+    try:
+        entry = registry.entry_of(task)
+    except SslRegistryError:
+        return type(task).__name__
+    return f"{type(task).__name__} ({entry.distribution} {entry.version})".replace(" )", ")")
+
+
+@contextmanager
+def blame(task: PretextTask, method: str, *given: object) -> Iterator[None]:
+    """Say of an error in an author's method whose it is, and with what it was called.
+
+    Errors in words for the user pass, and so do those of the machine.
+    """
+    try:
+        yield
+    except (SslRegistryError, torch.OutOfMemoryError):
+        raise
+    except AUTHORS_ERRORS as error:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        called = f" of {', '.join(map(spell_tree, given))}" if given else ""
+        raise PluginError(
+            f"{spell_task(task)}: {method}{called} failed: {said}; see {PAGE}"
+        ) from error
