@@ -66,6 +66,7 @@ class PretextTask(Component, ABC):
 
     levels: tuple[int, ...] = Field(
         (),
+        repr=False,
         description="at which levels of the encoder's pyramid the loss is taken, 1 being the "
         "finest, each with a head of its own; where nothing is said, once, on the whole pyramid",
     )

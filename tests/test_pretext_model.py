@@ -29,7 +29,7 @@ def test_views_are_made_in_full_precision_under_autocast(name: str) -> None:
     dims = task.spatial_dims
     shape, images = (16,) * dims, torch.rand(4, 1, *(16,) * dims)
     encoder = registry.create(f"unet{dims}d", base_filters=2, levels=2).build(1)  # type: ignore[attr-defined]
-    model, seen = PretextModel(task, encoder, shape), []
+    model, seen = task.build_model(encoder, shape), []
     encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     for low in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=low):
