@@ -1,32 +1,62 @@
-"""DICOM series: a folder of slices, which together are one volume."""
+"""DICOM series: a folder of slices, which together are one volume.
+
+pydicom says what the slices are and where they lie; ITK decodes their pixels and scales them,
+one by one, for every slice may have a scale of its own.
+"""
 
 import itertools
-import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-from torchio.data.io import get_ras_affine_from_sitk
 
-from ssl_registry.data.formats.headers import REPLACE, Affine, Header, decoding, make_header
-from ssl_registry.data.formats.limits import check_bytes
-from ssl_registry.data.places import check_place, entries_of
+from ssl_registry.data.formats.dicom_files import (
+    SUFFIXES,
+    DicomFile,
+    Place,
+    dicom_files,
+    looks_like_dicom,
+)
+from ssl_registry.data.formats.headers import (
+    REPLACE,
+    Affine,
+    Header,
+    check_shape,
+    decoding,
+    make_header,
+)
+from ssl_registry.data.formats.itk import LPS_TO_RAS, itk_reader, quiet_itk, read_itk_header
+from ssl_registry.data.places import entries_of
 from ssl_registry.errors import BadFileError, DataError
 
 KIND: Final = "a DICOM series"
-SUFFIXES: Final = (".dcm", ".dicom", ".ima")
 
 LOOKED_AT: Final = 20
 """Files of a folder that are looked at to see whether it is a series."""
 
 UNEVEN: Final = 0.1
 """Share by which the steps from slice to slice may differ: rounding, not a missing slice."""
+
+ASTRAY: Final = 0.5
+"""Steps by which a slice may lie beside its place, where small differences add up."""
+
+TURNED: Final = 1e-3
+"""By how much directions may differ, and spacings as a share: half a pixel in 500."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesHeader(Header):
+    """What a series says about itself.
+
+    Attributes:
+        slices: its files in the order of their places.
+    """
+
+    slices: tuple[DicomFile, ...]
 
 
 def is_series(folder: Path) -> bool:
@@ -40,174 +70,198 @@ def is_series(folder: Path) -> bool:
 
 
 def _is_slice(file: Path) -> bool:
-    if file.suffix.lower() in SUFFIXES:
-        return True
     if file.suffix and not file.suffix[1:].isdecimal():  # names are often UIDs: 1.2.840.113
-        return False
-    with file.open("rb") as opened:
-        return opened.read(132)[128:] == b"DICM"
+        return file.suffix.lower() in SUFFIXES
+    return looks_like_dicom(file)
 
 
-PLAIN: Final = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2")
-"""Transfer syntaxes whose pixels are not compressed (DICOM PS3.5, annex A)."""
-
-_TYPE: Final = re.compile(r"(?:vector of )?(\d+)-bit (float|signed integer|unsigned integer)")
-"""How SimpleITK spells the types that a volume may have."""
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """What the header of a slice says: where it lies, in mm, LPS+."""
-
-    sides: tuple[int, ...]
-    origin: tuple[float, ...]
-
-
-def read_header(folder: Path) -> Header:
+def read_header(folder: Path) -> SeriesHeader:
     """Return the header of a series; that of every slice is read.
 
     Raises:
         BadFileError: the folder holds no series or several, a slice cannot be read, slices
-            differ in their size or are missing, or `make_header` refuses it.
+            differ in size, orientation or spacing, are missing, or lie at one place, or
+            `make_header` refuses it.
     """
-    with decoding(folder, KIND), _quiet():
-        names = _slices(folder)
-        first = _reader(names[0])
-        slices = [_read_slice(name) for name in names]
-        _check_sizes(folder, slices, names)
-        affine = _affine(first)
-        sides = _sides(first)
-        if len(names) > 1:
-            affine = _with_step(affine, _step(folder, slices))
-            sides = (*sides[:2], len(names), *sides[3:])
-        header = make_header(folder, sides, _dtype(first), affine, placed=True)
-        held = sum(Path(name).stat().st_size for name in names)
-        check_bytes(folder, _announced_bytes(header), held, packed=_is_packed(names[0]))
-    return header
+    with decoding(folder, KIND), quiet_itk():
+        files = _in_order(folder, _one_series(folder))
+        first = files[0]
+        columns, rows, frames = first.size
+        sides = (columns, rows, frames if len(files) == 1 else len(files))
+        volume = sides if first.samples == 1 else (*sides, first.samples)
+        check_shape(folder, volume, first.dtype)
+        places = [place for file in files for place in file.places]
+        if places:
+            affine = _affine(places[0], _step(folder, files, places))
+        else:  # frames without places, as ultrasound has them
+            affine = read_itk_header(first.path, "GDCMImageIO").affine
+        made = make_header(folder, volume, first.dtype, affine, placed=bool(places))
+    return SeriesHeader(**vars(made), slices=tuple(files))
 
 
-def read_array(folder: Path, header: Header) -> npt.NDArray[np.float32]:
-    """Return the voxels of a series `[C, X, Y, Z]`, slices in the order of their positions.
+def read_array(folder: Path, header: SeriesHeader) -> npt.NDArray[np.float32]:
+    """Return the voxels of a series `[C, X, Y, Z]`, slices in the order of their places.
 
     Raises:
         BadFileError: a slice cannot be read.
     """
-    with decoding(folder, KIND), _quiet():
-        reader = sitk.ImageSeriesReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileNames(_slices(folder))
-        return _channels_first(reader.Execute(), header)
+    voxels = np.empty((header.channels, *header.shape), np.float32)
+    with decoding(folder, KIND), quiet_itk():
+        for number, file in enumerate(header.slices):
+            frames = _pixels(file)
+            start = number if len(header.slices) > 1 else 0
+            voxels[..., start : start + frames.shape[3]] = frames
+    return voxels
 
 
-def _slices(folder: Path) -> tuple[str, ...]:
-    """Return the files of the one series of a folder, in order along its axis."""
-    for entry in entries_of(folder):
-        if entry.is_symlink():
-            check_place(Path(entry.path), folder)
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+def _pixels(file: DicomFile) -> npt.NDArray[np.floating]:
+    """Return the true values of a file `[C, X, Y, frames]`."""
+    with decoding(file.path, "a DICOM slice"):
+        pixels = sitk.GetArrayFromImage(itk_reader(file.path, "GDCMImageIO").Execute())
+    columns, rows, frames = file.size
+    wanted = (frames, rows, columns) + ((file.samples,) if file.samples > 1 else ())
+    if pixels.shape != wanted:
+        raise BadFileError(
+            file.path, f"holds pixels of the shape {pixels.shape}; expected {wanted}", REPLACE
+        )
+    planes = pixels.reshape(frames, rows, columns, file.samples)
+    return np.ascontiguousarray(planes.transpose(3, 2, 1, 0))
+
+
+def _one_series(folder: Path) -> list[DicomFile]:
+    """Return the files of the one series of a folder.
+
+    Raises:
+        BadFileError: it holds none or several, or files of unlike sizes.
+    """
+    files = dicom_files(folder)
+    series = {file.series: file for file in files}
     if len(series) != 1:
+        shown = ", ".join(file.path.name for file in itertools.islice(series.values(), 4))
         raise BadFileError(
             folder,
-            f"holds {len(series)} DICOM series; expected one",
+            f"holds {len(series)} DICOM series; expected one{f' ({shown}, ...)' if series else ''}",
             "give each series a folder of its own" if series else REPLACE,
         )
-    return tuple(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep SimpleITK's warnings off the terminal; what matters is checked and said here."""
-    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(loud)
-
-
-def _is_packed(name: str) -> bool:
-    """Whether a slice's pixels are compressed, by the transfer syntax that it states."""
-    with Path(name).open("rb") as file:
-        start = file.read(2**12)
-    stated = re.search(rb"\x02\x00\x10\x00UI..([0-9.]+)", start, re.DOTALL)
-    return stated is not None and stated.group(1) not in PLAIN
-
-
-def _announced_bytes(header: Header) -> int:
-    return math.prod((*header.shape, header.channels)) * header.dtype.itemsize
-
-
-def _channels_first(image: sitk.Image, header: Header) -> npt.NDArray[np.float32]:
-    array = sitk.GetArrayFromImage(image).astype(np.float32)
-    if image.GetNumberOfComponentsPerPixel() > 1:  # [Z, Y, X, C]
-        array = np.moveaxis(array, -1, 0)
-    planes = array.reshape(header.channels, *header.shape[::-1])
-    return np.ascontiguousarray(planes.transpose(0, 3, 2, 1))
-
-
-def _sides(reader: sitk.ImageFileReader) -> tuple[int, ...]:
-    """Return the sides that a header announces, channels last where there are several."""
-    sides = tuple(int(side) for side in reader.GetSize())
-    channels = int(reader.GetNumberOfComponents())
-    return sides if channels == 1 else (*sides, channels)
-
-
-def _dtype(reader: sitk.ImageFileReader) -> np.dtype[Any]:
-    """Return the type of the values; complex and other ones as `object`."""
-    match = _TYPE.fullmatch(sitk.GetPixelIDValueAsString(reader.GetPixelID()))
-    if match is None:
-        return np.dtype(object)
-    kind = {"float": "f", "signed integer": "i", "unsigned integer": "u"}[match.group(2)]
-    return np.dtype(f"{kind}{int(match.group(1)) // 8}")
-
-
-def _affine(reader: sitk.ImageFileReader) -> Affine:
-    """Return the affine `[4, 4]`, RAS+; ITK's own axes are LPS+."""
-    affine: Affine = get_ras_affine_from_sitk(reader)
-    return affine
-
-
-def _reader(name: str) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(name)
-    reader.ReadImageInformation()
-    return reader
-
-
-def _read_slice(name: str) -> _Slice:
-    with decoding(Path(name), "a DICOM slice"):
-        reader = _reader(name)
-        return _Slice(_sides(reader), tuple(reader.GetOrigin()))
-
-
-def _check_sizes(folder: Path, slices: list[_Slice], names: tuple[str, ...]) -> None:
-    for one, name in zip(slices, names, strict=True):
-        if one.sides != slices[0].sides or (len(slices) > 1 and one.sides[2:3] not in ((), (1,))):
+    first = files[0]
+    for file in files:
+        sides, others = _sides(file), _sides(first)
+        if sides != others or (len(files) > 1 and file.size[2] > 1):
             raise BadFileError(
                 folder,
-                f"holds slices of several sizes: {Path(names[0]).name} has "
-                f"{list(slices[0].sides)}, {Path(name).name} has {list(one.sides)}",
+                f"holds slices of several sizes: {first.path.name} has {list(others)}, "
+                f"{file.path.name} has {list(sides)}",
                 "keep those of one series",
             )
+        if len(files) > 1 and not file.places:
+            raise BadFileError(
+                folder,
+                f"holds {file.path.name}, which does not say where it lies "
+                "(ImagePositionPatient, ImageOrientationPatient, PixelSpacing)",
+                "export the series again",
+            )
+    return files
 
 
-def _step(folder: Path, slices: list[_Slice]) -> npt.NDArray[np.float64]:
-    """Return the way from slice to slice in mm, LPS+."""
-    steps = np.diff([one.origin[:3] for one in slices], axis=0)
+def _sides(file: DicomFile) -> tuple[int, ...]:
+    """Return columns, rows, and frames and samples where there are several."""
+    return (*file.size[:2], *(n for n in (file.size[2], file.samples) if n > 1))
+
+
+def _in_order(folder: Path, files: list[DicomFile]) -> list[DicomFile]:
+    """Return the files in the order of their places along their normal.
+
+    Raises:
+        BadFileError: they do not lie in parallel planes, with pixels of one spacing.
+    """
+    named = [(file.path.name, place) for file in files for place in file.places]
+    if not named:
+        return files
+    first_name, first = named[0]
+    for name, place in named:
+        turned = np.abs(np.subtract(place.orientation, first.orientation)).max() > TURNED
+        if turned or not np.allclose(place.spacing, first.spacing, rtol=TURNED, atol=0):
+            what = "orientations" if turned else "pixel spacings"
+            one, other = (
+                (first.orientation, place.orientation) if turned else (first.spacing, place.spacing)
+            )
+            raise BadFileError(
+                folder,
+                f"holds slices of several {what}: {first_name} has {_spell(one)}, {name} has "
+                f"{_spell(other)}",
+                "keep those of one stack of parallel slices",
+            )
+    if len(files) == 1:
+        _check_scaling(files[0])
+        return files
+    normal = np.cross(first.orientation[:3], first.orientation[3:])
+    return sorted(files, key=lambda file: float(np.dot(file.places[0].origin, normal)))
+
+
+def _check_scaling(file: DicomFile) -> None:
+    """See that the frames of a file share one scale; ITK knows that of the first alone."""
+    scales = {place.scaling for place in file.places}
+    if len(scales) > 1:
+        raise BadFileError(
+            file.path,
+            f"holds frames that are scaled in {len(scales)} ways",
+            "export it as single slices, one file each",
+        )
+
+
+def _spell(numbers: Sequence[float]) -> str:
+    return "\\".join(f"{number:g}" for number in numbers)
+
+
+def _step(
+    folder: Path, files: Sequence[DicomFile], places: Sequence[Place]
+) -> npt.NDArray[np.float64]:
+    """Return the way from slice to slice in mm, LPS+.
+
+    Raises:
+        BadFileError: the slices do not lie one behind the other at even steps.
+    """
+    origins = np.array([place.origin for place in places])
+    if len(origins) == 1:  # too thin to be a volume, as `make_header` says
+        return np.cross(places[0].orientation[:3], places[0].orientation[3:])
+    steps = np.diff(origins, axis=0)
+    mean = (origins[-1] - origins[0]) / len(steps)
     lengths = np.linalg.norm(steps, axis=1)
-    if np.ptp(lengths) > UNEVEN * np.median(lengths):
+    usual = float(np.median(lengths))
+    ideal = origins[0] + np.arange(len(origins))[:, None] * mean
+    names = [file.path.name for file in files]
+
+    def pair(step: int) -> str:
+        return f"{names[step]} and {names[step + 1]}" if len(names) > 1 else f"frame {step + 1}"
+
+    closest, furthest = int(lengths.argmin()), int(lengths.argmax())
+    if lengths[closest] < UNEVEN * usual or usual == 0:
+        raise BadFileError(
+            folder,
+            f"holds two slices at one place ({pair(closest)}): one is there twice, or they are "
+            "several times, echoes or weightings",
+            "keep one slice for each place, the others in folders of their own",
+        )
+    if np.ptp(lengths) > UNEVEN * usual:
         raise BadFileError(
             folder,
             f"has slices {lengths.min():g} to {lengths.max():g} mm apart: some are missing, or "
-            "there twice",
+            f"out of order ({pair(furthest)})",
             "export the series again",
         )
-    step: npt.NDArray[np.float64] = steps.mean(axis=0)
-    return step
+    aside = np.linalg.norm(steps - mean, axis=1).max() > 2 * UNEVEN * usual
+    if aside or np.linalg.norm(origins - ideal, axis=1).max() > ASTRAY * usual:
+        raise BadFileError(
+            folder, "has slices that do not lie one behind the other", "export the series again"
+        )
+    return np.asarray(mean, dtype=np.float64)
 
 
-def _with_step(affine: Affine, step: npt.NDArray[np.float64]) -> Affine:
-    stepped = affine.copy()
-    stepped[:3, 2] = step * (-1, -1, 1)  # LPS+ to RAS+
-    return stepped
+def _affine(first: Place, step: npt.NDArray[np.float64]) -> Affine:
+    """Return the affine `[4, 4]`, RAS+, of columns, rows and slices."""
+    row, column = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    affine = np.eye(4)
+    axes = np.stack([row * first.spacing[1], column * first.spacing[0], step], axis=1)
+    affine[:3, :3] = LPS_TO_RAS @ axes
+    affine[:3, 3] = LPS_TO_RAS @ np.array(first.origin)
+    return affine

@@ -1,5 +1,6 @@
 """Headers of volumes: what a file says about its voxels before any of them is read."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,6 +163,12 @@ def decoding(file: Path | str, kind: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library says went wrong."""
+    """Return the line of what a library says went wrong that says most."""
     text = str(error).strip().splitlines()
+    if text and text[0].startswith("Exception thrown in SimpleITK"):  # then the place, the reason
+        text = [_ITK_OBJECT.sub("", text[-1])]
     return spell(text[0][:200]) if text else type(error).__name__
+
+
+_ITK_OBJECT: Final = re.compile(r"ITK ERROR: \w+\(0x[0-9a-f]+\): ")
+"""Where ITK says which object of its own met an error, with its address in memory."""

@@ -51,7 +51,7 @@ def read_header(path: Path) -> Header:
     Raises:
         BadFileError: the file is none, is cut short, or announces what cannot be read.
     """
-    return _reader_of(path).read_header(path)
+    return dicom.read_header(path) if path.is_dir() else _reader_of(path).read_header(path)
 
 
 def read_volume(path: Path) -> tuple[Header, Tensor]:
@@ -60,13 +60,16 @@ def read_volume(path: Path) -> tuple[Header, Tensor]:
     Raises:
         BadFileError: it cannot be read.
     """
+    if path.is_dir():
+        series = dicom.read_header(path)
+        return series, torch.from_numpy(dicom.read_array(path, series))
     reader = _reader_of(path)
     header = reader.read_header(path)
     return header, torch.from_numpy(reader.read_array(path, header))
 
 
 class _Reader(Protocol):
-    """What a format offers, be it a module or a `TextFormat`."""
+    """What a format of single files offers, be it a module or a `TextFormat`."""
 
     def read_header(self, path: Path, /) -> Header: ...
 
@@ -74,8 +77,6 @@ class _Reader(Protocol):
 
 
 def _reader_of(path: Path) -> _Reader:
-    if path.is_dir():
-        return dicom
     if not path.is_file():
         raise BadFileError(path, "is no file", "take it out of the data")
     return _text_format_of(path) or nifti
