@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_registry.data.atomic_files import write_whole
-from ssl_registry.data.cache.prepared import Done
+from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.label_files import PICTURE, VOLUME, write_labels
 from ssl_registry.data.formats.pictures import is_picture
@@ -34,7 +34,8 @@ from ssl_registry.errors import (
 )
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
-from ssl_registry.training.preparation.cases import quiet_or_loud, show_progress
+from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.preparation.progress import show_progress
 
 TABLE: Final = "predictions.csv"
 """Where classes are written: a row for each image."""

@@ -54,8 +54,8 @@ def stop_with_a_full_file(cache: Path, data: Path, ready: Any) -> None:
 
 
 def prepare_on_a_full_disk(cache: Path, data: Path, said: Any) -> None:
-    """Prepare where no file may become larger than a few kilobytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+    """Prepare where no file may become larger than an image, though an index may be kept."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16000, 16000))
     try:
         prepare_all(cache, data)
     except DataError as error:

@@ -76,18 +76,6 @@ def test_unlabelled_cases_of_a_decathlon_folder_join_in(decathlon: Path) -> None
     assert [case.labelled for case in source.cases] == [True, True, False]
 
 
-def test_the_fingerprint_belongs_to_the_content_not_to_the_place(
-    decathlon: Path, tmp_path: Path
-) -> None:
-    before = open_source(decathlon).fingerprint
-    moved = decathlon.rename(tmp_path / "moved")
-    assert open_source(moved).fingerprint == before
-    summary = json.loads((moved / "dataset.json").read_text())
-    summary["training"] = summary["training"][1:]
-    (moved / "dataset.json").write_text(json.dumps(summary))
-    assert open_source(moved).fingerprint != before
-
-
 @pytest.mark.parametrize(
     ("data", "message"),
     [

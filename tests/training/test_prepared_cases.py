@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
-from ssl_registry.training.preparation import cases
+from ssl_registry.training.preparation import progress
 from ssl_registry.training.preparation.cases import prepare
 
 CASES = open_source("phantoms:3").cases
@@ -37,5 +37,5 @@ def test_a_log_gets_no_bar() -> None:
 
 
 def test_a_log_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "EVERY", 0.0)
     assert "preparing: 2 of 3, " in said(terminal=False)

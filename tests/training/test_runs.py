@@ -57,8 +57,8 @@ def files(folder: Path) -> set[str]:
 
 def test_a_pretraining_run_is_a_folder_with_all_that_is_promised(pretrained: Path) -> None:
     assert files(pretrained) == {
-        "config.yaml", "metrics.csv", "last.ckpt", "encoder.safetensors", "encoder.json",
-        "result.json",
+        "cases.csv", "config.yaml", "metrics.csv", "last.ckpt", "encoder.safetensors",
+        "encoder.json", "result.json",
     }  # fmt: skip
     config = yaml.safe_load((pretrained / "config.yaml").read_text())
     assert config["task"]["gap"] == 1
@@ -99,7 +99,7 @@ def test_a_killed_run_resumes_to_the_same_bits(
         kill_at(patch, epoch)
         with pytest.raises(Killed):
             pretrain(**PRETRAIN, out=tmp_path / "run")
-    unfinished = {"config.yaml", "metrics.csv", "last.ckpt", "previous.ckpt"}
+    unfinished = {"cases.csv", "config.yaml", "metrics.csv", "last.ckpt", "previous.ckpt"}
     assert files(tmp_path / "run") == unfinished
     resumed = pretrain(**PRETRAIN, out=tmp_path / "run", resume=True).folder
     for name in ("encoder.safetensors", "metrics.csv"):
@@ -252,7 +252,7 @@ def test_both_arms_start_from_the_same_head_and_labels(pretrained: Path, tmp_pat
 def test_an_encoder_is_never_scored_on_what_it_was_pretrained_on(
     pretrained: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="were used to pretrain"):
+    with pytest.raises(ConfigError, match="of the test cases were seen in the training of"):
         finetune(**FINETUNE, encoder=pretrained, split_seed=5, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

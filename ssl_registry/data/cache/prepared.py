@@ -2,14 +2,8 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,22 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssl_registry.data.cache.cache_file import Array, CacheFile
+from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
 from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.cache.workers import in_processes
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import Case
-from ssl_registry.data.sources.file_hashes import content_hash
-from ssl_registry.errors import DataError
+from ssl_registry.data.sources.contents import Contents, contents_of
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Part of every key; raised whenever preprocessing changes what it returns."""
 
 LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")
 """Distributions that read and resample: another version may give other voxels."""
-
-Done = Callable[[str, int, int], object]
-"""Is told what is being done, and how many of how many images are."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +58,16 @@ class Preparation:
 
     def make(self, case: Case) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
         """Read and prepare a case; return the arrays of its cache file, and what it says."""
-        image, label, affine = self.preprocessing.place(case.read(), self.size, case.name)
+        scan = case.read()
+        shown = contents_of(scan)
+        image, label, affine = self.preprocessing.place(scan, self.size, case.name)
         arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
         if label is not None:
             arrays["label"] = label.numpy()
             if self.size is None:
                 arrays["labelled"] = pick_labelled(label)
-        return arrays, {"version": VERSION, **self.about(), "affine": affine.tolist()}
+        about = {"version": VERSION, **self.about(), "affine": affine.tolist()}
+        return arrays, {**about, "contents": asdict(shown)}
 
 
 @cache
@@ -118,6 +113,11 @@ class Prepared:
         except (OSError, ValueError):
             again = prepare_case(self.case, self.recipe.preprocessing, self.recipe.size)
             return load(again.entry, name)
+
+    @property
+    def contents(self) -> Contents:
+        """What the case showed when it was prepared."""
+        return Contents(**self.entry.about["contents"])
 
     @property
     def channels(self) -> int:
@@ -172,7 +172,7 @@ def prepare_cases(
     """
     store, recipe = Store(cache_folder()), Preparation(preprocessing, size)
     with store.writing():
-        hashes = _hash_files(cases, store.contents, max(1, workers), done)
+        hashes = store.index.hash_files(files_of_cases(cases), threads=max(1, workers), done=done)
     keys = [recipe.key_of(case, hashes) for case in cases]
     hold = store.use(set(keys))
     try:
@@ -199,72 +199,22 @@ def _gather(
     return whole
 
 
-def _hash_files(cases: Sequence[Case], contents: Path, threads: int, done: Done) -> dict[Path, str]:
-    """Return the hash of each file; reads those that were not seen before."""
-    files = list(dict.fromkeys(file for case in cases for file in case.files))
-    hashes: dict[Path, str] = {}
-    with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda file: content_hash(file, contents), files)
-        for file, known in zip(files, found, strict=True):
-            hashes[file] = known
-            done("looking up", len(hashes), len(files))
-    return hashes
+def files_of_cases(cases: Sequence[Case]) -> list[Path]:
+    """Return all files of some cases, each once."""
+    return list(dict.fromkeys(file for case in cases for file in case.files))
 
 
 def _make_all(
     missing: Mapping[str, Case], recipe: Preparation, store: Store, workers: int
 ) -> Iterator[tuple[str, CacheFile]]:
     """Make cache files and yield them as they are ready."""
-    if min(workers, len(missing)) < 2:
-        for key, case in missing.items():
-            yield key, _make(store.root, key, case, recipe)
-        return
-    pool = ProcessPoolExecutor(
-        min(workers, len(missing)), mp_context=_processes(), initializer=_begin_worker
-    )
-    try:
-        futures = {
-            pool.submit(_make, store.root, key, case, recipe): key for key, case in missing.items()
-        }
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that prepares images died, perhaps for want of memory: use fewer workers; "
-            "what is prepared is kept (in a script, start runs below `if __name__ == '__main__':`)"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    jobs = [(store.root, key, case, recipe) for key, case in missing.items()]
+    return in_processes(_make, jobs, workers)
 
 
-def _make(root: Path, key: str, case: Case, recipe: Preparation) -> CacheFile:
+def _make(root: Path, key: str, case: Case, recipe: Preparation) -> tuple[str, CacheFile]:
     with one_thread():
-        return Store(root).make(key, lambda: recipe.make(case))
-
-
-def _processes() -> multiprocessing.context.BaseContext:
-    """Return how to start processes: from one that has no threads and has imported all this."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _begin_worker() -> None:
-    """Let a process use one core, leave Ctrl+C to its parent, and end with it, however it ends."""
-    import SimpleITK
-
-    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+        return key, Store(root).make(key, lambda: recipe.make(case))
 
 
 class _Budget:

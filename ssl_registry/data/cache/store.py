@@ -1,7 +1,7 @@
 """The cache on disk: one folder that any number of jobs write to and read from.
 
-    images/<ab>/<key>.safetensors    prepared images, see `entries`
-    contents/<ab>/<hash>.json        the hashes of files, see `contents`
+    images/<ab>/<key>.safetensors    prepared images, see `cache_file`
+    contents.sqlite                  what files and cases hold, see `index`
     making/<key>.lock, <key>.<...>   what is being written
     jobs/<name>.keys, <name>.lock    what running jobs use
     cache.lock                       held while anything is removed
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from ssl_registry.data.cache.cache_file import Array, CacheFile, open_cache_file, write_cache_file
+from ssl_registry.data.cache.index import ContentIndex
 from ssl_registry.errors import ConfigError, DataError
 
 LIMIT: Final = "SSL_REGISTRY_CACHE_LIMIT"
@@ -101,7 +102,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.images = root / "images"
-        self.contents = root / "contents"
+        self.index = ContentIndex(root / "contents.sqlite")
         self.making = root / "making"
         self.jobs = root / "jobs"
 
@@ -239,10 +240,9 @@ class Store:
         return removed
 
     def forget(self) -> None:
-        """Remove the hashes of files; they are computed again when they are needed."""
+        """Remove what is known of files and cases; it is found again when it is needed."""
         with self.writing():
-            for path in self.contents.glob("*/*"):
-                path.unlink(missing_ok=True)
+            self.index.forget()
 
     def _tidy(self) -> None:
         """Remove what killed writers left half-written."""

@@ -117,9 +117,7 @@ def check_files(
         deep: whether to read every voxel as well.
         done: told how many images are checked.
     """
-    headers, problems = _read_headers(source, done)
-    problems += channel_problems(headers, source.modalities)
-    problems += grid_notes(headers)
+    problems = check_headers(source, done)
     bad = {name for problem in problems for name in problem.cases}
     sound = [case for case in source.cases if case.name not in bad]
     if not deep:
@@ -128,6 +126,12 @@ def check_files(
     problems += [*found, *_label_notes(source, voxels)]
     read = [case for case in sound if case.name in voxels]
     return problems, same_voxels((case, voxels[case.name].digest) for case in read)
+
+
+def check_headers(source: Source, done: Done = _silent) -> list[Problem]:
+    """Return what is wrong with the headers of volumes, each alone and one against the other."""
+    headers, problems = _read_headers(source, done)
+    return [*problems, *channel_problems(headers, source.modalities), *grid_notes(headers)]
 
 
 def _read_headers(source: Source, done: Done) -> tuple[dict[str, Header], list[Problem]]:

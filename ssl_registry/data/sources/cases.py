@@ -1,6 +1,5 @@
 """Cases and sources: one image each, with or without labels, and the set they come from."""
 
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -12,9 +11,13 @@ from ssl_registry.data.formats.pictures import is_picture, read_picture
 from ssl_registry.data.formats.scans import Scan, read_scan
 from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.problems import Problem
+from ssl_registry.data.sources.contents import Contents
 from ssl_registry.errors import BadFileError, DataError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
+
+CLASS: Final = "class "
+"""What stands before the name of a class, where hashes of label maps stand elsewhere."""
 
 Parts: TypeAlias = Mapping[str, Part]
 """The part in which each case lies, by its name."""
@@ -160,6 +163,7 @@ class Source:
         channel_names: what the channels show, where the data say so.
         regions: labels that are made of several values, by their names.
         left_out: files that are no part of any case, and why.
+        contents: what each case shows, by its name, once the cases were read.
     """
 
     name: str
@@ -176,6 +180,7 @@ class Source:
     channel_names: tuple[str, ...] = ()
     regions: Mapping[str, frozenset[int]] = field(default_factory=dict)
     left_out: tuple[Problem, ...] = ()
+    contents: Mapping[str, Contents] = field(default_factory=dict)
 
     @property
     def labelled(self) -> tuple[Case, ...]:
@@ -187,11 +192,11 @@ class Source:
         """Whether the labels are one class for each image, not one for each voxel."""
         return any(case.grade is not None for case in self.cases)
 
-    @property
-    def fingerprint(self) -> str:
-        """A short hash of the cases' names and sizes, the same wherever the folder lies."""
-        words = "\n".join(f"{case.name} {case.bytes_on_disk}" for case in self.cases)
-        return hashlib.sha256(f"{self.dims}\n{words}".encode()).hexdigest()[:16]
+    def label_of(self, case: Case) -> str:
+        """Return what a case is labelled with: a class by its name, or the hash of a label map."""
+        if case.grade is not None:
+            return f"{CLASS}{self.labels.get(case.grade, case.grade)}"
+        return self.contents[case.name].label
 
     def without(self, names: Collection[str]) -> "Source":
         """Return the source without the cases of these names."""

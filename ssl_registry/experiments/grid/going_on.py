@@ -19,7 +19,15 @@ LOCK: Final = ".lock"
 AXES: Final = ("tasks", "encoders", "fractions", "labelled", "seeds")
 """Settings that say which runs there are; they may change from one call to the next."""
 
-_MAY_CHANGE: Final = {*AXES, "out", "probes", "checkpoint_minutes", "workers", "distributions"}
+_MAY_CHANGE: Final = {
+    *AXES,
+    "out",
+    "probes",
+    "checkpoint_minutes",
+    "workers",
+    "distributions",
+    "verify",
+}
 
 
 def check_unchanged(grid: Grid) -> None:

@@ -1,34 +1,47 @@
-"""The folder of a run: `config.yaml`, `metrics.csv`, `last.ckpt`, `encoder.*`, `result.json`.
+"""The folder of a run: `cases.csv`, `config.yaml`, `metrics.csv`, `last.ckpt`, `encoder.*`, ...
 
 Every file appears whole or not at all, and `result.json` comes last: a folder that has
-it is finished. Where several processes train together, the first of them writes.
+it is finished. Where several processes train together, the first of them writes. While a run
+works in its folder, a lock of the operating system keeps others out; it goes with the process,
+however that ends.
 """
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
 
 from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_json, read_yaml
 from ssl_registry.errors import RunError
+from ssl_registry.training.settings.origins import STARTED_FROM
 
-CHECKPOINT = "last.ckpt"
-CONFIG = "config.yaml"
-METRICS = "metrics.csv"
-PREVIOUS = "previous.ckpt"
-RESULT = "result.json"
+CASES: Final = "cases.csv"
+CHECKPOINT: Final = "last.ckpt"
+CONFIG: Final = "config.yaml"
+LOCK: Final = ".lock"
+METRICS: Final = "metrics.csv"
+PREVIOUS: Final = "previous.ckpt"
+RESULT: Final = "result.json"
 
-_MAY_CHANGE = {"resume", "out", "checkpoint_minutes", "workers", "distributions"}
-"""Settings that do not change what a run computes, so a resumed run may change them."""
+_MAY_CHANGE: Final = {
+    "resume", "out", "checkpoint_minutes", "workers", "distributions", "verify", "data", "encoder",
+    STARTED_FROM,
+}  # fmt: skip
+"""Settings that a resumed run may change: they do not change what it computes, or, as with the
+folders of data and encoder, contents are compared instead."""
 
-_NONE_SAYS_ALL = {"levels", "transfer_levels"}
+_FILLED_IN: Final = {"backbone", "freeze_epochs", "patches", "preprocessing", "size"}
+"""Settings that a run completes by itself before it keeps them, where None is said."""
 
-_BEGIN_AGAIN = "name another folder, or delete this one to begin the run again"
+_BEGIN_AGAIN: Final = "name another folder, or delete this one to begin the run again"
 
 
 class RunFolder:
@@ -36,39 +49,97 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: FileLock | None = None
 
-    def check(self, settings: Mapping[str, Any], resume: bool) -> None:
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Let go of the folder in the end, which `check` or `begin` claims for this process."""
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    def check(
+        self, settings: Mapping[str, Any], resume: bool, started_from: str | None = None
+    ) -> None:
         """See that the folder is free, or that a run with these settings can go on in it.
 
+        Args:
+            settings: of the run, complete.
+            resume: whether to go on with what is there.
+            started_from: digest of the encoder that the run starts from.
+
         Raises:
-            RunError: the folder holds a finished run, an unfinished one (without `resume`),
-                other files, or (with `resume`) no run or one of other settings; or nothing
-                may be written there.
+            RunError: another run is at work there; the folder holds a finished run, an
+                unfinished one (without `resume`), other files, or (with `resume`) no run or one
+                of other settings; or nothing may be written there.
         """
         out = self.path
         if out.exists() and not out.is_dir():
             raise RunError(f"out={out} is a file: name a new folder")
+        if out.is_dir() and os.access(out, os.W_OK | os.X_OK):
+            self._claim()
         if (out / RESULT).exists():
             left = ", so nothing is left to resume" if resume else ""
             raise RunError(
                 f"out={out} holds a finished run{left}: name another folder, or delete it"
             )
         if resume:
-            self._check_resumable(settings)
+            self.check_started()
+            self.check_same(settings, started_from)
         elif self.started:
             raise RunError(
                 f"out={out} holds an unfinished run: say resume=true to go on with it, or name "
                 "another folder"
             )
-        elif out.is_dir() and set(out.iterdir()) - set(leftovers(out)):
+        elif out.is_dir() and self._strangers():
             raise RunError(f"out={out} is not empty: name a new folder, so that nothing is lost")
         _check_writable(out)
 
-    def _check_resumable(self, settings: Mapping[str, Any]) -> None:
+    def _strangers(self) -> set[Path]:
+        """Return files that are not of a run that was killed before it had begun."""
+        ours = {self.path / LOCK, self.path / CASES, *leftovers(self.path)}
+        return set(self.path.iterdir()) - ours
+
+    def _claim(self) -> None:
+        """Keep others out until `working` ends, or the process does.
+
+        Raises:
+            RunError: another run is at work here, or nothing can be written.
+        """
+        if self._lock is not None or not is_main():
+            return
+        lock = FileLock(self.path / LOCK, thread_local=False)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"another run is at work in out={self.path}: wait for its end or stop it, or name "
+                "another folder"
+            ) from error
+        except OSError as error:
+            raise RunError(
+                f"out={self.path} cannot be written: {error.strerror or error}"
+            ) from error
+        self._lock = lock
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            with suppress(OSError):  # a system that does not remove files that are open
+                (self.path / LOCK).unlink(missing_ok=True)
+            self._lock.release()
+            self._lock = None
+
+    def check_started(self) -> None:
+        """See that there is a run to go on with.
+
+        Raises:
+            RunError: there is none.
+        """
         if not self.started:
             there = "holds no run" if self.path.is_dir() else "is not there, so there is no run"
             raise RunError(f"out={self.path} {there} to resume: leave out resume=true to begin one")
-        self.check_same(settings)
 
     @property
     def started(self) -> bool:
@@ -90,21 +161,25 @@ class RunFolder:
             raise RunError(f"{path} holds no settings; {_BEGIN_AGAIN}")
         return said
 
-    def check_same(self, settings: Mapping[str, Any]) -> None:
+    def check_same(self, settings: Mapping[str, Any], started_from: str | None = None) -> None:
         """See that the run here was started with these settings.
 
-        None stands for any, except where it says all, and `auto` for any precision.
+        None stands for any where a run fills in what is not said, and `auto` for any precision.
+        Data and encoder may lie elsewhere now.
+
+        Args:
+            settings: to compare with those of the run.
+            started_from: digest of the encoder; None compares none.
 
         Raises:
             RunError: it was not.
         """
         started = self.settings()
-        unsaid = {key for key, value in settings.items() if value is None}
-        free = {*_MAY_CHANGE, *unsaid} - _NONE_SAYS_ALL
+        free = _MAY_CHANGE | {key for key in _FILLED_IN if settings.get(key) is None}
         if settings.get("precision") == "auto":
             free.add("precision")
-        if _encoder_beside(started) == _encoder_beside(settings):
-            free.add("encoder")
+        if bool(started.get("encoder")) != bool(settings.get("encoder")):
+            free.discard("encoder")
         other = [k for k in sorted(set(settings) - free) if started.get(k) != settings[k]]
         if other:
             was = ", ".join(f"{key}={started.get(key)!r}" for key in other)
@@ -113,13 +188,25 @@ class RunFolder:
                 f"the run in out={self.path} was started with {was}; this call says {now}: use the "
                 "settings it was started with, or name another folder"
             )
+        if started_from is not None and started.get(STARTED_FROM) != started_from:
+            raise RunError(
+                f"the run in out={self.path} started from another encoder than the one that is now "
+                f"in {settings.get('encoder')}: name the one it started from, or another folder"
+            )
 
-    def begin(self, config: str) -> None:
-        """Write `config.yaml`: from now on there is a run.
+    def begin(self, config: str, cases: str) -> None:
+        """Write `cases.csv` and `config.yaml`: from now on there is a run.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: they cannot be written, or another run has begun here in the meantime.
         """
+        if self._lock is None and is_main():
+            self._claim()
+            if self.started or (self.path / RESULT).exists():
+                raise RunError(
+                    f"another run has begun in out={self.path} in the meantime: name another folder"
+                )
+        self.write(CASES, cases)
         self.write(CONFIG, config)
         sweep(self.path)
 
@@ -188,10 +275,32 @@ class RunResult:
     result: Mapping[str, Any]
 
 
-def _encoder_beside(settings: Mapping[str, Any]) -> str | None:
-    """Return where the encoder lies as seen from the run: the same if both were moved together."""
-    encoder = settings.get("encoder")
-    return os.path.relpath(encoder, settings["out"]) if encoder else None
+def with_stored(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a call; one that resumes a run keeps all that it leaves out.
+
+    What it does say is compared later, as everything else: `check` refuses what contradicts.
+
+    Raises:
+        RunError: there is no run to resume.
+    """
+    if fields.get("resume") is not True or not isinstance(fields.get("out"), (str, Path)):
+        return dict(fields)
+    folder = RunFolder(Path(fields["out"]))
+    folder.check_started()
+    stored = {key: value for key, value in folder.settings().items() if key != STARTED_FROM}
+    merged: dict[str, Any] = _merge(stored, fields)
+    return merged
+
+
+def _merge(stored: Any, said: Any) -> Any:
+    """Return what was said, filled up from what is stored, as deep as both go."""
+    if not isinstance(stored, Mapping):
+        return said
+    if isinstance(said, str) and said.rpartition(":")[2] == stored.get("name"):
+        return stored
+    if not isinstance(said, Mapping) or said.get("name", stored.get("name")) != stored.get("name"):
+        return said
+    return {**stored, **{key: _merge(stored.get(key), value) for key, value in said.items()}}
 
 
 def _without_nan(value: Any) -> Any:

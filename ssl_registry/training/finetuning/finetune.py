@@ -21,9 +21,16 @@ from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, may_speak, on_main
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import parameters_of
-from ssl_registry.training.files.encoder_file import digest_of, load_encoder, write_encoder
+from ssl_registry.training.files.case_table import case_rows, check_cases
+from ssl_registry.training.files.encoder_file import (
+    EncoderSummary,
+    digest_of,
+    load_encoder,
+    write_encoder,
+)
 from ssl_registry.training.files.provenance import git_state, versions_of
-from ssl_registry.training.files.run_folder import RunFolder, RunResult
+from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
+from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.finetuning.downstream_model import (
     CaseLabels,
     DownstreamModel,
@@ -38,6 +45,7 @@ from ssl_registry.training.finetuning.selection import BestState, select
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
+from ssl_registry.training.settings.origins import STARTED_FROM
 from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
 
 PREDICTIONS = "predictions.npz"
@@ -63,19 +71,35 @@ def finetune(
         SslRegistryError: the settings or the data cannot be used. Nothing was written.
     """
     if settings is None:
-        settings = read_settings(FinetuneSettings, fields, "finetune")
+        settings = read_settings(FinetuneSettings, with_stored(fields), "finetune")
     console = quiet_or_loud(quiet or not may_speak(settings))
     check_device(settings)
     settings, summary = complete(settings)
     folder = RunFolder(settings.out)
-    folder.check(settings.model_dump(mode="json"), settings.resume)
+    origin = digest_of(settings.encoder) if settings.encoder else None
+    with folder.working():
+        folder.check(settings.model_dump(mode="json"), settings.resume, origin)
+        return _finetune(settings, summary, origin, folder, console)
+
+
+def _finetune(
+    settings: FinetuneSettings,
+    summary: EncoderSummary | None,
+    origin: str | None,
+    folder: RunFolder,
+    console: Console,
+) -> RunResult:
     plan = make_plan(settings, summary, console)
+    rows = case_rows(plan.source, plan.split)
+    if settings.resume:
+        check_cases(folder, rows)
     TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
     module = _build(plan)
     _say_plan(plan, module.model, console)
-    fabric = start(settings, folder, module, _training_data(plan), console)
+    data = _training_data(plan)
+    fabric = start(settings, folder, module, data, rows, console, started_from=origin)
     on_main(lambda: write_skipped(folder, plan.source.skipped))
-    return _run(fabric, plan, module, folder, console)
+    return _run(fabric, plan, module, folder, origin, console)
 
 
 def _training_data(plan: Plan) -> LabelledImages | LabelledPatches:
@@ -159,11 +183,15 @@ def _say_classes(plan: Plan, console: Console) -> None:
 
 
 def _run(
-    fabric: L.Fabric, plan: Plan, module: Finetuning, folder: RunFolder, console: Console
+    fabric: L.Fabric,
+    plan: Plan,
+    module: Finetuning,
+    folder: RunFolder,
+    origin: str | None,
+    console: Console,
 ) -> RunResult:
     settings, task = plan.settings, plan.settings.downstream
     stopwatch, git = Stopwatch(), git_state()
-    origin = digest_of(settings.encoder) if settings.encoder else None
     best = BestState(task.headline)
     rows = train(
         fabric,
@@ -194,7 +222,7 @@ def _run(
         },
         "labelled": plan.counted._asdict(),
         "trained_on": sorted(case.case.name for case in plan.train),
-        "started_from": origin,
+        STARTED_FROM: origin,
         "selected": selected,
         "metrics": rows[-1],
         "seconds": stopwatch.seconds,
@@ -247,13 +275,13 @@ def _write_model(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    return {
-        "name": plan.source.name,
-        "fingerprint": plan.source.fingerprint,
-        "cases": len(plan.train),
-        "image_channels": plan.train[0].channels,
-        "held_out": sorted(case.name for case in [*plan.split.validation, *plan.split.test]),
-    }
+    return provenance(
+        plan.source.name,
+        plan.train,
+        selected_by=plan.validation if plan.settings.select == "best" else (),
+        held_out=[*plan.split.validation, *plan.split.test],
+        before=plan.summary.data if plan.summary else None,
+    )
 
 
 def _versions(plan: Plan) -> dict[str, str]:

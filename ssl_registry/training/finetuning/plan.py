@@ -12,6 +12,7 @@ from ssl_registry.data.splits import Split, count_units, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import EncoderSummary, read_encoder_summary
+from ssl_registry.training.files.seen_cases import check_unseen
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
 from ssl_registry.training.preparation.cases import open_split, prepare, skipped_so_far, those_of
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, read_settings
@@ -206,14 +207,7 @@ def _check_labels(settings: FinetuneSettings, source: Source) -> None:
 def _check_leak(
     settings: FinetuneSettings, summary: EncoderSummary | None, source: Source, split: Split
 ) -> None:
-    """Refuse to score an encoder on images that it was pretrained on."""
-    if summary is None or summary.data.get("fingerprint") != source.fingerprint:
-        return
-    held_out = set(summary.data.get("held_out", []))
-    seen = [case.name for case in split.test if case.name not in held_out]
-    if seen:
-        raise ConfigError(
-            f"{len(seen)} of the test cases ({seen[0]}, ...) were used to pretrain "
-            f"{settings.encoder}: use the split_seed, test_fraction, validation_fraction, folds, "
-            "fold, group_column and group_pattern that it was pretrained with"
-        )
+    """Refuse to score an encoder on images that it was trained on, by whatever name."""
+    if summary is not None:
+        what = f"the encoder in {settings.encoder}"
+        check_unseen(what, summary.data, source, split.test, assume_unseen=settings.assume_unseen)

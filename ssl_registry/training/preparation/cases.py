@@ -1,21 +1,11 @@
 """What every run does before its first step: open the source, divide it, prepare it."""
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
-from ssl_registry.data.cache.prepared import Done, Prepared, prepare_cases
+from ssl_registry.data.cache.prepared import Prepared, prepare_cases
 from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.problems import Problem, problem_of
@@ -23,12 +13,9 @@ from ssl_registry.data.sources.cases import Case, Parts, Source
 from ssl_registry.data.split_files import read_split, read_test_cases
 from ssl_registry.data.splits import HELD_OUT, Split, split_source
 from ssl_registry.errors import BadFileError, DataError, spell
-from ssl_registry.training.engine.callbacks import spell_time
 from ssl_registry.training.preparation.checked_data import SKIPPED, check_division, open_checked
+from ssl_registry.training.preparation.progress import show_progress
 from ssl_registry.training.settings.runs import DataSettings, RunSettings
-
-EVERY: Final = 60.0
-"""Seconds between two lines of progress in a log."""
 
 
 def open_split(
@@ -40,7 +27,7 @@ def open_split(
         DataError: there is no such data, it has other dimensions or no patients, or files
             cannot be used and `on_bad_data` is "stop".
     """
-    source, copies = open_checked(settings, dims, console)
+    source, copies = open_checked(settings, dims, console, settings.workers)
     for note in source.notes:
         console.print(f"{source.name}: {note}")
     fixed = _fixed_parts(settings, source)
@@ -141,34 +128,6 @@ def _mention_limit(console: Console) -> None:
             f"the cache holds {spell_bytes(held)}, more than {LIMIT}={spell_bytes(limit)}: running "
             "jobs use it all"
         )
-
-
-@contextmanager
-def show_progress(console: Console) -> Iterator[Done]:
-    """Show a bar on a terminal; elsewhere say once a minute how far it is."""
-    started = said = time.monotonic()
-
-    def say(what: str, count: int, total: int) -> None:
-        nonlocal said
-        now = time.monotonic()
-        if now - said >= EVERY:
-            left = spell_time((now - started) / count * (total - count))
-            console.print(f"{what}: {count} of {total}, {left} left")
-            said = now
-
-    if not console.is_terminal:
-        yield say
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        stages: dict[str, TaskID] = {}
-
-        def draw(what: str, count: int, total: int) -> None:
-            if what not in stages:
-                stages[what] = bar.add_task(what, total=total)
-            bar.update(stages[what], completed=count)
-
-        yield draw
 
 
 def _prepare_usable(

@@ -8,15 +8,18 @@ from typing import Literal
 
 from rich.console import Console
 
+from ssl_registry.data.cache.identity import identify_cases
 from ssl_registry.data.checks.leakage import check_sides
-from ssl_registry.data.checks.report import check_files
+from ssl_registry.data.checks.report import check_headers
+from ssl_registry.data.joined_groups import join_groups
 from ssl_registry.data.problems import Problem, problem_of, same_problems
 from ssl_registry.data.sources.cases import Part, Source
-from ssl_registry.data.sources.duplicates import Copies
+from ssl_registry.data.sources.duplicates import Copies, same_voxels
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import DataError, spell
 from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.preparation.progress import show_progress
 from ssl_registry.training.settings.runs import DataSettings
 
 SKIPPED = "skipped.csv"
@@ -27,11 +30,12 @@ SHOWN = 5
 
 
 def open_checked(
-    settings: DataSettings, dims: Literal[2, 3], console: Console
+    settings: DataSettings, dims: Literal[2, 3], console: Console, workers: int = 0
 ) -> tuple[Source, list[Copies]]:
-    """Return the source that the settings name, all headers checked, and its copies.
+    """Return the source that the settings name, checked and known by content, and its copies.
 
-    With `on_bad_data="skip"` the source lacks the bad cases and tells them in `skipped`.
+    Patients of whom an image is the same are one patient. With `on_bad_data="skip"` the source
+    lacks the bad cases and tells them in `skipped`.
 
     Raises:
         DataError: there is no such data, or a file cannot be used and `on_bad_data` is "stop".
@@ -42,8 +46,36 @@ def open_checked(
     except DataError as error:
         raise DataError("\n".join([*_lines(met), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)
-    found, copies = check_files(source)
-    return _without(source, [*met, *found], settings, console), copies
+    source = _without(source, [*met, *check_headers(source)], settings, console)
+    with show_progress(console) as done:
+        contents, wrong = identify_cases(
+            source.cases, workers=workers, verify=settings.verify, done=done
+        )
+    found = [problem_of(error, error.case or "") for error in wrong]
+    source = replace(_without(source, found, settings, console), contents=contents)
+    voxels = {case.name: contents[case.name].voxels for case in source.cases}
+    copies = same_voxels((case, voxels[case.name]) for case in source.cases)
+    if copies:
+        joined = replace(source, groups=join_groups(source.groups, voxels))
+        if any(joined.group_of(case) != source.group_of(case) for case in source.cases):
+            console.print(_tell_joined(source, joined))
+        source = joined
+    return source, copies
+
+
+def _tell_joined(source: Source, joined: Source) -> str:
+    """Say which patients became one."""
+    both = [
+        f"{source.group_of(case)} with {joined.group_of(case)}"
+        for case in source.cases
+        if source.group_of(case) != joined.group_of(case)
+    ]
+    pairs = list(dict.fromkeys(both))
+    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    return (
+        f"{source.name}: images that are the same under several patients' names make one patient "
+        f"of them: {spell(', '.join(pairs[:SHOWN]))}{more}"
+    )
 
 
 def check_division(

@@ -1,5 +1,6 @@
 """The moment between the last check and the first step of a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -10,14 +11,26 @@ from ssl_registry.training.engine.batches import example_batch
 from ssl_registry.training.engine.devices import choose_strategy, launch, lay_out_channels, on_main
 from ssl_registry.training.engine.precision import choose_precision
 from ssl_registry.training.engine.trained import Trained
+from ssl_registry.training.files.case_table import CaseRow, as_text
 from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.origins import STARTED_FROM
 from ssl_registry.training.settings.runs import RunSettings
 
 
 def start(
-    settings: RunSettings, folder: RunFolder, model: Trained, data: Dataset[Any], console: Console
+    settings: RunSettings,
+    folder: RunFolder,
+    model: Trained,
+    data: Dataset[Any],
+    cases: Sequence[CaseRow],
+    console: Console,
+    *,
+    started_from: str | None = None,
 ) -> L.Fabric:
-    """Lay out the model, choose the precision, start the processes, write `config.yaml`.
+    """Lay out the model, choose the precision, start the processes, write how the run begins.
+
+    That is `cases.csv` and `config.yaml`, which names the digest of the encoder, too, that the
+    run starts from.
 
     Everything before is done by each process and writes nothing; from here on there is one
     that writes.
@@ -33,5 +46,8 @@ def start(
     strategy = choose_strategy(settings, model, batch)
     chosen = settings.model_copy(update={"precision": choice.precision})
     fabric = launch(chosen.model_copy(update={"strategy": strategy}))
-    on_main(lambda: folder.begin(chosen.as_yaml()))
+    config = chosen.as_yaml()
+    if started_from is not None:
+        config += f"{STARTED_FROM}: {started_from}\n"
+    on_main(lambda: folder.begin(config, as_text(cases)))
     return fabric

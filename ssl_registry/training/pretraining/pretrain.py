@@ -44,9 +44,11 @@ from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, may_speak, on_main
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import Trained, example_moment, parameters_of
+from ssl_registry.training.files.case_table import case_rows, check_cases
 from ssl_registry.training.files.encoder_file import write_encoder
 from ssl_registry.training.files.provenance import git_state, versions_of
-from ssl_registry.training.files.run_folder import RunFolder, RunResult
+from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
+from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.preparation.case_infos import case_infos
 from ssl_registry.training.preparation.cases import (
     open_split,
@@ -160,12 +162,20 @@ def pretrain(
         SslRegistryError: the settings or the data cannot be used. Nothing was written.
     """
     if settings is None:
-        settings = read_settings(PretrainSettings, fields, "pretrain")
+        settings = read_settings(PretrainSettings, with_stored(fields), "pretrain")
     console = quiet_or_loud(quiet or not may_speak(settings))
     check_device(settings)
     folder = RunFolder(settings.out)
-    folder.check(settings.model_dump(mode="json"), settings.resume)
+    with folder.working():
+        folder.check(settings.model_dump(mode="json"), settings.resume)
+        return _pretrain(settings, folder, console)
+
+
+def _pretrain(settings: PretrainSettings, folder: RunFolder, console: Console) -> RunResult:
     source, split = open_split(settings, settings.task.spatial_dims, console)
+    rows = case_rows(source, split)
+    if settings.resume:
+        check_cases(folder, rows)
     if not split.train:
         raise DataError(f"data={settings.data}: no image is left to train on; lower test_fraction")
     skipped = skipped_so_far(source, settings)
@@ -185,7 +195,7 @@ def pretrain(
     _rehearse(settings, model, *data)
     _say_plan(settings, model, (training, validation), len(split.test), console)
     module = Pretraining(model, settings, case_infos([*training, *validation], source))
-    fabric = start(settings, folder, module, data[0], console)
+    fabric = start(settings, folder, module, data[0], rows, console)
     on_main(lambda: write_skipped(folder, skipped or ()))
     return _run(fabric, module, (training, validation), (source, split), folder, console)
 
@@ -297,7 +307,7 @@ def _run(
     folder: RunFolder,
     console: Console,
 ) -> RunResult:
-    training, validation = cases
+    (training, validation), (source, split) = cases, origin
     settings, git, stopwatch = module.settings, git_state(), Stopwatch()
     versions = versions_of(settings.task, settings.backbone)
     exam = None
@@ -337,7 +347,7 @@ def _run(
             preprocessing=settings.preprocessing,
             size=settings.size,
             patches=settings.patches,
-            data=_provenance(training, *origin),
+            data=provenance(source.name, training, held_out=[*split.validation, *split.test]),
             versions=versions,
             levels=settings.levels,
             task_origin=origin_of(settings.task),
@@ -377,13 +387,3 @@ def _examine_after(
     settings = module.settings
     trained = examine_model(module.model, settings.task, exam, settings.seed)
     return judge_task(settings.task, trained, untrained)
-
-
-def _provenance(training: list[Prepared], source: Source, split: Split) -> dict[str, Any]:
-    return {
-        "name": source.name,
-        "fingerprint": source.fingerprint,
-        "cases": len(training),
-        "image_channels": training[0].channels,
-        "held_out": sorted(case.name for case in [*split.validation, *split.test]),
-    }

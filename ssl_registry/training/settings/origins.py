@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
 
 from ssl_registry.component import Component
 from ssl_registry.errors import NameConflictError, UnknownComponentError
 from ssl_registry.registry import IN_PROCESS, registry
+
+STARTED_FROM: Final = "started_from"
+"""Key of `config.yaml` and `result.json`: the digest of the encoder that a run started from."""
 
 
 def origins_of(components: Mapping[str, Component]) -> dict[str, str]:

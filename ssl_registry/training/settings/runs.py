@@ -29,7 +29,7 @@ from ssl_registry.training.settings.components import (
     named,
 )
 from ssl_registry.training.settings.optimisation import OptimisationSettings
-from ssl_registry.training.settings.origins import check_installed, origins_of
+from ssl_registry.training.settings.origins import STARTED_FROM, check_installed, origins_of
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
@@ -62,6 +62,9 @@ class DataSettings(BaseModel):
     )
     on_bad_data: Literal["stop", "skip"] = Field(
         "stop", description="what to do about files that cannot be used: stop, or leave them out"
+    )
+    verify: bool = Field(
+        False, description="read all files anew, whatever their sizes, dates and inode numbers say"
     )
     test_fraction: float = Field(
         0.2,
@@ -152,10 +155,11 @@ class RunSettings(OptimisationSettings, DataSettings):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_distributions(cls, values: Any) -> Any:
-        """Leave out what `config.yaml` says about where components came from then."""
+        """Leave out what `config.yaml` says about where components and encoder came from then."""
         if not isinstance(values, dict):
             return values
-        return {key: value for key, value in values.items() if key != "distributions"}
+        told = ("distributions", STARTED_FROM)
+        return {key: value for key, value in values.items() if key not in told}
 
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:
@@ -231,6 +235,11 @@ class FinetuneSettings(RunSettings):
     )
     encoder: Path | None = Field(
         None, description="folder of a pretraining run; without it training starts from scratch"
+    )
+    assume_unseen: bool = Field(
+        False,
+        description="take an encoder whose file does not say what it was trained on: I know that "
+        "it has not seen the test cases",
     )
     transfer_levels: int | None = Field(
         None,

@@ -1,0 +1,79 @@
+"""Which case is which, by content: every case is decoded once, and known ever after."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ssl_registry.data.cache.index import BATCH, Done
+from ssl_registry.data.cache.prepared import files_of_cases, library_versions
+from ssl_registry.data.cache.store import Store, cache_folder
+from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.cache.workers import in_processes
+from ssl_registry.data.sources.cases import Case
+from ssl_registry.data.sources.contents import VERSION, Contents, contents_of
+from ssl_registry.errors import BadFileError
+
+
+def identify_cases(
+    cases: Sequence[Case],
+    *,
+    workers: int = 0,
+    verify: bool = False,
+    done: Done = lambda *_: None,
+) -> tuple[dict[str, Contents], list[BadFileError]]:
+    """Return what each case shows, by its name, and what is wrong with those that cannot be read.
+
+    A case is decoded once; as long as its files have the sizes, dates and inode numbers that they
+    had then, none of them is opened again.
+
+    Args:
+        cases: which ones.
+        workers: processes that decode; with fewer than two it is done in this one.
+        verify: read all files, whatever their dates say.
+        done: is told how far it is.
+
+    Raises:
+        DataError: a file cannot be opened at all, or the cache cannot be written.
+    """
+    store = Store(cache_folder())
+    with store.writing():
+        hashes = store.index.hash_files(
+            files_of_cases(cases), threads=max(1, workers), verify=verify, done=done
+        )
+        keys = {case.name: _key_of(case, hashes) for case in cases}
+        known = store.index.cases(keys.values())
+    wrong: list[BadFileError] = []
+    missing = [(keys[case.name], case) for case in cases if keys[case.name] not in known]
+    fresh: dict[str, Contents] = {}
+    for count, (key, found) in enumerate(in_processes(_look_at, missing, workers), start=1):
+        if isinstance(found, BadFileError):
+            wrong.append(found)
+        else:
+            fresh[key] = found
+        if len(fresh) == BATCH or count == len(missing):
+            with store.writing():
+                store.index.keep_cases(fresh)
+            known |= fresh
+            fresh = {}
+        done("reading", count, len(missing))
+    return {name: known[key] for name, key in keys.items() if key in known}, wrong
+
+
+def _key_of(case: Case, hashes: Mapping[Path, str]) -> str:
+    """Return the key of a case in the index: all on which depends what its files show."""
+    words = {
+        "version": VERSION,
+        "libraries": library_versions(),
+        "files": [hashes[file] for file in case.files],
+        "identity": case.identity,
+    }
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _look_at(key: str, case: Case) -> tuple[str, Contents | BadFileError]:
+    try:
+        with one_thread():
+            return key, contents_of(case.read())
+    except BadFileError as error:
+        return key, error

@@ -1,0 +1,158 @@
+"""What an encoder has seen: the contents of every case that had a say in its weights.
+
+`encoder.json` and `model.json` keep it under `data`:
+
+    {
+      "name": "Task04_Hippocampus",        what the data were called
+      "cases": 80,                         how many it learned from in the last run
+      "image_channels": 1,
+      "fingerprint": "5f1c...",            a hash of all contents, whatever the cases are called
+      "seen": {"<content>": "<name>"},     each image of this run and of those before it, by the
+                                           hash that `cases.csv` has, and what it was called
+      "complete": true,                    false if something before it is not known
+      "held_out": ["c03", ...]             names of the validation and test cases of the last run
+    }
+
+A run that starts from an encoder adds to what that one has seen, so a chain forgets nothing.
+`provenance` makes the mapping; `check_unseen` refuses to score what has been seen.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.sources.cases import Case, Source
+from ssl_registry.data.sources.contents import voxels_of
+from ssl_registry.errors import ConfigError, spell
+
+SHOWN: Final = 20
+"""Cases that are told one by one."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an encoder has seen.
+
+    Attributes:
+        names: what each image was called, by the hash of its contents.
+        complete: whether that is all.
+    """
+
+    names: Mapping[str, str]
+    complete: bool
+
+
+def provenance(
+    name: str,
+    cases: Sequence[Prepared],
+    *,
+    selected_by: Sequence[Prepared] = (),
+    held_out: Iterable[Case] = (),
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what an encoder's file says of the data.
+
+    Args:
+        name: of the source.
+        cases: whose images, or labels, the weights were learned from.
+        selected_by: cases that decided which weights are kept.
+        held_out: the others of the split.
+        before: what the file of the encoder says that the run started from; None for random
+            weights.
+    """
+    earlier = Seen({}, complete=True) if before is None else seen_of(before)
+    now = {case.contents.image: case.case.name for case in [*cases, *selected_by]}
+    return {
+        "name": name,
+        "fingerprint": fingerprint(case.contents.image for case in cases),
+        "cases": len(cases),
+        "image_channels": cases[0].channels,
+        "seen": dict(sorted({**earlier.names, **now}.items())),
+        "complete": earlier.complete,
+        "held_out": sorted(case.name for case in held_out),
+    }
+
+
+def fingerprint(contents: Iterable[str]) -> str:
+    """Return one short hash of all these contents, in whatever order and under whatever names."""
+    return hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()[:16]
+
+
+def without_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a provenance to hand on: the hashes stay, what the cases were called does not."""
+    kept = {key: value for key, value in data.items() if key != "held_out"}
+    kept["name"] = Path(str(data.get("name", ""))).name
+    kept["seen"] = dict.fromkeys(seen_of(data).names, "")
+    return kept
+
+
+def seen_of(data: Mapping[str, Any]) -> Seen:
+    """Return what a provenance says was seen; one that says nothing is not complete."""
+    said = data.get("seen")
+    if not isinstance(said, Mapping):
+        return Seen({}, complete=False)
+    names = {key: name for key, name in said.items() if isinstance(name, str)}
+    whole = len(names) == len(said) > 0 and data.get("complete") is True
+    return Seen(names, complete=whole)
+
+
+def check_unseen(
+    what: str,
+    data: Mapping[str, Any],
+    source: Source,
+    test: Sequence[Case],
+    *,
+    assume_unseen: bool = False,
+) -> None:
+    """Refuse to score what has seen the test cases, or may have.
+
+    Args:
+        what: the encoder or model, in words.
+        data: what its file says of the data.
+        source: where the cases come from.
+        test: the cases of the score.
+        assume_unseen: whether to believe that it has not seen what it does not tell of.
+
+    Raises:
+        ConfigError: it has seen some of them, or another image of their patients; or its file
+            does not say what it has seen, and nobody said that this may be.
+    """
+    seen = seen_of(data)
+    names = {voxels_of(image): name for image, name in seen.names.items()}
+    met = list(_met(names, source, test))
+    if met:
+        more = f" and {len(met) - SHOWN} more" if len(met) > SHOWN else ""
+        raise ConfigError(
+            f"{len(met)} of the test cases were seen in the training of {what}: "
+            f"{', '.join(met[:SHOWN])}{more}. A score on them would say nothing: pretrain without "
+            "them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
+            "validation_fraction, folds, fold, group_column and group_pattern in both runs), or "
+            "name other data"
+        )
+    if not seen.complete and not assume_unseen:
+        raise ConfigError(
+            f"the file of {what} does not say on which images it was trained, so whether it has "
+            "seen the test cases cannot be told: say assume_unseen=true if you know that it has not"
+        )
+
+
+def _met(names: Mapping[str, str], source: Source, test: Sequence[Case]) -> Iterable[str]:
+    """Yield, in words, the test cases that were seen, or of whose patients an image was."""
+    seen_of_group: dict[str, Case] = {}
+    for case in source.cases:
+        if source.contents[case.name].voxels in names:
+            seen_of_group.setdefault(source.group_of(case), case)
+    for case in test:
+        voxels = source.contents[case.name].voxels
+        other = seen_of_group.get(source.group_of(case))
+        if voxels in names:
+            yield _called(case.name, names[voxels])
+        elif other is not None:
+            yield f"{spell(case.name)} (whose patient's {spell(other.name)} was)"
+
+
+def _called(now: str, then: str) -> str:
+    return spell(now) if then in ("", now) else f"{spell(now)} (as {spell(then)})"
