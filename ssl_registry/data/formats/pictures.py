@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torchio as tio
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from ssl_registry.data.formats.headers import decoding
 from ssl_registry.data.formats.limits import check_voxel_count
@@ -62,11 +62,18 @@ def picture_header(path: Path) -> PictureHeader:
         BadFileError: it is no picture, holds several pages, or announces too many pixels.
     """
     with decoding(path, KIND), _opened(path) as picture:
-        width, height = picture.size
+        width, height = _stored_size(picture)
         turned = picture.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
         return PictureHeader(
             1 if picture.mode in _GREY else 3, (width, height) if turned else (height, width)
         )
+
+
+def _stored_size(picture: Image.Image) -> tuple[int, int]:
+    """Return width and height in the file, before any turning."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose `size` is turned already
+        return int(picture.tag_v2[256]), int(picture.tag_v2[257])
+    return picture.size
 
 
 def check_size(mask: torch.Tensor, label: Path, header: PictureHeader, image: Path) -> None:
@@ -135,7 +142,7 @@ def read_picture(
 
 
 def read_mask(path: Path) -> torch.Tensor:
-    """Return a mask `[1, H, W, 1]` uint8; one of black and white (0 and 255) gets 0 and 1.
+    """Return a mask `[1, H, W, 1]` uint8, upright; one of black and white gets 0 and 1.
 
     Raises:
         BadFileError: it cannot be read, or is coloured.
@@ -148,8 +155,9 @@ def read_mask(path: Path) -> torch.Tensor:
                 "are the classes",
                 "save it as one",
             )
-        # A palette's colours are for the eye; its indices are the classes.
-        values = np.array(picture, dtype=np.uint8)
+        # A palette's colours are for the eye; its indices are the classes. What turns the
+        # picture turns its mask: each file by its own tag.
+        values = np.array(ImageOps.exif_transpose(picture), dtype=np.uint8)
     if set(np.unique(values)) <= {0, 255}:
         values = (values > 0).astype(np.uint8)
     return torch.from_numpy(values)[None, ..., None]
@@ -179,12 +187,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture of one page, in one of the formats that its name may stand for.
 
     Pillow knows dozens of formats and looks at the content alone, down to PostScript, which
-    it would have another program run.
+    it would have another program run. It is handed an open file: from a name it would map an
+    uncompressed TIFF into memory with the sides of the turned picture, and scramble it.
     """
     with warnings.catch_warnings():
         # Large photographs and odd tags are no news; Pillow refuses what is twice as large.
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=FORMATS) as picture:
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
             check_voxel_count(path, (*picture.size, len(picture.getbands())))
             pages = getattr(picture, "n_frames", 1)
             if pages != 1:
