@@ -81,7 +81,7 @@ _HOMES = {
     "save_for_hub": "training.files.hub",
 }
 
-_MODULES = ("distributed", "errors", "heads", "patches", "testing")
+_MODULES = ("augmentation", "distributed", "errors", "heads", "patches", "testing")
 
 __all__ = [*sorted([*_HOMES, *_MODULES, "registry"]), "__version__"]  # noqa: PLE0604
 

@@ -10,6 +10,9 @@ from ssl_registry.errors import ConfigError, spell
 MOST_DOTS = 8
 """Dots that a key may have behind its first one."""
 
+_PRESETS = {"preprocessing", "augment"}
+"""Keys whose word is that of a preset; the others' is a component's name."""
+
 _TEXT = {"data", "out", "encoder", "split", "test_cases", "channels", "labels"}
 """Keys whose values are taken as they stand: a folder may be called `1`, a pattern has braces."""
 
@@ -46,7 +49,7 @@ def _set(settings: dict[str, Any], key: str, text: str) -> None:
         return
     inner = settings.get(first, {})
     if isinstance(inner, str):
-        inner = {"preset" if first == "preprocessing" else "name": inner}
+        inner = {"preset" if first in _PRESETS else "name": inner}
     if not isinstance(inner, dict):
         raise ConfigError(
             f"{spell(key)}={brief(text)}: {first} is {brief(inner)}, which has no fields"

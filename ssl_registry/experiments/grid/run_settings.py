@@ -216,6 +216,7 @@ def finetuning_of(
         "epochs": epochs,
         "steps_per_epoch": steps,
         "validate_every": every,
+        "augment": budget.augment,
         "freeze_epochs": budget.freeze_epochs,
         "batch_size": budget.batch_size,
         "learning_rate": budget.learning_rate,

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from ssl_registry.augmentation import Augmentation
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import CountedUnit
@@ -64,6 +65,12 @@ class FinetuneBudget(Budget):
     )
     transfer_levels: int | None = Field(
         None, ge=1, description="finest levels taken over; all that were pretrained if not said"
+    )
+
+    augment: Augmentation = Field(
+        Augmentation(),
+        description="random changes of the training images, the same for all lines: light, nnunet, "
+        "none, or a mapping of fields",
     )
 
     @property

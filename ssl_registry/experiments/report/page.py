@@ -90,7 +90,8 @@ def _caption(settings: EfficiencySettings, rows: Sequence[Row]) -> str:
     return (
         f"Scores are {rows[0].headline} on {spell_tests(rows)} held-out test cases of "
         f"{settings.data}; "
-        f"{many}; every run took {steps} optimiser steps."
+        f"{many}; every run took {steps} optimiser steps, with augmentation "
+        f"{settings.finetune.augment.spell()}."
     )
 
 

@@ -72,6 +72,7 @@ class Finetuning(Trained):
         task: what is learned.
         settings: of the run.
         kept: names of the encoder's parameters that were taken over; None for all of them.
+        spacing: of the images' voxels in mm, for augmentation; without it they are cubes.
     """
 
     settings: FinetuneSettings
@@ -82,9 +83,11 @@ class Finetuning(Trained):
         task: DownstreamTask,
         settings: FinetuneSettings,
         kept: frozenset[str] | None = None,
+        spacing: tuple[float, ...] | None = None,
     ) -> None:
         super().__init__(settings, "finetune")
         self.kept = kept
+        self.spacing = spacing
         self.model = model
         self.task = task
         self.pretrained = settings.encoder is not None
@@ -109,9 +112,20 @@ class Finetuning(Trained):
     def training_step(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator, moment: Moment
     ) -> dict[str, Tensor]:
-        """Return the loss of images `[B, C, *S]` and their target."""
-        images, target = batch
+        """Return the loss of images `[B, C, *S]` and their target, both augmented."""
+        images, target = self._augment(*batch, generator)
         return {"loss": self.task.loss(self.model(images), target)}
+
+    def _augment(
+        self, images: Tensor, target: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Change images and their label maps; a class stays what it is."""
+        augment = self.settings.augment
+        if augment.is_none:
+            return images, target
+        labels = target if self.task.target_kind == "mask" else None
+        images, moved = augment(images, labels, generator=generator, spacing=self.spacing)
+        return images, target if moved is None else moved
 
     def validation_step(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator, moment: Moment

@@ -1,6 +1,7 @@
 """Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
 
 import io
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -144,7 +145,13 @@ def _build(plan: Plan) -> Finetuning:
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = settings.downstream.build_head(encoder, len(plan.source.labels))
     model = DownstreamModel(encoder, head).train()
-    return Finetuning(model, settings.downstream, settings, kept)
+    return Finetuning(model, settings.downstream, settings, kept, _median_spacing(plan))
+
+
+def _median_spacing(plan: Plan) -> tuple[float, ...] | None:
+    """Return the spacing in mm of the prepared training volumes, axis by axis."""
+    spacings = [case.spacing for case in plan.train if case.spacing is not None]
+    return tuple(map(statistics.median, zip(*spacings, strict=True))) or None
 
 
 def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
@@ -165,7 +172,8 @@ def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
         f"{plan.tell_labels()}, {settings.epochs} epochs in "
-        f"batches of {say_batch(settings)}, seed {settings.seed}; tested on {len(plan.test)} others"
+        f"batches of {say_batch(settings)}, augmentation {settings.augment.spell()}, seed "
+        f"{settings.seed}; tested on {len(plan.test)} others"
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from ssl_registry.augmentation import Augmentation
 from ssl_registry.component import Component, explain
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
@@ -274,6 +275,11 @@ class FinetuneSettings(RunSettings):
         description="optimiser steps an epoch, few labels or many; without it an epoch is one pass "
         "over the training cases",
     )
+    augment: Augmentation = Field(
+        Augmentation(),
+        description="random changes of the training images and their labels: light, nnunet, none, "
+        "or a mapping of fields",
+    )
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs; fewer than epochs"
     )
@@ -312,6 +318,11 @@ class FinetuneSettings(RunSettings):
             _check_dims(self.downstream, self.backbone)
         if self.size is not None:
             _check_size(self.size, self.downstream.spatial_dims)
+        return self
+
+    @model_validator(mode="after")
+    def _augmentation_suits_the_dimensions(self) -> Self:
+        self.augment.check(self.downstream.spatial_dims)
         return self
 
     @model_validator(mode="after")
