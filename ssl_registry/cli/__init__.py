@@ -27,6 +27,7 @@ from ssl_registry.cli import (
 )
 from ssl_registry.cli.console import complain, mention
 from ssl_registry.errors import ComponentDeprecationWarning, PluginWarning, SslRegistryError
+from ssl_registry.terminal import harmless
 
 app = typer.Typer(
     name="ssl-registry",
@@ -69,4 +70,4 @@ def _show_warning(message: Any, category: type[Warning], *place: Any, **more: An
     if issubclass(category, ComponentDeprecationWarning):
         mention(str(message))
     else:
-        _show_as_python_does(message, category, *place, **more)
+        _show_as_python_does(harmless(str(message)), category, *place, **more)

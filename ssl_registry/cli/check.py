@@ -1,18 +1,17 @@
 """`ssl-registry check DATA`: what is wrong with images before a network learns from them."""
 
 import json
-from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from ssl_registry.cli.console import console
 from ssl_registry.errors import spell
+from ssl_registry.progress import ProgressBar
 
 if TYPE_CHECKING:
     from ssl_registry.data.checks.report import Report
@@ -43,7 +42,7 @@ def run_check(
     """
     from ssl_registry.data.checks.report import check_data
 
-    with _progress() as done:
+    with ProgressBar(console(stderr=True)) as bar:
         report = check_data(
             data,
             cast(Literal[2, 3] | None, dims),
@@ -51,25 +50,13 @@ def run_check(
             group_pattern=group_pattern,
             split=split,
             deep=deep,
-            done=done,
+            done=lambda done, total: bar.advance("checking", done, total),
         )
     if as_json:
         print(json.dumps(_as_json(report), indent=2))
     else:
         _show(report)
     raise typer.Exit(1 if report.errors else 0)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on a terminal while images are read, and nothing elsewhere."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn())
-    stderr = Console(stderr=True)
-    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(report: "Report") -> None:

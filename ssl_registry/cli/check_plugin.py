@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from ssl_registry.cli.completion import complete_plugins
 from ssl_registry.cli.console import console
 from ssl_registry.cli.overrides import read_words
+from ssl_registry.progress import ProgressBar
 
 if TYPE_CHECKING:
     from ssl_registry.testing.outcomes import CheckOutcome, PluginExamination
@@ -40,15 +40,12 @@ def check_plugin(
     from ssl_registry.testing.outcomes import examine_plugin
 
     examination = examine_plugin(distribution, read_words(words or []))
-    outcomes = [
-        *track(
-            examination.outcomes(),
-            description=f"checking {examination.distribution}",
-            total=len(examination.checks) + len(examination.obstacles),
-            console=console(stderr=True),
-            transient=True,
-        )
-    ]
+    total = len(examination.checks) + len(examination.obstacles)
+    outcomes = []
+    with ProgressBar(console(stderr=True)) as bar:
+        for outcome in examination.outcomes():
+            outcomes.append(outcome)
+            bar.advance(f"checking {examination.distribution}", len(outcomes), total)
     if as_json:
         _print_json(examination, outcomes)
     else:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from ssl_registry.errors import printable
+from ssl_registry.terminal import SafeConsole
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
@@ -17,15 +17,14 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 160
-    return Console(width=width, stderr=stderr, highlight=False, markup=False, quiet=quiet)
+    return SafeConsole(width=width, stderr=stderr, quiet=quiet)
 
 
 def complain(message: str) -> None:
     """Say on standard error what went wrong."""
     out = console(stderr=True)
     out.print("error:", style="bold red", end=" ")
-    # What a file or a stranger's list is called must not steer the terminal.
-    out.print("\n".join(map(printable, message.split("\n"))), soft_wrap=True)
+    out.print(message, soft_wrap=True)
 
 
 def mention(message: str) -> None:

@@ -13,7 +13,7 @@ from ssl_registry.experiments.efficiency import run_efficiency
 from ssl_registry.experiments.grid.cells import Cell, Grid, PretrainCell, finished, make_grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.step_time import seconds_a_finetuning_step, seconds_a_pretext_step
-from ssl_registry.training.engine.callbacks import spell_time
+from ssl_registry.progress import spell_time
 from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
 from ssl_registry.training.settings.runs import PretrainSettings
 

@@ -32,10 +32,10 @@ from ssl_registry.errors import (
     RunError,
     SslRegistryError,
 )
+from ssl_registry.progress import ProgressBar
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from ssl_registry.training.preparation.cases import quiet_or_loud
-from ssl_registry.training.preparation.progress import show_progress
 
 TABLE: Final = "predictions.csv"
 """Where classes are written: a row for each image."""
@@ -105,9 +105,9 @@ def predict(
 
     cases = _open_images(str(images), summary, leave_out)
     work = _Work(answer, cases, Path(out).expanduser(), existing, leave_out)
-    with show_progress(console) as done:
+    with ProgressBar(console) as bar:
         mask = summary.downstream.target_kind == "mask"
-        files = work.label_all(done) if mask else work.grade_all(done)
+        files = work.label_all(bar.advance) if mask else work.grade_all(bar.advance)
     return Predictions(work.folder, tuple(files), failed)
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from ssl_registry import derive_generator
 from ssl_registry.data.cache import threads
 from ssl_registry.training.engine.batches import TrainingBatches, example_batch, training_loader
-from ssl_registry.training.engine.callbacks import ProgressLine
+from ssl_registry.training.engine.callbacks import StepProgress
 from ssl_registry.training.engine.devices import launch, lay_out_channels
 from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.pretraining.pretrain import Pretraining
@@ -94,7 +94,7 @@ def bare(settings: PretrainSettings, module: Pretraining, data: Noise) -> Callab
 def ours(settings: PretrainSettings, module: Pretraining, data: Noise) -> Callable[[], None]:
     """Return the epoch of a run: progress, metrics, and a look at each loss included."""
     training = Training(launch(settings), module, data, None, None)
-    progress = ProgressLine(Console(quiet=True), "benchmark")
+    progress = StepProgress(Console(quiet=True), "benchmark")
 
     def epoch() -> None:
         for images in training.rest_of_epoch():

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
-from ssl_registry.training.preparation import progress
 from ssl_registry.training.preparation.cases import prepare
 
 CASES = open_source("phantoms:3").cases
@@ -34,8 +33,3 @@ def test_a_terminal_shows_a_bar_while_several_processes_prepare() -> None:
 
 def test_a_log_gets_no_bar() -> None:
     assert said(terminal=False).startswith("3 images of 16x16x16 voxels in ")
-
-
-def test_a_log_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.0)
-    assert "preparing: 2 of 3, " in said(terminal=False)

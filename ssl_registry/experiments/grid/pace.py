@@ -3,7 +3,7 @@
 import statistics
 
 from ssl_registry.experiments.grid.cells import Cell, Grid, PretrainCell, finished
-from ssl_registry.training.engine.callbacks import spell_time
+from ssl_registry.progress import spell_time
 from ssl_registry.training.files.run_folder import read_result
 
 

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from ssl_registry.progress import ProgressBar
 from ssl_registry.training.engine.devices import on_main
 from ssl_registry.training.files.run_folder import METRICS, RunFolder
-
-REDRAW_SECONDS = 0.2
-"""Least time between two looks at the loss for the progress bar: each waits for the device."""
 
 
 class Callback:
@@ -95,60 +92,22 @@ class Stopwatch(Callback):
         self.before = state_dict["seconds"]
 
 
-class ProgressLine(Callback):
-    """Shows how far the whole run is and how long it will still take.
-
-    A bar on a terminal; elsewhere a line at every tenth of the way.
-    """
+class StepProgress(Callback):
+    """Shows how far the whole run is, its loss, and how long it will still take."""
 
     def __init__(self, console: Console, what: str) -> None:
-        self.console = console
-        self.what = what
-        self.started = self.drawn = time.monotonic()
-        self.first_step = 0
-        self.bar: Progress | None = None
+        self.what = f"{what}, step"
+        self.bar = ProgressBar(console, patience=0, keep=True)
 
     def on_start(self, step: int, total: int) -> None:
         """Start the clock."""
-        self.started, self.first_step = time.monotonic(), step
-        if self.console.is_terminal:
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f} %  {task.fields[loss]}"),
-                TimeRemainingColumn(),
-                console=self.console,
-            )
-            self.bar.add_task(self.what, total=total, completed=step, loss="")
-            self.bar.start()
+        self.bar.__enter__()
+        self.bar.begin(self.what, step, total)
 
     def on_step(self, step: int, total: int, loss: Tensor) -> None:
-        """Move on by one step."""
-        now = time.monotonic()
-        if self.bar is not None:
-            if now - self.drawn >= REDRAW_SECONDS or step == total:
-                self.drawn = now
-                self.bar.update(self.bar.task_ids[0], completed=step, loss=_say(loss))
-        elif 10 * step // total > 10 * (step - 1) // total:
-            left = (now - self.started) * (total - step) / max(1, step - self.first_step)
-            self.console.print(
-                f"{self.what}: step {step} of {total}, {_say(loss)}, {spell_time(left)} left"
-            )
+        """Move on by one step; the loss is fetched from the device only where it is shown."""
+        self.bar.advance(self.what, step, total, lambda: f"loss {float(loss):.3f}")
 
     def on_end(self) -> None:
         """Take the bar away."""
-        if self.bar is not None:
-            self.bar.stop()
-
-
-def _say(loss: Tensor) -> str:
-    return f"loss {float(loss):.3f}"
-
-
-def spell_time(seconds: float) -> str:
-    """Return a duration as a person would say it."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+        self.bar.__exit__(None, None, None)

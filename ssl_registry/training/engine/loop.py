@@ -17,7 +17,7 @@ from ssl_registry.errors import RunError
 from ssl_registry.pretext_model import Moment
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.engine.batches import TrainingBatches, evaluation_loader, training_loader
-from ssl_registry.training.engine.callbacks import Callback, MetricsFile, ProgressLine
+from ssl_registry.training.engine.callbacks import Callback, MetricsFile, StepProgress
 from ssl_registry.training.engine.checkpoint import load_checkpoint, save_checkpoint
 from ssl_registry.training.engine.devices import on_main, quiet_lightning
 from ssl_registry.training.engine.means import Means
@@ -62,7 +62,7 @@ def train(
     """
     settings = model.settings
     metrics = MetricsFile(folder)
-    told = [ProgressLine(console, what), *callbacks, metrics]
+    told = [StepProgress(console, what), *callbacks, metrics]
     with lend_to_torch(derive_generator(settings.seed, "loop")), quiet_lightning():
         training = Training(fabric, model, data, validation, steps)
         saver = _Saver(training, folder, told)

@@ -13,8 +13,9 @@ from ssl_registry.data.sources.cases import Case, Parts, Source
 from ssl_registry.data.split_files import read_split, read_test_cases
 from ssl_registry.data.splits import HELD_OUT, Split, split_source
 from ssl_registry.errors import BadFileError, DataError, spell
+from ssl_registry.progress import ProgressBar
+from ssl_registry.terminal import SafeConsole
 from ssl_registry.training.preparation.checked_data import SKIPPED, check_division, open_checked
-from ssl_registry.training.preparation.progress import show_progress
 from ssl_registry.training.settings.runs import DataSettings, RunSettings
 
 
@@ -141,8 +142,8 @@ def _prepare_usable(
     """Return the cases prepared; what was prepared before a bad one was met waits in the cache."""
     while True:
         try:
-            with show_progress(console) as done:
-                return prepare_cases(cases, preprocessing, size, workers=workers, done=done)
+            with ProgressBar(console) as bar:
+                return prepare_cases(cases, preprocessing, size, workers=workers, done=bar.advance)
         except BadFileError as error:
             if skipped is None or error.case is None:
                 raise
@@ -166,4 +167,4 @@ def skipped_so_far(source: Source, settings: DataSettings) -> list[Problem] | No
 
 def quiet_or_loud(quiet: bool) -> Console:
     """Return where a run reports what it does."""
-    return Console(quiet=quiet, soft_wrap=True, highlight=False, markup=False)
+    return SafeConsole(quiet=quiet, soft_wrap=True)

@@ -18,8 +18,8 @@ from ssl_registry.data.sources.duplicates import Copies, same_voxels
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import DataError, spell
+from ssl_registry.progress import ProgressBar
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.preparation.progress import show_progress
 from ssl_registry.training.settings.runs import DataSettings
 
 SKIPPED = "skipped.csv"
@@ -47,9 +47,9 @@ def open_checked(
         raise DataError("\n".join([*_lines(met), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)
     source = _without(source, [*met, *check_headers(source)], settings, console)
-    with show_progress(console) as done:
+    with ProgressBar(console) as bar:
         contents, wrong = identify_cases(
-            source.cases, workers=workers, verify=settings.verify, done=done
+            source.cases, workers=workers, verify=settings.verify, done=bar.advance
         )
     found = [problem_of(error, error.case or "") for error in wrong]
     source = replace(_without(source, found, settings, console), contents=contents)
