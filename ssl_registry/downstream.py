@@ -53,6 +53,17 @@ class DownstreamTask(Component, ABC):
     ) -> dict[str, float]:
         """Return named scores over cases (first axis, or one item each), `headline` among them."""
 
+    def chance(self, targets: Sequence[Tensor] | Tensor) -> float | None:
+        """Return the headline of the best answer that does not look at the images.
+
+        By it a run tells whether it learnt anything. None, which is said without more, where
+        nobody can say.
+
+        Args:
+            targets: of the cases (first axis, or one item each).
+        """
+        return None
+
     def describe_case(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
         """Return what `result.json` says about one test case; without more, its own score.
 

@@ -64,6 +64,10 @@ class Classification(DownstreamTask):
             "balanced_accuracy": balanced_accuracy(predicted, actual),
         }
 
+    def chance(self, targets: Sequence[Tensor] | Tensor) -> float | None:
+        """Return 0: what kappa is of answers dealt at random, in whatever proportion."""
+        return 0.0
+
     def describe_case(self, prediction: Tensor, target: Tensor) -> dict[str, float]:
         """Return the predicted and the reference class: a score of one case says little."""
         return {"predicted": int(prediction), "reference": int(target)}

@@ -79,6 +79,25 @@ class Segmentation(DownstreamTask):
         mean = sum(scores.values()) / len(scores) if scores else math.nan
         return {"dice": mean, **scores}
 
+    def chance(self, targets: Sequence[Tensor] | Tensor) -> float | None:
+        """Return the mean Dice of voxels labelled without looking, NaN without any foreground.
+
+        Whoever labels a share p of all voxels k, anywhere, overlaps with a structure that fills
+        the share f by p f, which is a Dice of 2 p f / (p + f). Their mean over the labels is
+        highest where every voxel gets some label, in proportion to the structures: then each
+        Dice is 2 f / (1 + F), with F the share of all structures together.
+        """
+        found: dict[int, list[float]] = {}
+        for target in targets:
+            counts = torch.bincount(target.flatten())
+            filled = float(counts[1:].sum()) / target.numel()
+            for label, count in enumerate(counts.tolist()):
+                if label and count:
+                    blind = 2 * count / target.numel() / (1 + filled)
+                    found.setdefault(label, []).append(blind)
+        means = [sum(values) / len(values) for values in found.values()]
+        return sum(means) / len(means) if means else math.nan
+
 
 class Segmentation2d(Segmentation):
     """Label every pixel of an image: `segmentation3d` with pixels in place of voxels.

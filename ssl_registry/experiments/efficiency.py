@@ -21,6 +21,8 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.grid.table import table_of_runs, table_of_scores
 from ssl_registry.experiments.report.page import write_efficiency_report
 from ssl_registry.experiments.statistics.rows import Failure, write_rows
+from ssl_registry.experiments.statistics.summary import summarise
+from ssl_registry.experiments.statistics.verdicts import judge_lines
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 
 
@@ -46,9 +48,12 @@ def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool =
     """
     console = quiet_or_loud(quiet)
     grid, failures = run_missing(settings, jobs, console)
-    rows = rows_of(grid)
-    report = write_efficiency_report(grid.settings, rows, failures, pretrain_rows_of(grid))
+    rows, pretrained = rows_of(grid), pretrain_rows_of(grid)
+    report = write_efficiency_report(grid.settings, rows, failures, pretrained)
     console.print(table_of_scores(grid, rows))
+    if rows:
+        for verdict in judge_lines(rows, summarise(rows), pretrained, failures):
+            console.print("\n".join([verdict.sentence, *verdict.warnings]), markup=False)
     if failures:
         raise FailedRunsError(_complaint(grid, failures, report))
     return report

@@ -11,7 +11,7 @@ from ssl_registry.experiments.figures.styles import WIDTH, label_ends, limits, s
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import SCRATCH
 from ssl_registry.experiments.statistics.summary import Summary
-from ssl_registry.experiments.statistics.verdicts import spell_share
+from ssl_registry.experiments.statistics.wording import spell_share
 
 Curves = Mapping[str, Sequence[tuple[int, Estimate]]]
 """For each line its estimates by number of labelled cases."""

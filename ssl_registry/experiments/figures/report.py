@@ -19,7 +19,8 @@ from ssl_registry.experiments.statistics.class_scores import class_scores, confu
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, lines_of
-from ssl_registry.experiments.statistics.verdicts import spell_share
+from ssl_registry.experiments.statistics.verdicts import spell_tests
+from ssl_registry.experiments.statistics.wording import spell_share
 
 MOST_CLASSES: Final = 20
 """Beyond these a confusion matrix cannot be read."""
@@ -158,14 +159,10 @@ def _samples(path: Path, shown: ShownCases) -> tuple[Picture | None, str]:
     return Picture(path, "test images with their true and their predicted classes"), ""
 
 
-def spell_tests(rows: Sequence[Row]) -> str:
-    """Return the number of test cases, or how it varies over the folds."""
-    counts = sorted({row.tests for row in rows})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-
-
 def _repeats(estimates: Sequence[Estimate], one: str, several: str = "") -> str:
     """Return how many repeats there are at most, and whether that makes intervals."""
     most = max(estimate.count for estimate in estimates)
+    sets = max(len(estimate.test_sets) for estimate in estimates)
     bands = "95 % intervals" if any(e.bounded for e in estimates) else "no interval"
-    return f"{bands} over {most} {one if most == 1 else several or one + 's'}"
+    over = f"{bands} over {most} {one if most == 1 else several or one + 's'}"
+    return f"{over}, averaged on each of {sets} test sets" if sets else over

@@ -8,6 +8,7 @@ from ssl_registry.experiments.grid.cell_run import read_probes
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, PretrainCell
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
 from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.finetuning.learning import FinetuneVerdict
 
 
 def rows_of(grid: Grid) -> list[Row]:
@@ -42,6 +43,7 @@ def row_of(cell: FinetuneCell) -> Row:
         versions=result["versions"],
         labels=result["labels"],
         folder=cell.settings.out,
+        learning=FinetuneVerdict.of_result(result),
     )
 
 

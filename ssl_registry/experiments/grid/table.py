@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid, finished
+from ssl_registry.experiments.statistics.learning import learning_of
 from ssl_registry.experiments.statistics.rows import Row
 
 
@@ -24,11 +25,13 @@ def table_of_scores(grid: Grid, rows: Sequence[Row]) -> Table:
     headline = rows[0].headline if rows else "score"
     table = _table(grid, f"{headline}: mean, standard deviation (runs)")
     for line in grid.lines:
-        scores = [
-            [row.score for row in rows if (row.line, row.fraction) == (line.label, fraction)]
-            for fraction in _fractions(grid)
-        ]
-        table.add_row(line.label, *map(_mean, scores))
+        cells = []
+        for fraction in _fractions(grid):
+            runs = [row for row in rows if (row.line, row.fraction) == (line.label, fraction)]
+            nothing = learning_of(runs, line.label, fraction).nothing
+            cell = _mean([row.score for row in runs])
+            cells.append(f"{cell}\nlearnt nothing" if nothing else cell)
+        table.add_row(line.label, *cells)
     return table
 
 

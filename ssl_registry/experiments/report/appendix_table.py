@@ -4,12 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from ssl_registry.experiments.figures.styles import spell_line
-from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.summary import Summary
-from ssl_registry.experiments.statistics.verdicts import spell_p, spell_share
+from ssl_registry.experiments.statistics.wording import spell_estimate, spell_p, spell_share
 
 EMPTY = "-"
-"""In a cell without a number."""
+"""In a cell without a number, as `spell_estimate` writes it."""
 
 
 def as_markdown(summaries: Sequence[Summary], score: str, caption: str) -> str:
@@ -28,9 +27,11 @@ def as_markdown(summaries: Sequence[Summary], score: str, caption: str) -> str:
             "",
             *_table(summaries, _score),
             "",
-            "Difference to training from scratch, paired by seed and fold: mean, 95 % interval, p "
-            "of the paired t-test (two-sided, not corrected for the number of comparisons), and "
-            "how many times as many labels training from scratch takes for the same score:",
+            "Difference to training from scratch, paired by seed and fold, and averaged over the "
+            "seeds of each test set where there are several: mean, 95 % interval, p of the paired "
+            "t-test (two-sided), the same corrected for the number of lines in a column (Holm), "
+            "and, where the difference can be told, how many times as many labels training from "
+            "scratch takes for the same score:",
             "",
             *_table([summary for summary in summaries if summary.comparison], _difference),
             "",
@@ -53,30 +54,18 @@ def _table(summaries: Sequence[Summary], cell: Callable[[Summary], str]) -> list
 
 
 def _score(summary: Summary) -> str:
-    return f"{spell_estimate(summary.score)}, n = {summary.score.count}"
+    score, nothing = summary.score, ", learnt nothing" if summary.learnt.nothing else ""
+    sets = f" on {len(score.test_sets)} test sets" if score.test_sets else ""
+    return f"{spell_estimate(score)}, n = {score.count}{sets}{nothing}"
 
 
 def _difference(summary: Summary) -> str:
     comparison = summary.comparison
     assert comparison is not None
-    parts = [spell_estimate(comparison.difference, sign="+")]
+    parts = [spell_estimate(comparison.difference, signed=True)]
     if not math.isnan(comparison.p):
         parts.append(spell_p(comparison.p))
-    if comparison.label_factor is not None:
-        parts.append(f"{comparison.label_factor} times the labels")
+        parts.append(f"Holm {spell_p(comparison.p_holm)}")
+    if summary.shown_factor is not None:
+        parts.append(f"{summary.shown_factor} times the labels")
     return ", ".join(parts)
-
-
-def spell_estimate(estimate: Estimate, sign: str = "") -> str:
-    """Return the mean and, where there is one, its interval.
-
-    Args:
-        estimate: to be written.
-        sign: `"+"` writes the sign of positive numbers.
-    """
-    if estimate.count == 0:
-        return EMPTY
-    mean = f"{estimate.mean:{sign}.3f}"
-    if not estimate.bounded:
-        return mean
-    return f"{mean} ({estimate.low:{sign}.3f} to {estimate.high:{sign}.3f})"

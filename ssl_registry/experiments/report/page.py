@@ -9,20 +9,20 @@ from typing import Any, Final
 import jinja2
 import yaml
 
-from ssl_registry.experiments.figures.report import draw_all, spell_tests
+from ssl_registry.experiments.figures.report import draw_all
 from ssl_registry.experiments.figures.styles import spell_line
 from ssl_registry.experiments.files import write_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
-from ssl_registry.experiments.report.appendix_table import as_markdown, spell_estimate
+from ssl_registry.experiments.report.appendix_table import as_markdown
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, as_csv, summarise
 from ssl_registry.experiments.statistics.verdicts import (
     few_label_fractions,
     judge_lines,
-    spell_p,
-    spell_share,
+    spell_tests,
 )
+from ssl_registry.experiments.statistics.wording import spell_estimate, spell_p, spell_share
 
 SUMMARY: Final = "summary.csv"
 FOLDER: Final = "report"
@@ -66,6 +66,8 @@ def write_efficiency_report(
         caption=_caption(settings, rows) if rows else "",
         verdicts=judge_lines(rows, summaries, pretrained, failures) if rows else [],
         few=[spell_share(share) for share in few_label_fractions(rows)],
+        test_sets=len({row.fold for row in rows}),
+        tests=spell_tests(rows) if rows else "",
         table=_table(rows, summaries),
         probes=[name for key, name in PROBES.items() if any(key in row.scores for row in rows)],
         headline=rows[0].headline if rows else "",
@@ -106,8 +108,10 @@ class TableRow:
     runs: int
     difference: str
     p: str
+    p_holm: str
     better: str
     factor: str
+    lesson: str
     probes: tuple[str, ...]
 
 
@@ -138,14 +142,18 @@ def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
         line=spell_line(summary.line),
         score=spell_estimate(summary.score),
         runs=summary.score.count,
-        difference=spell_estimate(gain, sign="+") if known else "",
-        p=spell_p(comparison.p).removeprefix("p ").removeprefix("= ")
-        if comparison and gain.bounded
-        else "",
+        difference=spell_estimate(gain, signed=True) if known else "",
+        p=_bare(comparison.p) if comparison and gain.bounded else "",
+        p_holm=_bare(comparison.p_holm) if comparison and gain.bounded else "",
         better=f"{comparison.better} of {gain.count}" if comparison and known else "",
-        factor=str((comparison and comparison.label_factor) or ""),
+        factor=str(summary.shown_factor or ""),
+        lesson=summary.learnt.spell(),
         probes=tuple(f"{probe.mean:.3f}" if probe.count else "" for probe in probes),
     )
+
+
+def _bare(p: float) -> str:
+    return spell_p(p).removeprefix("p ").removeprefix("= ")
 
 
 def _makers(rows: Sequence[Row]) -> list[dict[str, Any]]:

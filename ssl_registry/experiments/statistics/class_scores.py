@@ -30,13 +30,15 @@ class ClassScores:
 def class_scores(rows: Sequence[Row], fraction: float) -> ClassScores | None:
     """Return the scores of each class, or None where the runs tell of none."""
     chosen = [row for row in rows if row.fraction == fraction]
-    found = [(row.line, _of_classes(row)) for row in chosen]
+    found = [(row, _of_classes(row)) for row in chosen]
     names = list(dict.fromkeys(name for _, scores in found for name in scores))
     if not names:
         return None
     classes = {
         name: {
-            line: Estimate.of([s[name] for owner, s in found if owner == line and name in s])
+            line: Estimate.over_test_sets(
+                {(r.seed, r.fold): s[name] for r, s in found if r.line == line and name in s}
+            )
             for line in lines_of(chosen)
         }
         for name in names

@@ -3,13 +3,14 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.files import write_text
 from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.finetuning.learning import FinetuneVerdict
 
 RESULTS: Final = "results.csv"
 
@@ -43,6 +44,7 @@ class Row:
         versions: of the distributions that made it, by name.
         labels: what the label values mean.
         folder: of the run.
+        learning: whether it learnt anything; None where its result does not say.
     """
 
     line: str
@@ -61,6 +63,7 @@ class Row:
     versions: Mapping[str, str]
     labels: Mapping[str, str]
     folder: Path
+    learning: FinetuneVerdict | None = None
 
     @property
     def score(self) -> float:
@@ -158,7 +161,8 @@ def _read_row(out: Path, said: Mapping[str, str]) -> Row:
     if not found:
         raise RunError(f"{RESULTS} in out={out} names {folders[0]}, which has no result.json")
     folder, result = found[0]
-    return parse_row(said, result["headline"], result["labels"], folder)
+    row = parse_row(said, result["headline"], result["labels"], folder)
+    return replace(row, learning=FinetuneVerdict.of_result(result))
 
 
 def parse_row(

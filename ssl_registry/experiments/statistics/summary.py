@@ -2,7 +2,8 @@
 
 A repeat is one seed on one fold. Lines are compared with training from scratch pair by pair:
 both runs of a pair have the same seed and fold, so the same labelled cases, the same test
-cases and the same first weights of the head.
+cases and the same first weights of the head. The pairs of one fold share their test cases, so
+they are averaged before anything is concluded from several folds.
 """
 
 import csv
@@ -10,17 +11,22 @@ import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from ssl_registry.experiments.statistics.estimates import Estimate, paired_p
+from ssl_registry.experiments.statistics.estimates import LEVEL, Estimate, Repeats, holm
 from ssl_registry.experiments.statistics.label_factor import LabelFactor, label_factor
+from ssl_registry.experiments.statistics.learning import LineLearning, learning_of
 from ssl_registry.experiments.statistics.rows import SCRATCH, Row
 
 COLUMNS: Final = (
     "line", "fraction", "labelled", "unit", "score", "runs", "mean", "sd", "ci_low", "ci_high",
-    "difference", "difference_low", "difference_high", "p", "better", "pairs", "label_factor",
+    "difference", "difference_low", "difference_high", "p", "p_holm", "better", "pairs",
+    "test_sets", "label_factor", "learnt_nothing",
 )  # fmt: skip
+
+DECIMALS: Final = 3
+"""Of scores and differences, where they are shown."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,21 @@ class Comparison:
     Attributes:
         difference: line minus scratch, over the pairs of equal seed and fold.
         p: of the paired t-test; NaN where the pairs show no spread.
+        p_holm: the same, corrected for the number of lines at this share of the labels.
         better: in how many pairs the line's score is the higher one.
         label_factor: None where scratch has no score.
     """
 
     difference: Estimate
     p: float
+    p_holm: float
     better: int
     label_factor: LabelFactor | None
+
+    @property
+    def told(self) -> bool:
+        """Whether the difference can be told from none, and does not round to nothing."""
+        return self.p_holm < LEVEL and not rounds_to_nothing(self.difference.mean)
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,7 @@ class Summary:
         score: over the repeats.
         missing: number of repeats whose score is undefined (NaN), and left out.
         comparison: with scratch; None for scratch itself.
+        learnt: how many of its runs learnt anything.
     """
 
     line: str
@@ -60,10 +74,18 @@ class Summary:
     score: Estimate
     missing: int
     comparison: Comparison | None
+    learnt: LineLearning
+
+    @property
+    def shown_factor(self) -> LabelFactor | None:
+        """The label-efficiency factor, where there is a difference that it could be of."""
+        told = self.comparison is not None and self.comparison.told and not self.learnt.nothing
+        return self.comparison.label_factor if told and self.comparison else None
 
 
-Repeats = Mapping[tuple[int, int], float]
-"""Scores by seed and fold."""
+def rounds_to_nothing(difference: float) -> bool:
+    """Return whether a difference is 0 in the three decimals that are shown."""
+    return round(difference, DECIMALS) == 0
 
 
 def lines_of(rows: Sequence[Row]) -> list[str]:
@@ -81,10 +103,10 @@ def repeats(rows: Sequence[Row], line: str, fraction: float, score: str | None =
     }
 
 
-def differences(ours: Repeats, scratch: Repeats) -> list[float]:
+def differences(ours: Repeats, scratch: Repeats) -> dict[tuple[int, int], float]:
     """Return ours minus scratch's for each seed and fold in which both have a score."""
-    pairs = [(ours[key], scratch[key]) for key in sorted(ours) if key in scratch]
-    return [one - other for one, other in pairs if not math.isnan(one - other)]
+    pairs = {key: ours[key] - scratch[key] for key in sorted(ours) if key in scratch}
+    return {key: gain for key, gain in pairs.items() if not math.isnan(gain)}
 
 
 def summarise(rows: Sequence[Row], score: str | None = None) -> list[Summary]:
@@ -95,10 +117,30 @@ def summarise(rows: Sequence[Row], score: str | None = None) -> list[Summary]:
         score: name of the score; the headline if not said.
     """
     scratch = _curve(rows, score)
-    return [
+    summaries = [
         _summarise(rows, line, fraction, score, scratch)
         for line in lines_of(rows)
         for fraction in sorted({row.fraction for row in rows if row.line == line})
+    ]
+    return _correct(summaries)
+
+
+def _correct(summaries: Sequence[Summary]) -> list[Summary]:
+    """Correct the p values for the number of lines at each share of the labels."""
+    corrected: dict[tuple[str, float], float] = {}
+    for fraction in {summary.fraction for summary in summaries}:
+        compared = {
+            summary.line: summary.comparison.p
+            for summary in summaries
+            if summary.comparison and summary.fraction == fraction
+        }
+        for line, p in zip(compared, holm([*compared.values()]), strict=True):
+            corrected[line, fraction] = p
+    return [
+        replace(s, comparison=replace(s.comparison, p_holm=corrected[s.line, s.fraction]))
+        if s.comparison
+        else s
+        for s in summaries
     ]
 
 
@@ -106,8 +148,8 @@ def _curve(rows: Sequence[Row], score: str | None) -> dict[float, float]:
     """Return scratch's mean score by number of labels."""
     fractions = {row.fraction for row in rows if row.line == SCRATCH}
     return {
-        _mean_count(rows, SCRATCH, fraction): Estimate.of(
-            [*repeats(rows, SCRATCH, fraction, score).values()]
+        _mean_count(rows, SCRATCH, fraction): Estimate.over_test_sets(
+            repeats(rows, SCRATCH, fraction, score)
         ).mean
         for fraction in fractions
     }
@@ -126,20 +168,22 @@ def _summarise(
     scratch: Mapping[float, float],
 ) -> Summary:
     ours = repeats(rows, line, fraction, score)
-    estimate = Estimate.of([*ours.values()])
+    estimate = Estimate.over_test_sets(ours)
     labelled = _mean_count(rows, line, fraction)
     comparison = None
     if line != SCRATCH:
         gains = differences(ours, repeats(rows, SCRATCH, fraction, score))
+        difference = Estimate.over_test_sets(gains)
         comparison = Comparison(
-            difference=Estimate.of(gains),
-            p=paired_p(gains),
-            better=sum(gain > 0 for gain in gains),
+            difference=difference,
+            p=difference.p,
+            p_holm=difference.p,
+            better=sum(gain > 0 for gain in gains.values()),
             label_factor=label_factor(labelled, estimate.mean, scratch),
         )
-    missing = len(ours) - estimate.count
+    missing, learnt = len(ours) - estimate.count, learning_of(rows, line, fraction)
     unit = next(row.unit for row in rows if row.line == line and row.fraction == fraction)
-    return Summary(line, fraction, round(labelled), unit, estimate, missing, comparison)
+    return Summary(line, fraction, round(labelled), unit, estimate, missing, comparison, learnt)
 
 
 def as_csv(summaries: Sequence[Summary], score: str) -> str:
@@ -155,7 +199,8 @@ def as_csv(summaries: Sequence[Summary], score: str) -> str:
     for summary in summaries:
         labels = [repr(summary.fraction), summary.labelled, summary.unit]
         own = [summary.line, *labels, score, summary.score.count]
-        writer.writerow([*own, *_cells(summary.score), *_compare(summary.comparison)])
+        nothing = str(summary.learnt.failed) if summary.learnt.known else ""
+        writer.writerow([*own, *_cells(summary.score), *_compare(summary.comparison), nothing])
     return text.getvalue()
 
 
@@ -165,12 +210,14 @@ def _cells(estimate: Estimate) -> list[str]:
 
 def _compare(comparison: Comparison | None) -> list[str]:
     if comparison is None:
-        return [""] * 7
+        return [""] * 9
     gain, factor = comparison.difference, comparison.label_factor
+    numbers = (gain.mean, gain.low, gain.high, comparison.p, comparison.p_holm)
     return [
-        *(_number(x) for x in (gain.mean, gain.low, gain.high, comparison.p)),
+        *(_number(x) for x in numbers),
         str(comparison.better),
         str(gain.count),
+        str(len(gain.test_sets) or min(1, gain.count)),
         f"{factor.bound}{factor.value!r}" if factor else "",
     ]
 

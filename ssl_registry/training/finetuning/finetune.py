@@ -39,6 +39,7 @@ from ssl_registry.training.finetuning.downstream_model import (
     LabelMaps,
     predict_cases,
 )
+from ssl_registry.training.finetuning.learning import FinetuneVerdict, judge_finetuning
 from ssl_registry.training.finetuning.level_transfer import take_over
 from ssl_registry.training.finetuning.model_file import ModelSummary, write_model
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
@@ -216,12 +217,19 @@ def _run(
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
     predictions = predict_cases(module, plan.test)
     targets = CaseLabels(plan.test)
+    score = task.score(predictions, targets)
+    learning = judge_finetuning(
+        task, score[task.headline], predictions, targets, plan.source.labels
+    )
+    _say_learning(learning, console)
     result = {
         "kind": "finetune",
         "headline": task.headline,
-        "score": task.score(predictions, targets),
+        "score": score,
+        **learning.as_result(),
         "labels": {str(value): name for value, name in plan.source.labels.items()},
         "cases": _score_cases(task, plan.test, predictions, targets),
+        "patients": {case.case.name: plan.source.group_of(case.case) for case in plan.test},
         "counts": {
             "train": len(plan.train),
             "available": plan.available,
@@ -246,6 +254,14 @@ def _run(
 
     on_main(finish)
     return RunResult(folder.path, result)
+
+
+def _say_learning(verdict: FinetuneVerdict, console: Console) -> None:
+    """Say what a score alone does not: that nothing was learnt, or a class is never predicted."""
+    if verdict.learnt is False:
+        console.print(f"fine-tuning learnt nothing: {verdict.note}", markup=False)
+    if verdict.never_predicted:
+        console.print(f"never predicted: {', '.join(verdict.never_predicted)}", markup=False)
 
 
 def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
