@@ -165,10 +165,13 @@ def label_subset(
     seed: int,
     strata: Sequence[Hashable] | None = None,
     patients: Sequence[Hashable] | None = None,
+    fold: int = 0,
 ) -> list[T]:
     """Return the cases whose labels may be used: those of a share of the patients, at least one.
 
-    For one seed a smaller share is part of every larger one.
+    For one seed and fold a smaller share is part of every larger one. Each fold draws anew:
+    were the same patients labelled in all folds, what is special about them would be in every
+    fold's score, and the folds would not be independent.
 
     Args:
         cases: those that there are.
@@ -177,6 +180,7 @@ def label_subset(
         strata: the class of each case, to be spread evenly; a patient counts for the rarest
             class that it shows.
         patients: the patient of each case, all of whose cases are taken or none.
+        fold: which test set they are beside.
 
     Raises:
         DataError: there are no cases.
@@ -193,7 +197,8 @@ def label_subset(
         min((strata[index] for index in group), key=lambda one: (rarity[one], repr(one)))
         for group in groups
     ]
-    order = spread(groups, of_groups, derive_generator(seed, "labels"))
+    drawn = derive_generator(seed, "labels", *([fold] if fold else []))
+    order = spread(groups, of_groups, drawn)
     count = max(1, round(fraction * len(groups)))
     return [cases[index] for group in order[:count] for index in group]
 

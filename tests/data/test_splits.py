@@ -154,6 +154,13 @@ def test_half_of_the_labels_is_half_of_the_patients_not_one_frame_of_each() -> N
     assert len({patients[case] for case in chosen}) == 10
 
 
+def test_each_fold_draws_labels_of_its_own_and_keeps_smaller_shares_in_larger_ones() -> None:
+    few, more = ([label_subset(range(80), f, 0, fold=n) for n in range(5)] for f in (0.1, 0.5))
+    assert len({tuple(sorted(chosen)) for chosen in few}) == 5
+    assert all(set(some) <= set(many) for some, many in zip(few, more, strict=True))
+    assert few[0] == label_subset(range(80), 0.1, 0)
+
+
 def test_no_label_at_all_is_an_error() -> None:
     with pytest.raises(DataError, match="no labelled case left"):
         label_subset([], 0.5, 0)

@@ -51,6 +51,15 @@ def make_rows(lines: Mapping[str, Mapping[float, Sequence[float]]]) -> list[Row]
     ]
 
 
+def rows_of_repeats(lines: Mapping[str, Mapping[tuple[int, int], float]]) -> list[Row]:
+    """Return a row for each score, by seed and fold, at a tenth of the labels."""
+    return [
+        make_row(line, 0.1, seed, score, fold=fold)
+        for line, scores in lines.items()
+        for (seed, fold), score in scores.items()
+    ]
+
+
 def make_pretrain_row(
     line: str,
     seed: int,

@@ -16,6 +16,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.page import write_efficiency_report
 from ssl_registry.experiments.statistics.rows import Failure, Row, read_rows
 from ssl_registry.experiments.statistics.summary import as_csv, summarise
+from ssl_registry.training.finetuning.learning import FinetuneVerdict
 from tests.browser import open_page
 from tests.experiments.curves import folders, report, result
 from tests.experiments.runs import write_experiment, write_pretraining
@@ -206,6 +207,23 @@ def test_one_run_a_line_makes_a_report_that_cannot_tell(tmp_path: Path) -> None:
     rows = write_experiment(tmp_path, {"scratch": 0.5, "rpl3d": 0.9}, fractions=(0.5,), seeds=(0,))
     page = write_efficiency_report(read(tmp_path, tasks=["rpl3d"]), rows, [], [])
     assert "Whether rpl3d helps cannot be told from these repeats" in page.read_text()
+
+
+def test_lines_that_learnt_nothing_are_called_so_in_the_report_and_its_table(
+    tmp_path: Path,
+) -> None:
+    verdict = FinetuneVerdict(False, "", 0.1, ("lesion",))
+    rows = write_experiment(tmp_path, {"scratch": 0.0, "rpl3d": 0.0}, fractions=(0.5,))
+    rows = [replace(row, learning=verdict) for row in rows]
+    page = write_efficiency_report(read(tmp_path, tasks=["rpl3d"]), rows, [], [])
+    assert "Neither rpl3d nor training from scratch learnt anything" in page.read_text()
+    marks = page.read_text().count(
+        "fine-tuning learnt nothing; lesion was never predicted in 3 of 3 runs</span>"
+    )
+    assert marks == 2
+    table = (page.parent / "table.md").read_text()
+    assert table.count("learnt nothing") == 2
+    assert "times the labels" not in table
 
 
 def test_scratch_alone_can_be_reported(tmp_path: Path) -> None:

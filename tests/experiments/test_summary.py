@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -11,10 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 
-from ssl_registry.experiments.statistics.estimates import Estimate, paired_p
+from ssl_registry.experiments.statistics.estimates import Estimate, holm, paired_p
 from ssl_registry.experiments.statistics.label_factor import label_factor
 from ssl_registry.experiments.statistics.summary import COLUMNS, as_csv, summarise
-from tests.experiments.rows import make_row, make_rows
+from tests.experiments.rows import make_row, make_rows, rows_of_repeats
 
 SCORES = st.lists(st.integers(0, 1000).map(lambda thousandths: thousandths / 1000), min_size=2)
 PAIRS = st.lists(st.tuples(st.integers(0, 999), st.integers(0, 999)), min_size=2, max_size=9)
@@ -53,18 +54,72 @@ def test_repeats_without_spread_have_no_interval_and_no_p(values: list[float]) -
     assert estimate.count == len(values)
 
 
-def test_pairs_are_matched_by_seed_and_fold_whatever_their_order() -> None:
-    scores = {(0, 0): 0.1, (0, 1): 0.5, (1, 0): 0.2, (1, 1): 0.9}
-    scratch = [make_row("scratch", 0.1, s, x, fold=f) for (s, f), x in scores.items()]
-    gains = {(0, 0): 0.01, (0, 1): 0.02, (1, 0): 0.03, (1, 1): 0.02}
-    ours = [
-        make_row("rpl3d", 0.1, s, scores[s, f] + gain, fold=f)
-        for (s, f), gain in reversed(gains.items())
-    ]
-    _, summary = summarise([*ours, *scratch])
+FOLDS = [(seed, fold) for fold in range(3) for seed in range(2)]
+
+
+@given(scores=st.lists(st.tuples(*[st.integers(0, 999)] * 2), min_size=6, max_size=6))
+def test_repeats_of_one_test_set_count_once_whatever_their_order(
+    scores: list[tuple[int, int]],
+) -> None:
+    """Three test sets with two repeats each: the t-test of three mean differences."""
+    ours, scratch = (
+        dict(zip(FOLDS, (n / 1000 for n in column), strict=True))
+        for column in zip(*scores, strict=True)
+    )
+    means = [sum(ours[s, fold] - scratch[s, fold] for s in (0, 1)) / 2 for fold in range(3)]
+    assume(np.ptp(means) > 1e-9)
+    rows = rows_of_repeats({"rpl3d": dict(reversed(ours.items())), "scratch": scratch})
+    _, summary = summarise(rows)
     assert summary.comparison is not None
-    assert summary.comparison.difference.mean == pytest.approx(0.02)
-    assert summary.comparison.difference.sd == pytest.approx(np.std([*gains.values()], ddof=1))
+    expected = stats.ttest_1samp(means, 0)
+    gain = summary.comparison.difference
+    assert summary.comparison.p == pytest.approx(expected.pvalue, rel=1e-6)
+    interval = expected.confidence_interval(0.95)
+    assert (gain.low, gain.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+    assert (gain.count, gain.test_sets) == (6, pytest.approx(tuple(means)))
+    (row,) = [row for row in read(as_csv(summarise(rows), "dice")) if row["line"] == "rpl3d"]
+    assert (row["pairs"], row["test_sets"]) == ("6", "3")
+
+
+def test_an_unfinished_fold_counts_with_the_repeats_that_it_has() -> None:
+    scratch = dict.fromkeys(FOLDS, 0.5)
+    ours = {key: 0.5 + 0.1 * (key[1] + 1) for key in FOLDS if key != (1, 2)}
+    _, summary = summarise(rows_of_repeats({"scratch": scratch, "rpl3d": ours}))
+    assert summary.comparison is not None
+    assert summary.comparison.difference.test_sets == pytest.approx((0.1, 0.2, 0.3))
+
+
+@given(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=5))
+def test_holm_is_the_closure_of_bonferroni(p_values: list[float]) -> None:
+    """A hypothesis falls where every set of hypotheses that holds it falls by Bonferroni."""
+    corrected = holm(p_values)
+    known = [place for place, p in enumerate(p_values) if not math.isnan(p)]
+    for place, p in enumerate(p_values):
+        if math.isnan(p):
+            assert math.isnan(corrected[place])
+            continue
+        sets = [
+            subset
+            for size in range(1, len(known) + 1)
+            for subset in itertools.combinations(known, size)
+            if place in subset
+        ]
+        strictest = max(len(s) * min(p_values[other] for other in s) for s in sets)
+        assert corrected[place] == pytest.approx(min(1.0, strictest))
+
+
+def test_the_lines_at_a_share_are_corrected_together() -> None:
+    scratch = {0.1: [0.5, 0.6, 0.7, 0.4], 1.0: [0.9, 0.8, 0.8, 0.9]}
+    lines = {
+        name: {share: [x + gain * y for x, y in zip(xs, (1, 2, 1.5, 1.1), strict=True)]
+               for share, xs in scratch.items()}
+        for name, gain in {"a": 0.1, "b": 0.001, "c": -0.05}.items()
+    }  # fmt: skip
+    rows = make_rows({"scratch": scratch, **lines})
+    for share in scratch:
+        compared = [s.comparison for s in summarise(rows) if s.comparison and s.fraction == share]
+        assert [c.p_holm for c in compared] == holm([c.p for c in compared])
+        assert all(c.p_holm > c.p for c in compared)
 
 
 def test_undefined_scores_are_left_out_and_counted() -> None:

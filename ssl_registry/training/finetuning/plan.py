@@ -155,7 +155,7 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
     usable = [case for case in split.train if case.labelled]
     grades = [case.grade for case in usable]
     patients = [source.group_of(case) for case in usable] if settings.count == "patients" else None
-    chosen = label_subset(usable, settings.fraction, settings.seed, grades, patients)
+    chosen = label_subset(usable, settings.fraction, settings.seed, grades, patients, settings.fold)
     assert settings.preprocessing is not None
     skipped = skipped_so_far(source, settings)
     cases = prepare(
