@@ -14,6 +14,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from pydicom.valuerep import format_number_as_ds
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PET = "1.2.840.10008.5.1.4.1.1.128"
@@ -23,7 +24,7 @@ UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 def digits(numbers: Sequence[float]) -> list[str]:
     """Return numbers as DICOM's decimal strings, of 16 characters at most."""
-    return [f"{number:.10g}" for number in numbers]
+    return [format_number_as_ds(float(number)) for number in numbers]
 
 
 def write_slice(

@@ -49,7 +49,8 @@ def read_header(path: Path) -> Header:
         fields = _read_fields(path)
         sides = tuple(int(side) for side in fields.get_data_shape())
         dtype = fields.get_data_dtype()
-        affine = np.asarray(fields.get_best_affine(), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # of a spacing that is infinite
+            affine = np.asarray(fields.get_best_affine(), dtype=np.float64)
     placed = bool(fields["sform_code"] or fields["qform_code"])
     header = make_header(path, sides, dtype, affine, placed)
     with decoding(path, KIND):
