@@ -13,7 +13,7 @@ MOST_DOTS = 8
 _PRESETS = {"preprocessing", "augment"}
 """Keys whose word is that of a preset; the others' is a component's name."""
 
-_TEXT = {"data", "out", "encoder", "split", "test_cases", "channels", "labels"}
+_TEXT = {"data", "out", "encoder", "split", "test_cases", "channels", "label_maps"}
 """Keys whose values are taken as they stand: a folder may be called `1`, a pattern has braces."""
 
 

@@ -20,6 +20,12 @@ def run_predict(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="predict only what is not there yet")
     ] = False,
+    layout: Annotated[
+        str, typer.Option(help="how the images are to be read: images, nnunet, bids, ...")
+    ] = "auto",
+    channels: Annotated[
+        str, typer.Option(help="files of the channels, as '{case}_t1.nii.gz,{case}_t2.nii.gz'")
+    ] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
 ) -> None:
     """Predict labels for new images, each on its own grid.
@@ -34,10 +40,19 @@ def run_predict(
     if device not in ("auto", "cpu", "gpu"):
         raise ConfigError(f"--device {device}: choose auto, cpu or gpu")
     mention_failures()
+    from ssl_registry.data.sources.layouts import patterns_in
     from ssl_registry.training.prediction import predict
 
     existing = "overwrite" if overwrite else "skip" if skip_existing else "refuse"
-    done = predict(run, images, out, existing=existing, device=device)  # type: ignore[arg-type]
+    done = predict(
+        run,
+        images,
+        out,
+        existing=existing,  # type: ignore[arg-type]
+        layout=layout,  # type: ignore[arg-type]
+        channels=patterns_in(channels),
+        device=device,  # type: ignore[arg-type]
+    )
     console().print(f"wrote {_name(done.files)}", soft_wrap=True)
     if done.failed:
         complain(f"{len(done.failed)} images could not be predicted ({', '.join(done.failed)})")

@@ -50,10 +50,15 @@ def refusal_of(data: str, error: DataError) -> Problem:
 
 def same_problems(problems: Iterable[Problem]) -> list[tuple[Problem, int]]:
     """Return each problem once, and how many other files have the same, word for word."""
+    return [(same[0], len(same) - 1) for same in by_wording(problems)]
+
+
+def by_wording(problems: Iterable[Problem]) -> list[list[Problem]]:
+    """Return the problems that are the same, word for word, together: errors first."""
     found: dict[tuple[str, str, str], list[Problem]] = {}
     for one in sorted(problems, key=lambda one: (one.severity, str(one.file))):
         found.setdefault((one.severity, one.problem, one.remedy), []).append(one)
-    return [(same[0], len(same) - 1) for same in found.values()]
+    return list(found.values())
 
 
 def stop(error: BadFileError) -> None:

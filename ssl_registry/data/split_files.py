@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -13,21 +13,11 @@ from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.cases import Part, Parts, Source, tidy
+from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import MOST_BYTES, read_table
 from ssl_registry.data.splits import HELD_OUT, Split
 from ssl_registry.documents import brief, read_json, read_text
 from ssl_registry.errors import DataError, spell
-
-WORDS: Final[Mapping[str, Part]] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
-"""What the parts may be called, in lower case."""
 
 NAMES: Final = ("case", "id")
 """What the column of the cases may be called."""
@@ -121,7 +111,7 @@ def _read_parts(path: Path) -> list[tuple[str, Part]]:
         raise DataError(f"{spell(path)} has the columns {brief(columns)}; expected case,part")
     said = []
     for line, row in enumerate(rows, start=2):
-        part = WORDS.get(tidy(row[known["part"]]).lower())
+        part = PARTS.get(tidy(row[known["part"]]).lower())
         if part is None:
             raise DataError(
                 f"{spell(path)}: row {line} names the part {brief(row[known['part']])}; expected "

@@ -2,9 +2,9 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,17 +15,13 @@ from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.label_files import PICTURE, VOLUME, write_labels
-from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.preparing.preprocessing import Placed
 from ssl_registry.data.preparing.scan_grid import label_scan
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.cases import Case, FileCase
-from ssl_registry.data.sources.folders import find_images
-from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.sources.layouts import LayoutName, Reading
 from ssl_registry.errors import (
-    BadFileError,
     ConfigError,
     DataError,
     ImageShapeError,
@@ -36,6 +32,7 @@ from ssl_registry.progress import ProgressBar
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.unlabelled_images import LeaveOut, open_unlabelled
 
 TABLE: Final = "predictions.csv"
 """Where classes are written: a row for each image."""
@@ -44,9 +41,6 @@ WINDOWS: Final = 4
 """Windows of one image that are answered together."""
 
 Existing = Literal["refuse", "skip", "overwrite"]
-
-LeaveOut = Callable[[str, SslRegistryError], None]
-"""Is told which image cannot be predicted, and why."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +64,8 @@ def predict(
     out: str | Path,
     *,
     existing: Existing = "refuse",
+    layout: LayoutName = "auto",
+    channels: Sequence[str] = (),
     device: Literal["auto", "cpu", "gpu"] = "auto",
     quiet: bool = False,
 ) -> Predictions:
@@ -84,10 +80,13 @@ def predict(
     Args:
         run: folder of a finished fine-tuning run.
         images: a folder of images, one image, or whatever else `data` may name; labels that
-            are there are not looked at.
+            are there are not looked at. Files called `<case>_0000`, `<case>_0001` in nnU-Net's
+            way are the channels of one image, `<case>`.
         out: folder for the predictions.
         existing: what to do where a prediction is there already: refuse to begin, skip that
             image, or overwrite.
+        layout: how the images are to be read, as in a run.
+        channels: patterns of the files of the channels, as in a run.
         device: where to compute.
         quiet: print nothing.
 
@@ -103,7 +102,10 @@ def predict(
         failed[name] = str(error)
         console.print(f"left out: {error}")
 
-    cases = _open_images(str(images), summary, leave_out)
+    reading = Reading(layout, tuple(channels))
+    cases, notes = open_unlabelled(str(images), summary, reading, leave_out)
+    for note in notes:
+        console.print(f"{images}: {note}")
     work = _Work(answer, cases, Path(out).expanduser(), existing, leave_out)
     with ProgressBar(console) as bar:
         mask = summary.downstream.target_kind == "mask"
@@ -116,31 +118,6 @@ def _choose(device: str) -> torch.device:
     if device == "gpu" and not gpu:
         raise ConfigError("device=gpu, but torch sees no GPU: say device=cpu or device=auto")
     return torch.device("cuda" if gpu and device != "cpu" else "cpu")
-
-
-def _open_images(images: str, summary: ModelSummary, leave_out: LeaveOut) -> list[Case]:
-    """Return the images, without what is known of them, shown in the model's channels."""
-    path, dims = Path(images).expanduser(), summary.downstream.spatial_dims
-
-    def meet(error: BadFileError) -> None:
-        leave_out(Path(error.file).name, error)
-
-    found = find_images(path, path, meet) if path.is_dir() else {case_name(path): path}
-    files = {name: file for name, file in found.items() if _fits(file, dims)}
-    cases: Sequence[Case] = [FileCase(name, file) for name, file in files.items()]
-    if not cases:
-        cases = open_source(images, dims, meet).cases
-    channels = summary.in_channels if dims == 2 and summary.in_channels in (1, 3) else None
-    return [
-        replace(case, label=None, channels=channels) if isinstance(case, FileCase) else case
-        for case in cases
-    ]
-
-
-def _fits(file: Path, dims: int) -> bool:
-    if dims == 2:
-        return is_picture(file) and file.is_file()
-    return file.is_dir() or (is_volume(file) and file.is_file())
 
 
 class _Answer:
@@ -245,7 +222,7 @@ def _check_apart(file: Path, case: Case) -> None:
     Raises:
         RunError: it would.
     """
-    if isinstance(case, FileCase) and file.exists() and file.samefile(case.image):
+    if isinstance(case, FileCase) and file.exists() and any(map(file.samefile, case.images)):
         raise RunError(f"{file} is one of the images themselves: name another folder")
 
 
@@ -261,7 +238,8 @@ def _wanted(files: Iterable[Path], existing: Existing) -> list[Path]:
             f"{len(there)} predictions are there already ({there[0]}, ...): say --overwrite, or "
             "--skip-existing to make the others alone, or name another folder"
         )
-    return [file for file in files if existing != "skip" or file not in there]
+    done = set(there) if existing == "skip" else set()
+    return [file for file in files if file not in done]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_registry.data.sources.layouts import Reading
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 from tests.pictures import eyes, write_aptos, write_picture
@@ -145,12 +146,12 @@ def test_a_table_may_grade_volumes(tmp_path: Path) -> None:
 
 
 def test_class_folders_are_classes(tmp_path: Path) -> None:
-    for name in ("10", "2", "1"):
+    for name in ("10", "2", "0"):
         write_picture(tmp_path / name / "same.png")
     source = open_source(tmp_path)
-    assert dict(source.labels) == {0: "1", 1: "2", 2: "10"}
+    assert dict(source.labels) == {0: "0", 1: "2", 2: "10"}
     assert {case.name: case.grade for case in source.cases} == {
-        "1/same": 0,
+        "0/same": 0,
         "2/same": 1,
         "10/same": 2,
     }
@@ -158,8 +159,9 @@ def test_class_folders_are_classes(tmp_path: Path) -> None:
 
 def test_one_class_folder_is_none(tmp_path: Path) -> None:
     write_picture(tmp_path / "healthy" / "a.png")
-    with pytest.raises(DataError, match="one folder of images, healthy: name that folder"):
-        open_source(tmp_path)
+    assert open_source(tmp_path).labelled == ()
+    with pytest.raises(DataError, match="one folder of images, healthy, and a class needs another"):
+        open_source(tmp_path, reading=Reading("classes"))
 
 
 def test_pictures_alone_are_unlabelled(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def _copies(copies: Iterable[Copies], source: Source, parts: Parts) -> Iterator[
                 "note",
                 spell(first.name),
                 what,
-                "keep one of them, or both on one side of a split (group_pattern)",
+                "nothing, or keep one of them: in a run they count as one patient",
             )
 
 

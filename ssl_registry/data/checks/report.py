@@ -20,6 +20,7 @@ from ssl_registry.data.formats.volumes import read_header
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
+from ssl_registry.data.sources.layouts import AS_FOUND, Reading
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.split_files import review_split
 from ssl_registry.errors import BadFileError, DataError
@@ -40,12 +41,14 @@ class Report:
         images: how many there are, bad ones included.
         deep: whether every voxel was read.
         problems: errors first.
+        source: what was understood; None where the data cannot be opened at all.
     """
 
     data: str
     images: int
     deep: bool
     problems: tuple[Problem, ...]
+    source: Source | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -62,6 +65,7 @@ def check_data(
     data: str,
     dims: Literal[2, 3] | None = None,
     *,
+    reading: Reading = AS_FOUND,
     group_column: str | None = None,
     group_pattern: str | None = None,
     split: Path | None = None,
@@ -73,6 +77,7 @@ def check_data(
     Args:
         data: what `open_source` takes.
         dims: what the images have to be.
+        reading: what is said of the layout.
         group_column: column of the table that names the patient.
         group_pattern: the same from the names of the cases.
         split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
@@ -85,7 +90,9 @@ def check_data(
     """
     problems: list[Problem] = []
     try:
-        source = open_source(data, dims, met=lambda error: problems.append(problem_of(error)))
+        source = open_source(
+            data, dims, met=lambda error: problems.append(problem_of(error)), reading=reading
+        )
     except DataError as error:
         if not Path(data).expanduser().exists():
             raise
@@ -96,12 +103,28 @@ def check_data(
     found, copies = check_files(source, deep=deep, done=done)
     images = len(source.cases) + len(problems)
     sides = check_sides(source, copies, parts)
-    return _report(data, images, deep, [*problems, *met, *found, *sides])
+    told = [*problems, *met, *found, *sides, *source.left_out]
+    return replace(_report(data, images, deep, told), source=source)
 
 
 def _report(data: str, images: int, deep: bool, problems: list[Problem]) -> Report:
     order = sorted(problems, key=lambda problem: problem.severity)
     return Report(data, images, deep, tuple(order))
+
+
+def channels_of(source: Source) -> int | None:
+    """Return how many channels the images of a source have; None where that cannot be told."""
+    if source.channel_names or source.modalities:
+        return len(source.channel_names) or source.modalities
+    for case in source.cases:
+        if not isinstance(case, FileCase):
+            return None
+        try:
+            said = case.channels if is_picture(case.image) else read_header(case.image).channels
+        except BadFileError:
+            continue
+        return said if said is None else said + len(case.further)
+    return None
 
 
 def check_files(

@@ -8,13 +8,16 @@ from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.places import check_name, check_place
 from ssl_registry.data.problems import Met
-from ssl_registry.data.sources.cases import Case, FileCase, Source
+from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.finding import find_images, leave_out
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import BadFileError, DataError, spell
 
 SUMMARY: Final = "dataset.json"
 
 MOST_LABELS: Final = 256
+
+UNLISTED: Final = f"is not listed in {SUMMARY}"
 
 
 def open_decathlon(folder: Path, met: Met) -> Source:
@@ -26,7 +29,7 @@ def open_decathlon(folder: Path, met: Met) -> Source:
     path = folder / SUMMARY
     summary = _read_summary(path)
     labels = _read_labels(path, summary)
-    cases: dict[str, Case] = {}
+    cases: dict[str, FileCase] = {}
     for row in [*summary.get("training", []), *summary.get("test", [])]:
         try:
             case = _decathlon_case(folder, row, frozenset(labels))
@@ -38,8 +41,18 @@ def open_decathlon(folder: Path, met: Met) -> Source:
             cases[case.name] = case
     if not cases:
         raise DataError(f"{spell(path)}: 'training' and 'test' list no scan that is there")
+    files = {file for case in cases.values() for file in (*case.images, case.label)}
+    found = find_images(folder, folder, lambda _: None).files.values()
     return Source(
-        str(folder), tuple(cases.values()), dims=3, labels=labels, modalities=_modalities(summary)
+        str(folder),
+        tuple(cases.values()),
+        dims=3,
+        labels=labels,
+        modalities=_modalities(summary),
+        layout="decathlon",
+        left_out=tuple(
+            leave_out([path for path in found if path not in files], f"{UNLISTED}, and left out")
+        ),
     )
 
 
@@ -83,7 +96,7 @@ def _read_labels(path: Path, summary: Mapping[str, Any]) -> dict[int, str]:
     return labels
 
 
-def _decathlon_case(folder: Path, row: object, values: frozenset[int]) -> Case:
+def _decathlon_case(folder: Path, row: object, values: frozenset[int]) -> FileCase:
     """Return the case of one row: a path, or an object with `image` and `label`."""
     summary = folder / SUMMARY
     fields = {"image": row} if isinstance(row, str) else row

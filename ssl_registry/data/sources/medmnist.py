@@ -124,6 +124,7 @@ def open_archive(path: Path) -> Source:
         dims.pop(),
         labels=names,
         parts={case.name: PARTS[case.part] for case in cases},
+        layout="medmnist",
     )
 
 

@@ -1,25 +1,27 @@
 """Sources of images: what `data=...` may name, and which layout it is."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.problems import Met, stop
+from ssl_registry.data.problems import Met, Problem, stop
 from ssl_registry.data.sources import phantoms
+from ssl_registry.data.sources.bids import is_bids, open_bids
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
-from ssl_registry.data.sources.folders import (
-    MASKS,
-    class_folders,
-    open_classes,
-    open_flat,
-    open_masks,
-)
+from ssl_registry.data.sources.folder_names import patients_in_names
+from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_images
+from ssl_registry.data.sources.layouts import AS_FOUND, SPELLED, LayoutName, Reading
+from ssl_registry.data.sources.listed_images import open_table, suits
+from ssl_registry.data.sources.masks import has_masks, open_masks
 from ssl_registry.data.sources.medmnist import open_archive
-from ssl_registry.data.sources.tables import find_table, open_table
-from ssl_registry.errors import DataError, spell
+from ssl_registry.data.sources.nnunet import is_nnunet, open_nnunet
+from ssl_registry.data.sources.patterns import CASE, open_pattern
+from ssl_registry.data.sources.tables import find_table
+from ssl_registry.errors import ConfigError, DataError, spell
 
 PHANTOMS: Final = re.compile(r"phantoms(?::(\d+))?")
 POPULATION: Final = 100
@@ -64,28 +66,36 @@ class PhantomCase(Case):
         return make(self.index, PHANTOM_SIDE).scan()
 
 
-def open_source(data: str | Path, dims: Literal[2, 3] | None = None, met: Met = stop) -> Source:
-    """Return the source that `data` names; reads no voxel of a volume.
+def open_source(
+    data: str | Path,
+    dims: Dims = None,
+    met: Met = stop,
+    reading: Reading = AS_FOUND,
+) -> Source:
+    """Return the source that `data` names; reads no voxel of a volume whose labels are listed.
 
     Args:
         data: `"phantoms"` or `"phantoms:N"`; a MedMNIST archive (`.npz`); a table (`.csv`) or
-            a folder with one; a folder with a Decathlon's `dataset.json`; a folder of class
-            folders; a folder with `images` and `masks`; or a folder of images without labels.
+            a folder with one; a folder in the layout of the Decathlon, of nnU-Net or of BIDS; a
+            folder of class folders; one with `images` and `masks`; or a folder of images, at any
+            depth, without labels.
         dims: what the images have to be: 2 for pictures, 3 for volumes; None takes both.
             Phantoms are volumes, or slices of them where 2 is asked for.
         met: told of each file that cannot be used, which is then left out; unless said
             otherwise, the first one is raised.
+        reading: what the user says of the layout.
 
     Raises:
         DataError: there is no such data, it holds no images or those of other dimensions, or
             its lists and labels are wrong.
+        ConfigError: what is said of the layout does not go together.
     """
     match = PHANTOMS.fullmatch(str(data))
     if match:
         source = _phantoms(str(data), match, dims or 3)
     else:
         try:
-            source = _open(Path(data).expanduser(), met)
+            source = _open(Path(data).expanduser(), dims, met, reading)
         except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
             raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
     if dims is not None and source.dims != dims:
@@ -94,7 +104,32 @@ def open_source(data: str | Path, dims: Literal[2, 3] | None = None, met: Met = 
             f"data={spell(data)} holds {kinds[source.dims]}, but {kinds[dims]} are asked for: "
             f"choose components for {source.dims}D (`ssl-registry list` shows them), or other data"
         )
-    return source
+    source = _with_named_patients(source)
+    return replace(source, notes=(*source.notes, *_tell_left_out(source)))
+
+
+def _with_named_patients(source: Source) -> Source:
+    """Return the source with patients by the names of its files, if nothing else tells them."""
+    patients = {} if source.groups else patients_in_names(case.name for case in source.cases)
+    if not patients:
+        return source
+    first = next(iter(patients.values()))
+    note = (
+        f"{len(set(patients.values()))} patients by how the names begin ({spell(first)}, ...); "
+        "group_pattern says otherwise"
+    )
+    return replace(source, groups=patients, notes=(*source.notes, note))
+
+
+def _tell_left_out(source: Source) -> list[str]:
+    """Return how many files are part of no case, and why; `ssl-registry check` names them all."""
+    reasons: dict[str, list[Problem]] = {}
+    for problem in source.left_out:
+        reasons.setdefault(problem.problem, []).append(problem)
+    return [
+        f"{spell(Path(same[0].file).name)}{f' and {len(same) - 1} more' if same[1:] else ''} {why}"
+        for why, same in reasons.items()
+    ]
 
 
 def _phantoms(data: str, match: re.Match[str], dims: Literal[2, 3]) -> Source:
@@ -102,31 +137,80 @@ def _phantoms(data: str, match: re.Match[str], dims: Literal[2, 3]) -> Source:
     if count == 0:
         raise DataError(f"data={data} asks for no phantom at all: say phantoms:1 or more")
     cases = tuple(PhantomCase(index, dims) for index in range(count))
-    return Source(data, cases, dims, phantoms.LABELS)
+    return Source(data, cases, dims, phantoms.LABELS, layout="phantoms")
 
 
-def _open(path: Path, met: Met) -> Source:
+def _open(path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
     if path.is_file():
-        return _open_file(path, met)
+        return _open_file(path, dims, met, reading)
     if not path.is_dir():
         raise DataError(
             f"data={spell(path)}: there is no such file or folder (a folder of scans or pictures, "
             "a .csv table, a MedMNIST .npz archive, or `phantoms`)"
         )
+    layout = reading.layout if reading.layout != "auto" else _find_layout(path, reading)
+    if reading.channels and layout not in ("pattern", "bids"):
+        raise ConfigError(
+            f"channels={','.join(reading.channels)} goes with patterns of file names, which hold "
+            f"{{case}}, and with BIDS, but {spell(path)} is {SPELLED[layout]}: leave it out"
+        )
+    return _open_as(layout, path, dims, met, reading)
+
+
+def _open_as(layout: LayoutName, path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
+    """Return the source in a folder of that layout."""
+    openers: Mapping[LayoutName, Callable[[], Source]] = {
+        "auto": lambda: open_folders(path, dims, met),
+        "decathlon": lambda: open_decathlon(path, met),
+        "nnunet": lambda: open_nnunet(path, met),
+        "bids": lambda: open_bids(path, reading.channels, met),
+        "table": lambda: open_table(_table_in(path), dims, met),
+        "classes": lambda: open_classes(path, dims, met),
+        "masks": lambda: open_masks(path, met),
+        "pattern": lambda: open_pattern(path, reading.channels, reading.label_maps, met),
+        "images": lambda: open_images(path, dims, met),
+    }
+    if layout in ("decathlon", "nnunet") and not (path / SUMMARY).is_file():
+        raise DataError(f"layout={layout}: {spell(path)} holds no {SUMMARY}")
+    return openers[layout]()
+
+
+def _table_in(folder: Path) -> Path:
+    table = find_table(folder)
+    if table is None:
+        raise DataError(f"layout=table: {spell(folder)} holds no .csv table")
+    return table
+
+
+def _find_layout(path: Path, reading: Reading) -> LayoutName:
+    """Return the layout of a folder, as far as its lists and the names in it tell it."""
+    if any(CASE in pattern for pattern in reading.channels):
+        return "pattern"
     if (path / SUMMARY).is_file():
-        return open_decathlon(path, met)
-    table = find_table(path)
-    if table is not None:
-        return open_table(table, met)
-    if any((path / name).is_dir() for name in MASKS):
-        return open_masks(path, met)
-    classes = class_folders(path)
-    return open_classes(path, classes, met) if classes else open_flat(path, met)
+        return "nnunet" if is_nnunet(path) else "decathlon"
+    table, bids = find_table(path), is_bids(path)
+    if table is not None and not (bids and not suits(table)):
+        return "table"
+    if bids:
+        return "bids"
+    if has_masks(path):
+        return "masks"
+    if (path / "imagesTr").is_dir():
+        raise DataError(
+            f"{spell(path)} holds imagesTr, but no {SUMMARY} beside it, which says what channels "
+            "and labels mean: add it, or say layout=images for images without labels"
+        )
+    return "auto"
 
 
-def _open_file(path: Path, met: Met) -> Source:
+def _open_file(path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
+    if reading.layout not in ("auto", "table"):
+        raise ConfigError(
+            f"layout={reading.layout} is of a folder, but data={spell(path)} is a file: name its "
+            "folder, or leave layout out"
+        )
     if path.suffix == ".csv":
-        return open_table(path, met)
+        return open_table(path, dims, met)
     if path.suffix == ".npz":
         return open_archive(path)
     raise DataError(

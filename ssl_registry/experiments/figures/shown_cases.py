@@ -79,7 +79,7 @@ def read_samples(shown: ShownCases) -> list[Sample]:
     first = next(iter(shown.runs.values()))
     settings = _settings(first)
     assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
-    source = open_source(settings.data, settings.downstream.spatial_dims)
+    source = open_source(settings.data, settings.downstream.spatial_dims, reading=settings.reading)
     known = {case.name: case for case in source.labelled}
     cases = {line: _cases(row) for line, row in shown.runs.items()}
     predictions = {line: _predictions(row) for line, row in shown.runs.items()}

@@ -42,7 +42,12 @@ def open_checked(
     """
     met: list[Problem] = []
     try:
-        source = open_source(settings.data, dims, met=lambda error: met.append(problem_of(error)))
+        source = open_source(
+            settings.data,
+            dims,
+            met=lambda error: met.append(problem_of(error)),
+            reading=settings.reading,
+        )
     except DataError as error:
         raise DataError("\n".join([*_lines(met), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)

@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     ValidationError,
     computed_field,
+    field_validator,
     model_validator,
 )
 
@@ -19,6 +20,7 @@ from ssl_registry.component import Component, explain
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import CountedUnit
+from ssl_registry.data.sources.layouts import LayoutName, Reading, patterns_in
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
@@ -51,6 +53,19 @@ class DataSettings(BaseModel):
     )
     group_pattern: str | None = Field(
         None, description="the same from the names: a regular expression such as '(.+)_'"
+    )
+    layout: LayoutName = Field(
+        "auto",
+        description="how the data are to be read where they can be read in several ways; auto "
+        "finds it out, and says which it took",
+    )
+    channels: tuple[str, ...] = Field(
+        (),
+        description="files of the channels, in order, for channels in files of their own: patterns "
+        "such as '{case}_t1.nii.gz,{case}_t2.nii.gz', or, of BIDS, suffixes such as 'T1w,FLAIR'",
+    )
+    label_maps: str | None = Field(
+        None, description="file of the label map, as a pattern such as '{case}_seg.nii.gz'"
     )
     split: Path | None = Field(
         None,
@@ -87,6 +102,22 @@ class DataSettings(BaseModel):
         if isinstance(values, dict) and isinstance(values.get("data"), Path):
             values = {**values, "data": str(values["data"])}
         return values
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _channels_are_a_list(cls, value: Any) -> Any:
+        """Take channels that are one text with commas, as on a command line."""
+        return patterns_in(value) if isinstance(value, str) else value
+
+    @property
+    def reading(self) -> Reading:
+        """How the data are to be read."""
+        return Reading(self.layout, self.channels, self.label_maps)
+
+    @model_validator(mode="after")
+    def _reading_goes_together(self) -> Self:
+        _ = self.reading
+        return self
 
     @model_validator(mode="after")
     def _one_split(self) -> Self:

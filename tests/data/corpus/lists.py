@@ -167,7 +167,7 @@ TABLES_REFUSED: Mapping[str, str | bytes] = {
     "an image without a name": HEAD + ",1\n",
     "a dot for a name": HEAD + "..,1\n",
     "no grade at all": HEAD + "a,\nb,\n",
-    "a grade of NaN": HEAD + "a,nan\nb,1\n",
+    "a word among numbers": HEAD + "a,ill\nb,1\n",
     "an infinite grade": HEAD + "a,inf\nb,1\n",
     "a grade below 0": HEAD + "a,-1\nb,1\n",
     "half a grade": HEAD + "a,0.5\nb,1\n",
@@ -175,6 +175,7 @@ TABLES_REFUSED: Mapping[str, str | bytes] = {
 }
 
 TABLES_WORK: Mapping[str, str | bytes] = {
+    "a grade of NaN": HEAD + "a,nan\nb,1\nc d,0\n",
     "sound": HEAD + "a,1\nb,0\nc d,1\n",
     "a mark of byte order": "\ufeff" + HEAD + "a,1\nb,0\nc d,1\n",
     "the ends of lines of Windows": (HEAD + "a,1\nb,0\nc d,1\n").replace("\n", "\r\n"),

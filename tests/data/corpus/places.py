@@ -118,11 +118,11 @@ REFUSED: Mapping[str, tuple[Callable[[Path], object], str]] = {
     "hidden files alone": (_named(".a.nii.gz"), ""),
     "pictures among scans": (_mixed, ""),
     "class folders without images": (lambda folder: (folder / "a" / "b").mkdir(parents=True), ""),
-    "one class alone": (lambda folder: sound(folder / "ill") and None, "ill"),
     "the data is a text": (_text_for_the_data, "data.txt"),
 }
 
 WORKS: Mapping[str, Callable[[Path], object]] = {
+    "one folder alone": lambda folder: sound(folder / "ill"),
     "links in a circle among class folders": _class_in_a_circle,
     "a link within": _link("sound.nii.gz"),
     "pipes for lists": _pipe_for_a_list,

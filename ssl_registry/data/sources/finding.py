@@ -1,0 +1,214 @@
+"""Images in folders of any depth, and the files beside them that are none."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ssl_registry.data.formats.dicom import is_series
+from ssl_registry.data.formats.pictures import PictureHeader, is_picture, picture_header
+from ssl_registry.data.formats.volumes import case_name, files_of, is_volume
+from ssl_registry.data.places import check_name, check_place, entries_of
+from ssl_registry.data.problems import Met, Problem
+from ssl_registry.errors import BadFileError, DataError, spell
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """What lies in a folder.
+
+    Attributes:
+        files: images by their paths within the folder, without suffix, in order: pictures,
+            volumes, and folders that hold a DICOM series.
+        others: files that are no image and belong to none, and links to folders above them.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)
+
+
+def find_images(folder: Path, root: Path, met: Met) -> FoundImages:
+    """Return the images of a folder and of all folders in it.
+
+    Args:
+        folder: where they lie.
+        root: the data folder, which links may not leave.
+        met: told of images that cannot be used, which are left out.
+    """
+    found = FoundImages()
+    try:
+        check_place(folder, root)
+    except BadFileError as error:
+        met(error)
+        return found
+    # Each folder with the real places of those above it, which a link must not lead back to.
+    waiting = [(folder, frozenset[Path]())]
+    while waiting:
+        inner, above = waiting.pop()
+        folders = _look_into(inner, folder, root, found, met)
+        here = above | {inner.resolve()}
+        for deeper in reversed(folders):
+            if deeper.is_symlink() and deeper.resolve() in here:
+                found.others.append(deeper)
+            else:
+                waiting.append((deeper, here))
+    return found
+
+
+def _look_into(inner: Path, folder: Path, root: Path, found: FoundImages, met: Met) -> list[Path]:
+    """Add what lies in one folder; return the folders in it, which are still to be looked into."""
+    folders, strangers = [], []
+    slices = inner != folder and is_series(inner)
+    for entry in entries_of(inner):
+        path = Path(entry.path)
+        named = is_picture(path) or is_volume(path)
+        try:
+            if named:
+                _check_entry(path, root)
+                _add(path, case_name(path), folder, found)
+            elif path.is_dir():
+                check_place(path, root)
+                folders.append(path)
+                if is_series(path):
+                    check_name(path)
+                    _add(path, path.name, folder, found)
+            elif not slices:
+                strangers.append(path)
+        except BadFileError as error:
+            met(error)
+    found.others.extend(_without_voxels(strangers, inner, found))
+    return folders
+
+
+def _add(path: Path, name: str, folder: Path, found: FoundImages) -> None:
+    name = path.with_name(name).relative_to(folder).as_posix()
+    if name in found.files:
+        raise BadFileError(
+            path,
+            f"and {found.files[name].name} are two images of one name",
+            "remove or rename one of them",
+        )
+    found.files[name] = path
+
+
+def _check_entry(path: Path, root: Path) -> None:
+    """See that what has the name of an image is a file within the data folder."""
+    check_name(path)
+    if path.is_symlink() or not path.is_file():
+        check_place(path, root)
+    if path.is_dir():
+        raise BadFileError(
+            path, "is a folder with the name of a file", "move the file that it holds out of it"
+        )
+
+
+def _without_voxels(strangers: list[Path], inner: Path, found: FoundImages) -> Iterator[Path]:
+    """Yield the files that are not the voxels of a header (.mhd, .nhdr) in the same folder."""
+    voxels: set[Path] = set()
+    if strangers:
+        for path in found.files.values():
+            if path.parent == inner and path.suffix.lower() in (".mhd", ".nhdr"):
+                try:
+                    voxels.update(files_of(path))
+                except DataError:  # told where the image itself is looked at
+                    continue
+    yield from (path for path in strangers if path not in voxels)
+
+
+def leave_out(files: Iterable[Path], why: str, remedy: str = "nothing, if so") -> list[Problem]:
+    """Return notes on files that are part of no case."""
+    return [Problem("note", file, why, remedy) for file in files]
+
+
+def outside(folder: Path, within: Iterable[Path], why: str) -> list[Problem]:
+    """Return notes on the images of a data folder that lie outside some folders in it."""
+    inside, lost = set(within), list[Path]()
+    for entry in entries_of(folder):
+        path = Path(entry.path)
+        if path in inside:
+            continue
+        if is_picture(path) or is_volume(path):
+            lost.append(path)
+        elif entry.is_dir(follow_symlinks=False):
+            lost += [path] if is_series(path) else []
+            lost += find_images(path, folder, lambda _: None).files.values()
+    return leave_out(lost, f"{why}, and left out")
+
+
+def of_dims(
+    files: Mapping[str, Path], folder: Path, dims: Literal[2, 3] | None
+) -> tuple[dict[str, Path], list[Problem]]:
+    """Return the pictures (2) or the volumes (3) among images, and notes on the others.
+
+    Raises:
+        DataError: there are both, and nobody said which are asked for.
+    """
+    kinds = {is_picture(path): path for path in files.values()}
+    if len(kinds) < 2:
+        return dict(files), []
+    if dims is None:
+        raise DataError(
+            f"{spell(folder)} mixes pictures ({kinds[True].name}) and volumes "
+            f"({kinds[False].name}): keep them in folders of their own"
+        )
+    fit = {name: path for name, path in files.items() if is_picture(path) == (dims == 2)}
+    rest = [path for name, path in files.items() if name not in fit]
+    other, wanted = ("volume", "pictures") if dims == 2 else ("picture", "volumes")
+    return fit, leave_out(rest, f"is a {other}, but {wanted} are asked for, and left out")
+
+
+def dims_of(images: Iterable[Path], folder: Path) -> Literal[2, 3]:
+    """Return 2 for pictures and 3 for volumes.
+
+    Raises:
+        DataError: there are both.
+    """
+    files = {str(path): path for path in images}
+    of_dims(files, folder, None)
+    return 2 if any(map(is_picture, files.values())) else 3
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """The images of a source, once the header of every picture is read.
+
+    Attributes:
+        files: by the names of the cases; pictures that cannot be read are left out.
+        pictures: headers of those that are pictures.
+        dims: 2 for pictures, 3 for volumes.
+        channels: that all pictures should have; None for volumes, whose channels mean
+            something.
+        notes: that some pictures have others.
+    """
+
+    files: Mapping[str, Path]
+    pictures: Mapping[str, PictureHeader]
+    dims: Literal[2, 3]
+    channels: int | None
+    notes: tuple[str, ...]
+
+
+def look_at(files: Mapping[str, Path], folder: Path, met: Met) -> FolderImages:
+    """Return the images of a source; `met` is told of pictures that cannot be read.
+
+    Raises:
+        DataError: there are pictures and volumes, or no image can be read.
+    """
+    dims = dims_of(files.values(), folder)
+    if dims == 3:
+        return FolderImages(files, {}, 3, None, ())
+    headers = {}
+    for name, path in files.items():
+        try:
+            headers[name] = picture_header(path)
+        except BadFileError as error:
+            met(error)
+    if not headers:
+        raise DataError(f"{spell(folder)} holds no picture that can be read")
+    most = max(header.channels for header in headers.values())
+    grey = [files[name] for name, header in headers.items() if header.channels != most]
+    notes = []
+    if grey:
+        first = spell(grey[0].name)
+        notes = [f"{len(grey)} of {len(headers)} pictures are grey ({first}, ...): shown as RGB"]
+    return FolderImages({name: files[name] for name in headers}, headers, 2, most, tuple(notes))

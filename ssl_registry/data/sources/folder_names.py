@@ -1,0 +1,134 @@
+"""What the names of folders tell: patients, classes, or neither."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+from ssl_registry.errors import spell
+
+SUBJECT: Final = re.compile(r"sub-[A-Za-z0-9]+")
+"""How BIDS calls a subject."""
+
+_NAMED: Final = re.compile(
+    r"(sub-[A-Za-z0-9]+|(?:patient|subject|subj|pat)[-_ ]?\d+)(?=[-_ .]|$)", re.IGNORECASE
+)
+"""Beginnings of names that say which patient it is."""
+
+_NO_PATIENT: Final = re.compile(
+    r"(ses|session|visit|run|acq|scan|series|study|time|timepoint|tp|day|week|month|year|fold|t|phase"
+    r"|site|cent(er|re)|hospital|batch|part|v|echo|b|class|grade|stage|level|label|score|category)"
+    r"[-_ ]?\d+",
+    re.IGNORECASE,
+)
+"""Names with a number that counts something other than patients."""
+
+_GRADE: Final = re.compile(
+    r"(class|grade|stage|level|label|score|category)[-_ ]?\d+", re.IGNORECASE
+)
+"""Names with a number that counts classes."""
+
+_NO_CLASS: Final = re.compile(
+    r"train(ing)?|val(id)?|validation|test(ing)?|(images|labels)t[rs]|images?|imgs?|labels?|masks?"
+    r"|segs?|segmentations?|annotations|raw|data|dicom|dcm|nifti|nii|png|jpg|scans|volumes|anat|func"
+    r"|dwi|fmap|perf|pet|derivatives|sourcedata|t1(w|c|ce)?|t2w?|flair|pd|adc|ct|mr|mri|mrt|us|xray"
+    r"|left|right",
+    re.IGNORECASE,
+)
+"""Names of parts of a data set, modalities, sides: never of classes."""
+
+_FEW: Final = 4
+"""Folders that may be classes although there are hardly more images than folders."""
+
+
+def patients_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the patient of each image whose folders name one, by the image's path.
+
+    It is the first folder on the way that BIDS would call a subject (`sub-01`), or else the
+    subject in the file's name (`sub-01_T1w`), or else the first folder whose name holds a number
+    and none that counts visits, series or centres.
+    """
+    found = {}
+    for name in names:
+        *folders, file = PurePosixPath(name).parts
+        subjects = [folder for folder in folders if SUBJECT.fullmatch(folder)]
+        subjects += [named.group() for named in [SUBJECT.match(file)] if named]
+        numbered = [folder for folder in folders if _is_numbered(folder)]
+        if subjects or numbered:
+            found[name] = (subjects or numbered)[0]
+    return found
+
+
+def patients_in_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the patient that the file names of images begin with, by the images' paths.
+
+    It is one where a name says so itself: `sub-01_T1w`, `patient007_frame01`, `subj_12-left`.
+    """
+    found = {}
+    for name in names:
+        said = _NAMED.match(PurePosixPath(name).name)
+        if said is not None:
+            found[name] = said.group(1)
+    return found
+
+
+def _is_numbered(folder: str) -> bool:
+    return any(sign.isdecimal() for sign in folder) and not _NO_PATIENT.fullmatch(folder)
+
+
+def classes_in(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names of images by the first folder on their way; without those that have none."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        first, _, rest = name.partition("/")
+        if rest:
+            found.setdefault(first, []).append(name)
+    return found
+
+
+def why_no_classes(names: Sequence[str]) -> str | None:
+    """Return why the folders of images are no classes for certain; None where they can be no else.
+
+    Args:
+        names: paths of the images within the data folder.
+    """
+    folders = classes_in(names)
+    if sum(map(len, folders.values())) < len(names):
+        return "images lie beside the folders"
+    if len(folders) < 2:
+        return "there is one folder alone"
+    if any(name.count("/") > 1 for name in names):
+        return "images lie in folders of folders"
+    parts = [folder for folder in folders if _NO_CLASS.fullmatch(folder)]
+    if parts:
+        return f"{spell(parts[0])} is no name of a class"
+    return _why_no_grades(folders)
+
+
+def _why_no_grades(folders: Mapping[str, Sequence[str]]) -> str | None:
+    if all(map(_GRADE.fullmatch, folders)):
+        return None
+    if all(folder.isdecimal() for folder in folders):
+        # Grades begin with 0, and nobody writes them 00; patients are counted from 1.
+        plain = "0" in folders and not any(name[0] == "0" for name in folders if name != "0")
+        return None if plain else "numbers may count patients"
+    numbered = Counter(any(sign.isdecimal() for sign in folder) for folder in folders)
+    if numbered[True] > numbered[False]:
+        return "names with numbers may be patients"
+    images = sum(map(len, folders.values()))
+    if len(folders) > _FEW and images < 3 * len(folders):
+        return f"there are {len(folders)} folders for {images} images"
+    return None
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names by the alphabet, the numbers in them as numbers: 0, 1, 2, 10."""
+
+    def key(name: str) -> tuple[list[tuple[int, str]], str]:
+        # Of numbers without leading zeros the longer one is greater.
+        parts = [(part.lstrip("0"), part) for part in re.split(r"(\d+)", name)]
+        keys = [(len(bare) + 1, bare) if part.isdecimal() else (0, part) for bare, part in parts]
+        return keys, name
+
+    return sorted(names, key=key)

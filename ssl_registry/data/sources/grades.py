@@ -1,0 +1,71 @@
+"""Grades in a table: numbers in the order of numbers, names by the alphabet, and none."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ssl_registry.data.sources.cases import tidy
+from ssl_registry.data.sources.folder_names import in_order
+from ssl_registry.documents import brief
+from ssl_registry.errors import DataError, spell
+
+MOST_GRADES: Final = 256
+
+
+def read_grades(
+    path: Path, said: Mapping[str, str], lines: Mapping[str, int]
+) -> tuple[dict[str, int], dict[int, str]]:
+    """Return the grade of each image that has one, and what the grades are called.
+
+    An empty cell, `NA`, `NaN` and the like are no grade.
+
+    Args:
+        path: the table.
+        said: what it says, by the names of the images.
+        lines: the row in which it does.
+
+    Raises:
+        DataError: no image has a grade, numbers and words are mixed, or a number is no grade.
+    """
+    words = {name: word for name, text in said.items() if (word := tidy(text))}
+    if not words:
+        raise DataError(
+            f"{spell(path)} grades no image at all: for unlabelled images, name their folder"
+        )
+    numbers = {
+        name: number for name, word in words.items() if (number := _number(word)) is not None
+    }
+    if not numbers:
+        order = {word: grade for grade, word in enumerate(in_order(set(words.values())))}
+        _check_count(path, len(order))
+        return {name: order[word] for name, word in words.items()}, dict(enumerate(order))
+    odd = next((name for name in words if name not in numbers), None)
+    if odd is not None:
+        raise DataError(
+            f"{spell(path)}: row {lines[odd]} gives {spell(odd)} the grade {brief(words[odd])}, "
+            f"but {len(numbers)} rows have numbers: mend it, or leave it empty (NA) for no grade"
+        )
+    for name, number in numbers.items():
+        if not number.is_integer() or not 0 <= number < MOST_GRADES:
+            raise DataError(
+                f"{spell(path)}: row {lines[name]}: {spell(name)} has the grade "
+                f"{brief(words[name])}; expected whole numbers from 0 to {MOST_GRADES - 1}"
+            )
+    top = int(max(numbers.values()))
+    grades = {name: int(number) for name, number in numbers.items()}
+    return grades, {grade: str(grade) for grade in range(top + 1)}
+
+
+def _number(word: str) -> float | None:
+    try:
+        return float(word)
+    except ValueError:
+        return None
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MOST_GRADES:
+        raise DataError(
+            f"{spell(path)} has {count} different grades; at most {MOST_GRADES} are supported: is "
+            "it another column that holds them?"
+        )

@@ -1,0 +1,382 @@
+"""Images that a table lists: in the layout of APTOS 2019, or by their paths."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+from ssl_registry.data.formats.dicom import is_series
+from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.places import check_name, check_place
+from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.sources.cases import FileCase, Part, Source, tidy
+from ssl_registry.data.sources.finding import (
+    FolderImages,
+    find_images,
+    leave_out,
+    look_at,
+    of_dims,
+    outside,
+)
+from ssl_registry.data.sources.grades import read_grades
+from ssl_registry.data.sources.label_values import labels_of, values_of
+from ssl_registry.data.sources.part_names import PARTS
+from ssl_registry.data.sources.tables import read_table
+from ssl_registry.documents import brief
+from ssl_registry.errors import BadFileError, DataError, spell
+
+GRADED: Final = (("id_code", "diagnosis"), ("image", "level"))
+"""Columns of the image and of its grade: APTOS 2019's and EyePACS's (Kaggle 2015)."""
+
+IMAGE, LABEL, GRADE, PART = "image", "label", "grade", "part"
+"""Columns of a table of paths; all but the first may be left out."""
+
+PATIENTS: Final = ("patient", "patient_id", "subject", "subject_id")
+"""What the column of the patient may be called, in any table."""
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """A table, and what its columns mean.
+
+    Attributes:
+        path: where it is.
+        rows: by the names of their images.
+        lines: the number of each row in the file, from 2, by the same.
+        images: column of the image.
+        grades: column of its grade.
+        labels: column of its label map.
+        listed: whether the rows say where the images are, not their names alone.
+    """
+
+    path: Path
+    rows: Mapping[str, Mapping[str, str]]
+    lines: Mapping[str, int]
+    images: str
+    grades: str | None
+    labels: str | None
+    listed: bool
+
+    def column(self, name: str) -> dict[str, str]:
+        """Return what a column says, tidied, by the names of the images."""
+        return {image: tidy(row[name]) for image, row in self.rows.items()}
+
+    def has(self, name: str) -> bool:
+        """Whether there is a column of that name."""
+        return any(name in row for row in self.rows.values())
+
+
+def suits(path: Path) -> bool:
+    """Whether a table has the columns of one that lists images."""
+    columns, _ = read_table(path)
+    return IMAGE in columns or any(set(pair) <= set(columns) for pair in GRADED)
+
+
+def open_table(path: Path, dims: Literal[2, 3] | None, met: Met) -> Source:
+    """Return the images that a table lists.
+
+    In the layout of APTOS 2019 (`id_code,diagnosis`) or EyePACS (`image,level`) they lie in
+    `<table>_images` (`train_images` for `train.csv`), in `images`, or beside the table, and an
+    image without a row is one without a label. A table of paths has the column `image`, and, as
+    far as they are known, `label` (a label map) or `grade`, `patient`, and `part` (train,
+    validation or test); the paths begin at the table. A grade is a whole number from 0 or a name;
+    an empty cell or `NA` is none.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column, lists an image twice, or holds a
+            grade, a patient or a part that is none.
+    """
+    table = _read(path)
+    files, left_out = _files_of(table, met)
+    files, others = of_dims(files, path.parent, dims)
+    images = look_at(files, path.parent, met)
+    source = _labelled(table, images, met)
+    rest = {table.images, table.grades, table.labels}
+    return replace(
+        source,
+        groups=_patients(table, images.files),
+        parts=_parts(table, images.files),
+        columns={
+            name: {column: value for column, value in row.items() if column not in rest}
+            for name, row in table.rows.items()
+        },
+        notes=(*source.notes, *_tell_patients(table)),
+        layout="table",
+        left_out=(*left_out, *others),
+    )
+
+
+def _read(path: Path) -> ImageTable:
+    """Return a table, once its columns are known and no image is in it twice.
+
+    Raises:
+        DataError: it lacks a column, or a row names no image or one for the second time.
+    """
+    columns, rows = read_table(path)
+    pair = next((pair for pair in GRADED if set(pair) <= set(columns)), None)
+    if pair is None and IMAGE not in columns:
+        expected = " or ".join(",".join(pair) for pair in GRADED)
+        shown = ", ".join(map(spell, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        raise DataError(
+            f"{spell(path)} has the columns {shown}; expected {expected}, or image with label or "
+            "grade, patient and part"
+        )
+    images, grades = pair or (IMAGE, GRADE if GRADE in columns else None)
+    labels = LABEL if pair is None and LABEL in columns else None
+    said = [row[labels] for row in rows if tidy(row[labels])] if labels else []
+    files = sum(map(_is_image, said))
+    if 0 < files < len(said):
+        odd = next(word for word in said if not _is_image(word))
+        raise DataError(
+            f"{spell(path)}: the column label has {brief(odd)} among the names of files: label "
+            "maps are files, and classes stand in a column grade"
+        )
+    if said and files == 0 and grades is None:
+        labels, grades = None, LABEL  # classes, under the name that others give them
+    listed: dict[str, Mapping[str, str]] = {}
+    lines: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        name = _name_of(path, line, images, row[images], by_path=pair is None)
+        if name in listed:
+            raise DataError(f"{spell(path)}: row {line} lists {brief(name)} for the second time")
+        listed[name], lines[name] = row, line
+    return ImageTable(path, listed, lines, images, grades, labels, listed=pair is None)
+
+
+def _is_image(text: str) -> bool:
+    path = Path(text.strip())
+    return is_picture(path) or is_volume(path) or len(path.parts) > 1
+
+
+def _name_of(path: Path, line: int, column: str, text: str, by_path: bool) -> str:
+    """Return the name of the image in a cell, which may be written with a suffix."""
+    said = Path(text.strip())
+    if not said.name or (len(said.parts) != 1 and not by_path):
+        raise DataError(
+            f"{spell(path)}: row {line} has {column}={brief(text)}; expected the name of an image"
+            f"{'' if by_path else ', without a folder'}"
+        )
+    name = said.with_name(case_name(said)) if is_picture(said) or is_volume(said) else said
+    # A path from the root, or out of the folder, is shown as one within it.
+    return PurePosixPath(*(part for part in name.parts if part not in ("/", ".."))).as_posix()
+
+
+def _files_of(table: ImageTable, met: Met) -> tuple[dict[str, Path], list[Problem]]:
+    """Return the images by their names, and notes on those that are left out.
+
+    `met` is told of images that are listed and not there.
+
+    Raises:
+        DataError: there is none at all.
+    """
+    root, folder = table.path.parent, _image_folder(table.path)
+    bad: list[BadFileError] = []
+    if table.listed and all("/" in name or _beside(table, name) for name in table.rows):
+        files, left_out = _by_path(table, {}, bad), []
+    else:
+        found = find_images(folder, root, bad.append)
+        files = _by_path(table, found.files, bad) if table.listed else dict(found.files)
+        left_out = [] if folder == root else outside(root, [folder], f"lies outside {folder.name}")
+    for error in bad:
+        met(error)
+    seen = {*files, *(_stem(Path(error.file)) for error in bad)}
+    for name in table.rows:
+        if name not in seen and not table.listed:
+            met(_not_there(table, name, folder / name))
+    if not files:
+        raise DataError(f"{spell(folder)} holds none of the images that {spell(table.path)} lists")
+    if table.listed:
+        left_out += _unlisted(table, files)
+    return files, left_out
+
+
+def _not_there(table: ImageTable, name: str, path: Path) -> BadFileError:
+    where, row = spell(table.path.name), table.lines[name]
+    return BadFileError(
+        path,
+        f"is listed in {where}, but there is no such image (row {row})",
+        "add the file, or take out the row",
+    )
+
+
+def _stem(path: Path) -> str:
+    return case_name(path) if is_picture(path) or is_volume(path) else path.name
+
+
+def _beside(table: ImageTable, name: str) -> bool:
+    return (table.path.parent / table.rows[name][table.images].strip()).exists()
+
+
+def _by_path(
+    table: ImageTable, found: Mapping[str, Path], bad: list[BadFileError]
+) -> dict[str, Path]:
+    """Return the image of each row: at its path, or, of a name alone, in the folder of images."""
+    root, files = table.path.parent, {}
+    for name, row in table.rows.items():
+        path = root / row[table.images].strip()
+        try:
+            if not path.exists() and not path.is_symlink() and name in found:
+                path = found[name]
+            if not path.exists() and not path.is_symlink():
+                raise _not_there(table, name, path)
+            files[name] = _image_at(path, root)
+        except BadFileError as error:
+            bad.append(error)
+    return files
+
+
+def _image_at(path: Path, root: Path) -> Path:
+    """Return a path, once there is a picture, a volume or a DICOM series within the data folder."""
+    check_name(path)
+    found = check_place(path, root)
+    named = is_picture(path) or is_volume(path)
+    if not (named and found.is_file()) and not (found.is_dir() and is_series(found)):
+        raise BadFileError(
+            path, "is no image (volume, picture, folder of DICOM slices)", "name one in its place"
+        )
+    return path
+
+
+def _unlisted(table: ImageTable, files: Mapping[str, Path]) -> list[Problem]:
+    """Return notes on images in the folders of those that are listed, which no row names."""
+    used = set(files.values())
+    labels = {} if table.labels is None else table.column(table.labels)
+    used |= {table.path.parent / label for label in labels.values() if label}
+    rest = []
+    for folder in dict.fromkeys(path.parent for path in files.values()):
+        inside = folder.glob("*") if folder.is_dir() else ()
+        rest += sorted(p for p in inside if (is_picture(p) or is_volume(p)) and p not in used)
+    return leave_out(rest, f"is not listed in {spell(table.path.name)}, and left out")
+
+
+def _image_folder(table: Path) -> Path:
+    """Return the folder of a table's images."""
+    named = (table.parent / f"{table.stem}_images", table.parent / "images")
+    return next((folder for folder in named if folder.is_dir()), table.parent)
+
+
+def _labelled(table: ImageTable, images: FolderImages, met: Met) -> Source:
+    """Return the images with the grades or the label maps that the table has for them."""
+    name = str(table.path.parent if table.path.name == "train.csv" else table.path)
+    marks = table.column(table.labels) if table.labels else {}
+    if any(marks.values()):
+        return _with_maps(name, table, images, marks, met)
+    grades: dict[str, int] = {}
+    labels: dict[int, str] = {}
+    notes: list[str] = []
+    if table.grades is not None:
+        grades, labels = read_grades(table.path, table.column(table.grades), table.lines)
+        notes = _unlabelled(table, grades, images.files)
+        if table.grades == LABEL:
+            notes.insert(0, "the column label names no files, and is taken for classes")
+    cases = tuple(
+        FileCase(case, file, grade=grades.get(case), channels=images.channels)
+        for case, file in images.files.items()
+    )
+    return Source(name, cases, images.dims, labels=labels, notes=(*images.notes, *notes))
+
+
+def _with_maps(
+    name: str, table: ImageTable, images: FolderImages, marks: Mapping[str, str], met: Met
+) -> Source:
+    """Return the images with their label maps, whose values are the labels."""
+    values: set[int] = {0}
+    cases: list[FileCase] = []
+    for case, file in images.files.items():
+        label = table.path.parent / marks[case] if marks.get(case) else None
+        try:
+            if label is not None:
+                values |= values_of(_image_at(label, table.path.parent))
+        except BadFileError as error:
+            met(error)
+        else:
+            cases.append(FileCase(case, file, label, channels=images.channels))
+    labels = labels_of(values, table.path)
+    known = frozenset(labels)
+    bare = sum(case.label is None for case in cases)
+    notes = [f"{bare} images have no label map: for pretraining alone"] if bare else []
+    if table.grades is not None:
+        notes.append(
+            "it has label maps and grades, and the maps are taken: take out the column label to "
+            "learn the grades"
+        )
+    labelled = (replace(case, label_values=known) if case.label else case for case in cases)
+    return Source(name, tuple(labelled), images.dims, labels=labels, notes=(*images.notes, *notes))
+
+
+def _patients(table: ImageTable, files: Iterable[str]) -> dict[str, str]:
+    """Return the patient of each image that the table tells of.
+
+    Raises:
+        DataError: some rows name a patient, and others do not.
+    """
+    column = _patient_column(table)
+    if column is None:
+        return {}
+    patients = table.column(column)
+    empty = [name for name in files if name in patients and not patients[name]]
+    if empty:
+        first = empty[0]
+        raise DataError(
+            f"the column {column} names the patients, but {len(empty)} rows of {spell(table.path)} "
+            f"are empty there ({spell(first)} in row {table.lines[first]}, ...): fill them in"
+        )
+    return {name: patients[name] for name in files if name in patients}
+
+
+def _patient_column(table: ImageTable) -> str | None:
+    return next((name for name in PATIENTS if table.has(name)), None)
+
+
+def _tell_patients(table: ImageTable) -> list[str]:
+    column = _patient_column(table)
+    if column is None:
+        return []
+    return [
+        f"the patient stands in the column {column} (group_column or group_pattern choose another)"
+    ]
+
+
+def _parts(table: ImageTable, files: Iterable[str]) -> dict[str, Part]:
+    """Return the part of each image whose row says it.
+
+    Raises:
+        DataError: a row says something else, or nothing.
+    """
+    if not table.has(PART):
+        return {}
+    said = table.column(PART)
+    words = {word.lower() for word in said.values() if word}
+    if not table.listed and not words <= set(PARTS):
+        return {}  # a column that says something else
+    parts: dict[str, Part] = {}
+    for name in files:
+        if name not in said:
+            continue
+        part = PARTS.get(said[name].lower())
+        if part is None:
+            raise DataError(
+                f"{spell(table.path)}: row {table.lines[name]} names the part {brief(said[name])}; "
+                "expected train, validation or test"
+            )
+        parts[name] = part
+    return parts
+
+
+def _unlabelled(
+    table: ImageTable, grades: Mapping[str, int], images: Mapping[str, Path]
+) -> list[str]:
+    """Return notes on images that have no grade, and on grades that nobody has."""
+    rows, others = "row", "file"
+    kinds = Counter(rows if name in table.rows else others for name in images if name not in grades)
+    notes = []
+    if kinds[rows]:
+        notes.append(f"{kinds[rows]} images have no grade in the table: for pretraining alone")
+    if kinds[others]:
+        notes.append(f"{kinds[others]} images are not in the table: for pretraining alone")
+    missing = sorted(set(range(max(grades.values()) + 1)) - set(grades.values()))
+    if missing:
+        notes.append(f"no image has the grade {', '.join(map(str, missing))}")
+    return notes

@@ -1,0 +1,97 @@
+"""Images with masks of the same names in a folder beside them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ssl_registry.data.formats.pictures import check_size, read_mask
+from ssl_registry.data.problems import Met
+from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.finding import (
+    FolderImages,
+    dims_of,
+    find_images,
+    leave_out,
+    look_at,
+    outside,
+)
+from ssl_registry.data.sources.folder_names import patients_of
+from ssl_registry.data.sources.folders import NO_IMAGE
+from ssl_registry.data.sources.label_values import labels_of, values_of
+from ssl_registry.errors import BadFileError, DataError, spell
+
+MASKS: Final = ("masks", "labels")
+"""Names of the folder of masks, beside `images`."""
+
+IMAGES: Final = "images"
+
+
+def has_masks(folder: Path) -> bool:
+    """Whether a folder holds one of masks."""
+    return any((folder / name).is_dir() for name in MASKS)
+
+
+def open_masks(folder: Path, met: Met) -> Source:
+    """Return the images of `images` with those of `masks` of the same names as labels.
+
+    The classes are the values that occur in the masks, of which 0 is the background.
+
+    Raises:
+        DataError: there is no `images` or no `masks`, a mask has no image, or a value is left out.
+    """
+    masks = next((folder / name for name in MASKS if (folder / name).is_dir()), None)
+    if masks is None or not (folder / IMAGES).is_dir():
+        there, lacks = (masks.name, f"`{IMAGES}`") if masks else ("neither", "`masks` or `labels`")
+        raise DataError(f"{spell(folder)} holds {there}, but no folder {lacks} beside it")
+    found = find_images(folder / IMAGES, folder, met)
+    marks = find_images(masks, folder, met)
+    dims = dims_of([*found.files.values(), *marks.files.values()], folder)
+    one, many = ("a picture", "pictures") if dims == 2 else ("a volume", "volumes")
+    lost = sorted(set(marks.files) - set(found.files))
+    if lost:
+        raise DataError(
+            f"{spell(masks)} holds {len(lost)} masks without {one} ({spell(lost[0])}, ...)"
+        )
+    images = look_at(found.files, folder, met)
+    values, broken = _read_masks(images, marks.files, met)
+    labels = labels_of(values, folder)
+    cases = tuple(
+        FileCase(name, path, marks.files.get(name), frozenset(labels), channels=images.channels)
+        for name, path in images.files.items()
+        if name not in broken
+    )
+    bare = len(set(images.files) - set(marks.files))
+    notes = images.notes
+    if bare:
+        notes = (*notes, f"{bare} of {len(found.files)} {many} have no mask: for pretraining alone")
+    return Source(
+        str(folder),
+        cases,
+        images.dims,
+        labels=labels,
+        groups=patients_of(case.name for case in cases),
+        notes=notes,
+        layout="masks",
+        left_out=(
+            *leave_out([*found.others, *marks.others], NO_IMAGE),
+            *outside(folder, (folder / IMAGES, masks), f"lies outside {IMAGES} and {masks.name}"),
+        ),
+    )
+
+
+def _read_masks(
+    images: FolderImages, marks: Mapping[str, Path], met: Met
+) -> tuple[set[int], set[str]]:
+    """Return the values of all masks, and the names of the images whose masks are bad."""
+    values, broken = {0}, set()
+    for name in [name for name in images.files if name in marks]:
+        try:
+            if images.dims == 2:
+                check_size(
+                    read_mask(marks[name]), marks[name], images.pictures[name], images.files[name]
+                )
+            values |= values_of(marks[name])
+        except BadFileError as error:
+            broken.add(name)
+            met(error)
+    return values, broken

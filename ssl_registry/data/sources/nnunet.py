@@ -1,0 +1,390 @@
+"""nnU-Net's raw layout: a file for each channel, label maps beside them, and `dataset.json`.
+
+Reference: Isensee et al. 2021 (doi:10.1038/s41592-020-01008-z), and the documentation of nnU-Net
+v2, `dataset_format.md`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.places import check_name, check_place, entries_of
+from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.sources.cases import FileCase, Part, Source
+from ssl_registry.data.sources.channel_numbers import NUMBERED
+from ssl_registry.data.sources.decathlon import MOST_LABELS, SUMMARY
+from ssl_registry.data.sources.finding import leave_out, outside
+from ssl_registry.documents import brief, read_json
+from ssl_registry.errors import BadFileError, DataError, spell
+
+IMAGES: Final[Mapping[str, str]] = {"imagesTr": "labelsTr", "imagesTs": "labelsTs"}
+"""Folders of images, to train and to test on, and those of their label maps."""
+
+
+@dataclass(frozen=True)
+class DatasetJson:
+    """What `dataset.json` says.
+
+    Attributes:
+        channels: what the channels are called, in order.
+        labels: values and names; regions are not among them.
+        regions: labels made of several values.
+        ending: what the names of all files end with.
+        listed: files of the cases, where it lists them; else the names of files tell them.
+        announced: how many training cases there should be.
+    """
+
+    channels: tuple[str, ...]
+    labels: Mapping[int, str]
+    regions: Mapping[str, frozenset[int]]
+    ending: str
+    listed: Mapping[str, Mapping[str, Any]] | None
+    announced: int | None
+
+
+def is_nnunet(folder: Path) -> bool:
+    """Whether a folder's `dataset.json` is nnU-Net's, or Decathlon's with nnU-Net's file names.
+
+    Raises:
+        DataError: there is one that cannot be read.
+    """
+    path = folder / SUMMARY
+    said = read_json(path, DataError)
+    if not isinstance(said, dict):
+        return False
+    if "channel_names" in said or "file_ending" in said:
+        return True
+    image = _first_image(said)
+    if not image or (folder / image).exists():
+        return False
+    ending = _ending_of(image)
+    return (folder / f"{image.removesuffix(ending)}_0000{ending}").is_file()
+
+
+def open_nnunet(folder: Path, met: Met) -> Source:
+    """Return the cases of nnU-Net's raw layout.
+
+    The images of `imagesTr` that have a map in `labelsTr` are labelled. Those of `imagesTs` are
+    the test set if `labelsTs` holds their maps, and images without labels if not.
+
+    Raises:
+        DataError: `dataset.json` is wrong, or there is no case.
+    """
+    path = folder / SUMMARY
+    summary = _read_summary(path)
+    cases: dict[str, FileCase] = {}
+    parts: dict[str, Part] = {}
+    left_out: list[Problem] = []
+    if summary.listed is not None:
+        for name, row in summary.listed.items():
+            try:
+                cases[name] = _listed_case(folder, name, row, summary)
+            except BadFileError as error:
+                met(error)
+    else:
+        for images, labels in IMAGES.items():
+            found, others = _cases_in(folder, images, labels, summary, met)
+            left_out += others
+            for case in found:
+                if case.name in cases:
+                    wrong = f"is a case of {images} and of imagesTr: {case.name}"
+                    met(BadFileError(case.image, wrong, "remove or rename one of them"))
+                    continue
+                cases[case.name] = case
+                if images == "imagesTs" and case.labelled:
+                    parts[case.name] = "test"
+    if not cases:
+        raise DataError(f"{spell(folder)}: imagesTr and imagesTs hold no case{_as_named(summary)}")
+    known = [folder / name for pair in IMAGES.items() for name in pair]
+    if summary.listed is None:
+        left_out += outside(folder, known, "lies outside imagesTr and imagesTs")
+    pictures = is_picture(next(iter(cases.values())).image)
+    return Source(
+        str(folder),
+        tuple(cases.values()),
+        dims=2 if pictures else 3,
+        labels=summary.labels,
+        parts=parts,
+        modalities=len(summary.channels),
+        notes=tuple(_notes(cases.values(), parts, summary)),
+        layout="nnunet",
+        channel_names=summary.channels,
+        regions=summary.regions,
+        left_out=tuple(left_out),
+    )
+
+
+def _notes(
+    cases: Iterable[FileCase], parts: Mapping[str, Part], summary: DatasetJson
+) -> Iterable[str]:
+    bare = sum(not case.labelled for case in cases)
+    trained = sum(case.labelled and case.name not in parts for case in cases)
+    if bare:
+        yield f"{bare} images have no label map: for pretraining alone"
+    if parts:
+        yield (
+            f"labelsTs has the maps of {len(parts)} images of imagesTs, which are the test set "
+            "(split=FILE or test_cases=FILE choose another)"
+        )
+    if summary.announced is not None and summary.listed is None and summary.announced != trained:
+        yield f"dataset.json announces numTraining={summary.announced}, but there are {trained}"
+    if summary.regions:
+        made = "; ".join(
+            f"{name}: {', '.join(map(str, sorted(values)))}"
+            for name, values in summary.regions.items()
+        )
+        yield f"regions are made of several values ({made}); what is learnt is the values"
+
+
+def _as_named(summary: DatasetJson) -> str:
+    return f" (files called <case>_0000{summary.ending})"
+
+
+def _read_summary(path: Path) -> DatasetJson:
+    said = read_json(path, DataError)
+    if not isinstance(said, dict):
+        raise DataError(f"{spell(path)}: expected an object, as nnU-Net writes it")
+    channels = _read_channels(path, said.get("channel_names", said.get("modality")))
+    labels, regions = _read_labels(path, said.get("labels", {}))
+    ending = said.get("file_ending")
+    if ending is None:
+        ending = _ending_of(_first_image(said)) or ".nii.gz"
+    if not isinstance(ending, str) or not ending.startswith(".") or "/" in ending:
+        raise DataError(
+            f"{spell(path)}: 'file_ending' is {brief(ending)}; expected such as .nii.gz"
+        )
+    listed = said.get("dataset")
+    if listed is not None and not (
+        isinstance(listed, dict) and all(isinstance(row, dict) for row in listed.values())
+    ):
+        raise DataError(
+            f"{spell(path)}: 'dataset' is {brief(listed)}; expected "
+            '{"case": {"images": [...], "label": ...}}'
+        )
+    announced = said.get("numTraining")
+    return DatasetJson(
+        channels,
+        labels,
+        regions,
+        ending,
+        listed or None,
+        announced if isinstance(announced, int) else None,
+    )
+
+
+def _read_channels(path: Path, said: Any) -> tuple[str, ...]:
+    """Return the names of the channels in the order of their numbers."""
+    if isinstance(said, list):
+        said = {str(number): name for number, name in enumerate(said)}
+    numbers = {str(number) for number in range(len(said))} if isinstance(said, dict) else set()
+    if not numbers or set(said) != numbers:
+        raise DataError(
+            f"{spell(path)}: 'channel_names' is {brief(said)}; expected "
+            '{"0": "T1", "1": "T2", ...}, counted from 0'
+        )
+    return tuple(str(said[str(number)]) for number in range(len(said)))
+
+
+def _read_labels(path: Path, said: Any) -> tuple[dict[int, str], dict[str, frozenset[int]]]:
+    """Return the values with their names, and the regions.
+
+    nnU-Net v2 writes names and values, v1 values and names. A region is a list of values; a value
+    is called by the smallest region that holds it, with those that it is the rest of.
+    """
+    if not isinstance(said, dict):
+        raise DataError(f"{spell(path)}: 'labels' is {brief(said)}; expected names and values")
+    if all(_is_number(key) and isinstance(name, str) for key, name in said.items()):
+        said = {name: int(value) for value, name in said.items()}
+    values: dict[str, tuple[int, ...]] = {}
+    for name, stated in said.items():
+        many = stated if isinstance(stated, list) else [stated]
+        if not many or not all(_is_value(value) for value in many):
+            raise DataError(
+                f"{spell(path)}: the label {brief(name)} is {brief(stated)}; expected a whole "
+                f"number from 0 to {MOST_LABELS - 1}, or a list of such"
+            )
+        values[name] = tuple(int(value) for value in many)
+    if "ignore" in values:
+        raise DataError(
+            f"{spell(path)}: the label 'ignore' ({values['ignore'][0]}) marks voxels without a "
+            "reference, which is not supported: fill them in, or take out those cases"
+        )
+    found = sorted({value for many in values.values() for value in many} | {0})
+    if values and found != list(range(len(found))):
+        raise DataError(
+            f"{spell(path)}: 'labels' has the values {brief(found)}; expected 0 (background) to "
+            f"{len(found) - 1} without a gap"
+        )
+    regions = {name: frozenset(many) for name, many in values.items() if len(many) > 1}
+    if not values:
+        return {}, {}
+    return {value: _name_of(value, values) for value in found}, regions if regions else {}
+
+
+def _is_number(key: str) -> bool:
+    return key.isdecimal() and len(key) <= len(str(MOST_LABELS))
+
+
+def _is_value(value: object) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and 0 <= value < MOST_LABELS  # type: ignore[operator]
+
+
+def _name_of(value: int, values: Mapping[str, Sequence[int]]) -> str:
+    """Return what a value is called: by its own label, or as the rest of a region."""
+    own = [name for name, many in values.items() if tuple(many) == (value,)]
+    if own:
+        return own[0]
+    around = sorted((len(many), name) for name, many in values.items() if value in many)
+    if not around:
+        return "background" if value == 0 else str(value)
+    smallest = around[0][1]
+    within = [
+        name
+        for name, many in values.items()
+        if set(many) < set(values[smallest]) and value not in many
+    ]
+    return f"{smallest} without {' and '.join(within)}" if within else f"{smallest} ({value})"
+
+
+def _first_image(said: Mapping[str, Any]) -> str:
+    """Return the first image that a Decathlon's list names; nothing where it names none."""
+    rows = said.get("training")
+    first = (
+        next((row for row in rows if isinstance(row, dict)), {}) if isinstance(rows, list) else {}
+    )
+    image = first.get("image")
+    return image if isinstance(image, str) else ""
+
+
+def _ending_of(file: str) -> str:
+    name = Path(file).name
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def _cases_in(
+    folder: Path, images: str, labels: str, summary: DatasetJson, met: Met
+) -> tuple[list[FileCase], list[Problem]]:
+    """Return the cases of a folder of images, and notes on the files that belong to none."""
+    if not (folder / images).is_dir():
+        return [], []
+    channels, strangers = _channels_in(folder, images, summary, met)
+    maps, others = _maps_in(folder, labels, summary, met)
+    cases = []
+    for name, files in channels.items():
+        label = maps.pop(name, None)
+        try:
+            _check_complete(name, files, summary)
+            first, *further = (check_file(files[number], folder) for number in sorted(files))
+            if label is not None:
+                check_file(label, folder)
+        except BadFileError as error:
+            met(error)
+        else:
+            values = frozenset(summary.labels) if label else frozenset[int]()
+            cases.append(FileCase(name, first, label, values, further=tuple(further)))
+    for label in maps.values():
+        met(BadFileError(label, f"has no image in {images}", "add the image, or remove the map"))
+    why = f"is no file <case>_0000{summary.ending}, and left out"
+    return cases, leave_out([*strangers, *others], why)
+
+
+def _channels_in(
+    folder: Path, images: str, summary: DatasetJson, met: Met
+) -> tuple[dict[str, dict[int, Path]], list[Path]]:
+    """Return the files of each case by the number of the channel, and the files beside them."""
+    channels: dict[str, dict[int, Path]] = {}
+    strangers = []
+    for entry in entries_of(folder / images):
+        path = Path(entry.path)
+        found = NUMBERED.fullmatch(entry.name.removesuffix(summary.ending))
+        if not entry.name.endswith(summary.ending) or found is None:
+            strangers.append(path)
+        else:
+            try:
+                check_name(path)
+            except BadFileError as error:
+                met(error)
+            else:
+                channels.setdefault(found.group(1), {})[int(found.group(2))] = path
+    return channels, strangers
+
+
+def _maps_in(
+    folder: Path, labels: str, summary: DatasetJson, met: Met
+) -> tuple[dict[str, Path], list[Path]]:
+    if not (folder / labels).is_dir():
+        return {}, []
+    files = [Path(entry.path) for entry in entries_of(folder / labels)]
+    fit = [path for path in files if path.name.endswith(summary.ending)]
+    maps = {path.name.removesuffix(summary.ending): path for path in fit}
+    if maps and not summary.labels:
+        raise DataError(
+            f"{spell(folder / SUMMARY)}: there are label files, but 'labels' does not say what "
+            "their values mean"
+        )
+    return maps, [path for path in files if path not in set(fit)]
+
+
+def _check_complete(name: str, files: Mapping[int, Path], summary: DatasetJson) -> None:
+    """See that a case has each channel that `dataset.json` names, and no other.
+
+    A coloured picture may hold all of them in its one file.
+    """
+    count = len(summary.channels)
+    if set(files) == {0} and count == 3 and is_picture(files[0]):
+        return
+    first = next(iter(files.values()))
+    missing = [
+        f"{number:04} ({summary.channels[number]})"
+        for number in range(count)
+        if number not in files
+    ]
+    if missing:
+        raise BadFileError(
+            first,
+            f"belongs to the case {spell(name)}, which lacks the channel {', '.join(missing)}",
+            "add the file, or take out the others of the case",
+        )
+    more = sorted(number for number in files if number >= count)
+    if more:
+        raise BadFileError(
+            files[more[0]],
+            f"is channel {more[0]:04}, but 'channel_names' has {count}",
+            "add it there, or take the file out",
+        )
+
+
+def check_file(path: Path, folder: Path) -> Path:
+    """Return the path of an image, which must be a file within the data folder."""
+    if path.is_symlink() or not path.is_file():
+        found = check_place(path, folder)
+        if not found.is_file():
+            raise BadFileError(path, "is no file", "take it out of the data")
+    return path
+
+
+def _listed_case(folder: Path, name: str, row: Mapping[str, Any], summary: DatasetJson) -> FileCase:
+    """Return a case that `dataset.json` lists with its files."""
+    path, images, label = folder / SUMMARY, row.get("images"), row.get("label")
+    if PurePosixPath(name).is_absolute() or {"..", ""} & {*PurePosixPath(name).parts, name}:
+        raise BadFileError(path, f"has a case called {brief(name)}", "rename it: it names a file")
+    texts = isinstance(images, list) and all(isinstance(one, str) for one in images)
+    if not images or not texts or not (label is None or isinstance(label, str)):
+        raise BadFileError(
+            path, f"has the case {brief(name)} as {brief(row)}", "name its images and its label"
+        )
+    files = [_named(folder, one) for one in images]
+    _check_complete(name, dict(enumerate(files)), summary)
+    mark = _named(folder, label) if label else None
+    values = frozenset(summary.labels) if mark else frozenset[int]()
+    return FileCase(name, files[0], mark, values, further=tuple(files[1:]))
+
+
+def _named(folder: Path, file: str) -> Path:
+    path = folder / file
+    check_place(path, folder)
+    check_name(path)
+    return check_file(path, folder)

@@ -1,0 +1,204 @@
+"""Folders without a list: images at any depth, patients, and classes that can be nothing else."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.sources.folder_names import in_order, patients_of, why_no_classes
+from ssl_registry.data.sources.layouts import Reading
+from ssl_registry.data.sources.opening import open_source
+from ssl_registry.errors import BadFileError, ConfigError, DataError
+from tests.pictures import write_picture
+from tests.volumes import noise, write_nifti, write_series
+
+IMAGES, CLASSES = Reading("images"), Reading("classes")
+
+
+def write(path: Path, seed: int = 0) -> None:
+    """Write an image: a picture, a volume, or a DICOM series where the name has no suffix."""
+    if path.suffix == ".png":
+        write_picture(path, seed)
+    elif path.suffix:
+        write_nifti(path, noise(seed=seed))
+    else:
+        write_series(path, noise(seed=seed))
+
+
+def names(source: Source) -> set[str]:
+    return {case.name for case in source.cases}
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".png", ""])
+@pytest.mark.parametrize("called", ["sub-{:02}", "patient{}", "P{:03}", "{:04}", "{}", "case_{}"])
+def test_folders_of_patients_are_no_classes(tmp_path: Path, ending: str, called: str) -> None:
+    for patient in range(1, 4):
+        for visit in (1, 2):
+            write(tmp_path / called.format(patient) / f"t1_{visit}{ending}", patient * visit)
+    source = open_source(tmp_path)
+    assert source.layout == "images"
+    assert source.labelled == ()
+    assert len(source.cases) == 6
+    assert set(source.groups.values()) == {called.format(patient) for patient in range(1, 4)}
+    assert "layout=classes does so" in source.notes[0]
+
+
+def test_images_lie_at_any_depth(tmp_path: Path) -> None:
+    for place in ("top.nii.gz", "a/one.nii.gz", "a/b/c/deep.nii.gz", "d/series"):
+        write(tmp_path / place)
+    source = open_source(tmp_path)
+    assert names(source) == {"top", "a/one", "a/b/c/deep", "d/series"}
+    assert all(case.read()["image"].shape == (1, 5, 6, 7) for case in source.cases)
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".png", ""])
+def test_names_that_are_no_numbers_are_classes(tmp_path: Path, ending: str) -> None:
+    for n, name in enumerate(("benign", "malignant")):
+        for image in range(2):
+            write(tmp_path / name / f"i{image}{ending}", 2 * n + image)
+    source = open_source(tmp_path)
+    assert source.layout == "classes"
+    assert dict(source.labels) == {0: "benign", 1: "malignant"}
+    assert {case.name: case.grade for case in source.cases} == {
+        "benign/i0": 0, "benign/i1": 0, "malignant/i0": 1, "malignant/i1": 1,
+    }  # fmt: skip
+    assert "if they are something else, say layout=images" in source.notes[0]
+    assert open_source(tmp_path, reading=IMAGES).labelled == ()
+
+
+@pytest.mark.parametrize(
+    ("paths", "why"),
+    [
+        (["grade0/a", "grade1/b", "grade10/c"], None),
+        (["0/a", "1/b", "2/c"], None),
+        (["1/a", "2/b", "3/c"], "numbers may count patients"),
+        (["00/a", "01/b"], "numbers may count patients"),
+        (["covid19/a", "normal/b"], None),
+        (["a1/x", "b2/x", "c/x"], "names with numbers may be patients"),
+        (["train/a", "test/b"], "train is no name of a class"),
+        (["imagesTr/a", "other/b"], "imagesTr is no name of a class"),
+        (["T1/a", "FLAIR/b"], "T1 is no name of a class"),
+        (["ill/a", "well/b", "c"], "images lie beside the folders"),
+        (["ill/a"], "there is one folder alone"),
+        (["ill/x/a", "well/b"], "images lie in folders of folders"),
+        ([f"{name}/a" for name in "abcde"], "there are 5 folders for 5 images"),
+        ([f"{name}/{n}" for name in "abcde" for n in range(3)], None),
+    ],
+)
+def test_folders_are_classes_where_they_can_be_nothing_else(
+    paths: Sequence[str], why: str | None
+) -> None:
+    assert why_no_classes(paths) == why
+
+
+def test_classes_that_are_asked_for_may_hold_folders_of_patients(tmp_path: Path) -> None:
+    for place in ("2/P01/a.png", "2/P01/b.png", "10/P02/a.png", "1/c.png", "lost.png"):
+        write(tmp_path / place)
+    source = open_source(tmp_path, reading=CLASSES)
+    assert dict(source.labels) == {0: "1", 1: "2", 2: "10"}
+    assert source.groups == {"2/P01/a": "P01", "2/P01/b": "P01", "10/P02/a": "P02"}
+    assert {case.name: case.grade for case in source.cases}["lost"] is None
+    assert "1 images lie beside the class folders: for pretraining alone" in source.notes
+
+
+def test_patients_are_the_folders_that_say_so() -> None:
+    paths = {
+        "site1/sub-07/ses-1/anat/x": "sub-07",
+        "cohort/P12/visit2/x": "P12",
+        "ses-1/x": None,
+        "siteA/x": None,
+        "sub-03_T1w": "sub-03",
+        "batch3/patient 4/x": "patient 4",
+    }
+    assert patients_of(paths) == {name: said for name, said in paths.items() if said}
+
+
+def test_names_of_files_may_tell_the_patient(tmp_path: Path) -> None:
+    for name in ("patient01_ed", "patient01_es", "patient02_ed", "other"):
+        write(tmp_path / f"{name}.nii.gz")
+    source = open_source(tmp_path)
+    assert source.groups == {
+        "patient01_ed": "patient01", "patient01_es": "patient01", "patient02_ed": "patient02",
+    }  # fmt: skip
+    assert "2 patients by how the names begin (patient01, ...)" in source.notes[0]
+    own = source.grouped(None, "(.+)")
+    assert own.groups["patient01_ed"] == "patient01_ed"
+
+
+def test_numbers_in_names_are_in_the_order_of_numbers() -> None:
+    assert in_order(["10", "2", "0", "1"]) == ["0", "1", "2", "10"]
+    assert in_order(["KL10", "KL2", "a"]) == ["KL2", "KL10", "a"]
+    assert in_order(["01", "1", "007"]) == ["01", "1", "007"]
+    assert in_order(["9" * 5000, "8" * 5000, "1"])[0] == "1"
+
+
+def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
+    for place in ("a/p1_t1.nii.gz", "a/p1_seg.nii.gz", "b/p2.nii.gz", "b/p2-mask.nii.gz"):
+        write(tmp_path / place)
+    (tmp_path / "a" / "notes.txt").write_text("x")
+    (tmp_path / "readme.md").write_text("x")
+    source = open_source(tmp_path)
+    assert names(source) == {"a/p1_t1", "b/p2"}
+    assert {(Path(one.file).name, one.problem) for one in source.left_out} == {
+        ("p1_seg.nii.gz", "is called as a label map of an image beside it, and left out"),
+        ("p2-mask.nii.gz", "is called as a label map of an image beside it, and left out"),
+        ("notes.txt", "is no image, and left out"),
+        ("readme.md", "is no image, and left out"),
+    }
+    assert any(note.startswith("readme.md and 1 more is no image") for note in source.notes)
+
+
+def test_voxels_of_a_header_are_no_strangers(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text(
+        "ObjectType = Image\nNDims = 3\nDimSize = 4 4 4\nElementType = MET_UCHAR\n"
+        "ElementDataFile = a.raw\n"
+    )
+    (tmp_path / "a.raw").write_bytes(bytes(range(64)))
+    (tmp_path / "b.raw").write_bytes(b"x")
+    source = open_source(tmp_path)
+    assert [Path(one.file).name for one in source.left_out] == ["b.raw"]
+
+
+def test_of_pictures_and_volumes_those_are_taken_that_are_asked_for(tmp_path: Path) -> None:
+    write(tmp_path / "a.png")
+    write(tmp_path / "b.nii.gz")
+    with pytest.raises(DataError, match="mixes pictures"):
+        open_source(tmp_path)
+    for dims, taken, left in ((2, "a", "b.nii.gz"), (3, "b", "a.png")):
+        source = open_source(tmp_path, dims)  # type: ignore[arg-type]
+        assert names(source) == {taken}
+        assert [Path(one.file).name for one in source.left_out] == [left]
+
+
+def test_two_images_of_one_path_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "x.nii")
+    write(tmp_path / "a" / "x.nii.gz")
+    with pytest.raises(BadFileError, match="two images of one name"):
+        open_source(tmp_path)
+
+
+def test_links_that_lead_back_end_somewhere(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "x.nii")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "other").symlink_to(tmp_path / "a")
+    source = open_source(tmp_path)
+    assert names(source) == {"a/x", "other/x"}
+    assert any(Path(one.file).name == "up" for one in source.left_out)
+
+
+def test_a_layout_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "x.nii")
+    for layout, message in (
+        ("nnunet", r"holds no dataset\.json"),
+        ("table", r"holds no \.csv table"),
+        ("masks", "but no folder `masks` or `labels`"),
+        ("classes", "no folder of images"),
+        ("bids", "no scan called as BIDS has it"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_source(tmp_path, reading=Reading(layout))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="choose auto, decathlon"):
+        Reading("flat")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="layout=images is of a folder"):
+        open_source(tmp_path / "x.nii", reading=IMAGES)
