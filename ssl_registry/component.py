@@ -21,10 +21,12 @@ class Component(BaseModel):
     Attributes:
         spatial_dims: 2 for images, 3 for volumes.
         former_fields: fields of older releases that are still read from files.
+        example_fields: fields for an example, where some are required.
     """
 
     spatial_dims: ClassVar[Literal[2, 3]]
     former_fields: ClassVar[Mapping[str, FormerField]] = {}
+    example_fields: ClassVar[Mapping[str, Any]] = {}
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 

@@ -147,10 +147,12 @@ def spell_type(annotation: Any) -> str:
 
 def _shapes(entry: Entry) -> dict[str, Any]:
     """Return the shapes of what goes in and comes out, with the default fields."""
-    images = torch.zeros(BATCH, 1, *[SIDES[entry.dims]] * entry.dims)
+    dims = entry.dims or 3
+    images = torch.zeros(BATCH, 1, *[SIDES[dims]] * dims)
     shapes: dict[str, Any] = {"images": list(images.shape)}
     try:
-        component = registry.create(entry.qualified_name)
+        fields = registry.get(entry.qualified_name).example_fields
+        component = registry.create(entry.qualified_name, **fields)
         return shapes | _shapes_of(component, images)
     except ConfigError as error:
         return shapes | {"refused": f"it cannot be made without fields: {error}"}
@@ -161,6 +163,8 @@ def _shapes(entry: Entry) -> dict[str, Any]:
 def _shapes_of(component: Component, images: torch.Tensor) -> dict[str, Any]:
     stream = derive_generator(0, "describe")
     if isinstance(component, PretextTask):
+        if not component.asks():
+            return {}
         images = torch.rand(images.shape, generator=stream)
         views, target, _ = component.make_batch(images, stream)
         return {
@@ -187,16 +191,11 @@ def _shapes_of(component: Component, images: torch.Tensor) -> dict[str, Any]:
 
 def _example(entry: Entry) -> tuple[str, str]:
     """Return lines of Python, which run as they stand, and a command that use a component."""
-    name, dims = entry.name, entry.dims
-    shape = ", ".join(map(str, (BATCH, 1, *[SIDES[dims]] * dims)))
+    name, dims = entry.name, entry.dims or 3
     out = f"out=runs/{name}"
     if entry.kind == "pretext":
-        lines = [
-            f'task = registry.create("{name}")',
-            f"images = torch.rand({shape})",
-            "views, target, drawn = task.make_batch(images, torch.Generator())",
-        ]
-        command = f"pretrain task={name} data=phantoms:20 {out}"
+        lines, said = _pretext_example(entry, dims)
+        command = f"pretrain {said} data=phantoms:20 {out}"
     elif entry.kind == "backbone":
         lines = [f'encoder = registry.create("{name}").build(in_channels=1)']
         downstream = f"downstream=segmentation{dims}d"
@@ -210,3 +209,40 @@ def _example(entry: Entry) -> tuple[str, str]:
     imports = ["import torch"] if entry.kind == "pretext" else []
     imports += ["from ssl_registry import registry", ""]
     return "\n".join([*imports, *lines]), f"ssl-registry {command}"
+
+
+def _pretext_example(entry: Entry, dims: int) -> tuple[list[str], str]:
+    """Return lines of Python for a pretext task, and what names it in a command."""
+    name, fields = entry.name, {}
+    shape = ", ".join(map(str, (BATCH, 1, *[SIDES[dims]] * dims)))
+    asks = True
+    try:
+        task = registry.get(entry.qualified_name)
+    except SslRegistryError:
+        pass
+    else:
+        fields = dict(task.example_fields)
+        asks = issubclass(task, PretextTask) and task.asks()
+    given = "".join(f", {field}={value!r}" for field, value in fields.items())
+    lines = [
+        f'task = registry.pretext_task("{name}"{given})',
+        f"images = torch.rand({shape})",
+    ]
+    if asks:
+        lines.append("views, target, drawn = task.make_batch(images, torch.Generator())")
+    else:
+        sides = ", ".join([str(SIDES[dims])] * dims)
+        lines += [
+            f'encoder = registry.backbone("unet{dims}d", base_filters=4).build(in_channels=1)',
+            f"model = task.build_model(encoder, image_shape=({sides}))",
+            "loss, metrics = model(images, torch.Generator())",
+        ]
+    if not fields:
+        return lines, f"task={name}"
+    inside = ", ".join(f"{k}: {_plain(v)}" for k, v in {"name": name, **fields}.items())
+    return lines, f"'task={{{inside}}}'"
+
+
+def _plain(value: Any) -> str:
+    """Return a value as YAML has it on one line."""
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)

@@ -1,14 +1,29 @@
 """Downstream tasks: what the pretrained encoder is for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.component import Component
+from ssl_registry.heads import decoder_of, matching_weights
+
+
+class Takeover(NamedTuple):
+    """What a downstream head took over of a pretrained decoder.
+
+    Attributes:
+        taken: names of the head's own parameters and buffers that were pretrained.
+        fresh: names of those of its decoder that begin anew.
+        left: names of the pretrained ones that found no place.
+    """
+
+    taken: frozenset[str]
+    fresh: frozenset[str]
+    left: frozenset[str]
 
 
 class DownstreamTask(Component, ABC):
@@ -30,6 +45,31 @@ class DownstreamTask(Component, ABC):
     @abstractmethod
     def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
         """Return the module that turns the pyramid `[B, C_l, *S_l]`, finest first, into outputs."""
+
+    def take_over(
+        self, head: nn.Module, weights: Mapping[str, Tensor], levels: int | None = None
+    ) -> Takeover:
+        """Give a head the weights of a pretrained decoder that fit it, in place; say which.
+
+        Without more these are the weights of equal name and shape, but for the layer that answers.
+
+        Args:
+            head: that `build_head` has made.
+            weights: of the decoder that a pretext task trained.
+            levels: how many of the encoder's finest levels are taken over; what of the decoder
+                works on coarser ones begins anew. None for all.
+        """
+        decoder = decoder_of(head)
+        if decoder is None:
+            return Takeover(frozenset(), frozenset(), frozenset(weights))
+        fitting = matching_weights(decoder, weights, levels)
+        decoder.load_state_dict({**decoder.state_dict(), **fitting})
+        prefix = next(name for name, module in head.named_modules() if module is decoder)
+        full = {name: f"{prefix}.{name}" if prefix else name for name in decoder.state_dict()}
+        taken = frozenset(full[name] for name in fitting)
+        return Takeover(
+            taken, frozenset(full.values()) - taken, frozenset(weights) - frozenset(fitting)
+        )
 
     @abstractmethod
     def loss(self, outputs: Tensor, target: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ class Entry:
     Args:
         name: lower-case name in the one flat namespace, such as `"rpl3d"`.
         target: `"package.module:Class"`, imported on first `registry.get`; or the class.
-        dims: 2 for images `[B, C, H, W]`, 3 for volumes `[B, C, D, H, W]`.
+        dims: 2 for images `[B, C, H, W]`, 3 for volumes `[B, C, D, H, W]`; None where the fields
+            of a component say it, as those that are made of others do.
         summary: one line for `ssl-registry list`.
         argument: field that `name:value` sets, where one component stands for many networks:
             with `argument="model"`, `timm:resnet18` is `timm` with `model="resnet18"`.
@@ -48,7 +49,7 @@ class Entry:
 
     name: str
     target: str | type
-    dims: int
+    dims: int | None
     summary: str = ""
     argument: str = ""
     formerly: tuple[FormerName, ...] = field(default=(), kw_only=True)
@@ -61,7 +62,12 @@ class Entry:
         """`distribution:name`, which is never ambiguous."""
         return f"{self.distribution}:{self.name}"
 
-    def as_json(self) -> dict[str, str | int]:
+    @property
+    def spelt_dims(self) -> str:
+        """`2D`, `3D`, or both."""
+        return "2D, 3D" if self.dims is None else f"{self.dims}D"
+
+    def as_json(self) -> dict[str, str | int | None]:
         """Return what `ssl-registry list --json` says; these keys stay as they are."""
         return {
             "name": self.name,

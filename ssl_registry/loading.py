@@ -58,6 +58,7 @@ def load_class(entry: Entry) -> "type[Component]":
     if not isinstance(cls, type) or not issubclass(cls, interface):
         raise PluginError(f"{who}: {entry.target} is not a subclass of {interface.__name__}")
     dims = getattr(cls, "spatial_dims", None)
+    dims = None if isinstance(dims, property) else dims
     if dims != entry.dims:
         raise PluginError(f"{who}: its entry says dims={entry.dims}, the class spatial_dims={dims}")
     check_usable(cls, who)
@@ -81,7 +82,8 @@ def kind_of(cls: type) -> Kind:
     """
     for kind, path in INTERFACES.items():
         if isinstance(cls, type) and issubclass(cls, _import(path)):
-            if getattr(cls, "spatial_dims", None) not in (2, 3):
+            dims = getattr(cls, "spatial_dims", None)
+            if dims not in (2, 3) and not isinstance(dims, property):
                 raise PluginError(f"{cls.__name__}.spatial_dims must be 2 or 3")
             return kind
     names = ", ".join(path.partition(":")[2] for path in INTERFACES.values())

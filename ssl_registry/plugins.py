@@ -186,8 +186,8 @@ def _check_entry(item: object, hook: str, taken: set[str]) -> None:
         raise PluginError(f"{hook} returned a list with {item!r} in it; expected only Entry")
     _check_name(item.name, hook, taken)
     _check_former_names(item, hook, taken)
-    if item.dims not in (2, 3):
-        raise PluginError(f"{hook}: {item.name} has dims={item.dims!r}; expected 2 or 3")
+    if item.dims not in (2, 3, None):
+        raise PluginError(f"{hook}: {item.name} has dims={item.dims!r}; expected 2 or 3, or None")
     if not isinstance(item.summary, str):
         raise PluginError(f"{hook}: {item.name} has summary={item.summary!r}; expected a line")
     if isinstance(item.target, str) and not re.fullmatch(r"[\w.]+:[\w.]+", item.target):

@@ -77,7 +77,7 @@ class Registry:
         chosen = [
             entry
             for entry in [*self._found[0], *self._registered.values()]
-            if kind in (None, entry.kind) and dims in (None, entry.dims)
+            if kind in (None, entry.kind) and (dims is None or entry.dims in (None, dims))
         ]
         order = list(INTERFACES)
         return sorted(
@@ -222,7 +222,7 @@ class Registry:
         entry = Entry(
             name,
             cls,
-            cls.spatial_dims,
+            None if isinstance(cls.spatial_dims, property) else cls.spatial_dims,
             summary or (doc[0] if doc else ""),
             kind=kind,
             distribution=IN_PROCESS,

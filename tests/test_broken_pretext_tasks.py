@@ -1,5 +1,6 @@
 """The checks of a pretext task see one that breaks its contract in a single respect."""
 
+import copy
 import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -13,9 +14,12 @@ from torch import Tensor, nn
 from ssl_registry import (
     Chance,
     Encoder,
+    Moment,
     PretextBatch,
+    PretextModel,
     PretextTask,
     Question,
+    QuestionModel,
 )
 from ssl_registry.errors import ImageShapeError, ImageTypeError
 from ssl_registry.heads import ClassifierHead
@@ -174,6 +178,99 @@ class MeasuresPerImage(Flipped):
     def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
         assert target is not None
         return {"right": outputs.argmax(1).eq(target)}
+
+
+class MeasuresNothing(Flipped):
+    def metrics(self, outputs: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        return {"right": outputs.mean() / 0}
+
+
+class IsJudgedByLuck(Flipped):
+    def judged_by(self) -> Any:
+        return "luck"
+
+
+class NeedsThreeLevels(Flipped):
+    def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
+        encoder.channels[2]
+        return super().build_head(encoder, view_shape)
+
+
+class OwnModel(QuestionModel):
+    """The question's model, kept sound, for tasks that break one of its promises."""
+
+    task: Flipped
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.last: Any = 0
+        self.register_buffer("queue", torch.ones(4))
+        if isinstance(self.task, (MovesItsTeacherInForward, TrainsItsTeacher)):
+            self.teacher = copy.deepcopy(self.encoder)
+        if isinstance(self.task, MovesItsTeacherInForward):
+            self.teacher.requires_grad_(False)
+
+    def forward(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = super().forward(self.task.before(images), generator, moment)
+        return self.task.after(self, loss, images), metrics
+
+    def parts(self) -> dict[str, nn.Module]:
+        kept = super().parts()
+        return {**kept, "head": self.head} if isinstance(self.task, KeepsItsHead) else kept
+
+
+class HasAModel(Flipped):
+    def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> PretextModel:
+        return OwnModel(self, encoder, image_shape)
+
+    def before(self, images: Tensor) -> Tensor:
+        return images
+
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        return loss
+
+
+class KeepsAGraph(HasAModel):
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        loss = loss + 0.1 * model.last
+        model.last = loss
+        return loss
+
+
+class WritesOverItsQueue(HasAModel):
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        loss = (loss * model.queue).mean()
+        model.queue.add_(1)
+        return loss
+
+
+class CountsInAnAttribute(HasAModel):
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        model.last += 1
+        return loss * model.last
+
+
+class MovesItsTeacherInForward(HasAModel):
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        for parameter in model.teacher.parameters():
+            parameter.mul_(0.9)
+        return loss
+
+
+class TrainsItsTeacher(HasAModel):
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        return loss + model.teacher(images)[-1].mean() ** 2
+
+
+class MakesViewsUnderAutocast(HasAModel):
+    def before(self, images: Tensor) -> Tensor:
+        return (images @ torch.eye(images.shape[-1])).float()
+
+
+class KeepsItsHead(HasAModel):
+    """Names a part that nobody can use."""
 
 
 class GuessesInPercent(Flipped):
@@ -396,11 +493,25 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
     "work_stays_on_the_device": [(LeavesATensorBehind(), "a step on the device 'meta'")],
     "heads_fit_images_of_any_channels": [(WantsGreyImages(), "grey images only")],
     "smaller_batches_are_answered": [(CountsImages(), "shape .* invalid")],
-    "metrics_are_finite_scalars": [(MeasuresPerImage(), "metric 'right'")],
+    "metrics_are_finite_scalars": [
+        (MeasuresPerImage(), r"right is bool \[4\]"),
+        (MeasuresNothing(), "metric 'right'"),
+    ],
     "chance_goes_with_accuracy": [
         (GuessesInPercent(), "a probability"),
         (GuessesWhatItDoesNotMeasure(), "a metric 'accuracy'"),
     ],
+    "judging_is_said": [(IsJudgedByLuck(), "came +'luck'")],
+    "a_second_step_works": [
+        (KeepsAGraph(), "step number 2.*second time"),
+        (WritesOverItsQueue(), "step number 1.*inplace operation"),
+    ],
+    "the_finest_level_alone_works": [(NeedsThreeLevels(), "IndexError")],
+    "state_gives_the_next_loss": [(CountsInAnAttribute(), "the loss")],
+    "teachers_move_after_the_step_alone": [(MovesItsTeacherInForward(), "stand still in forward")],
+    "teachers_have_no_gradient": [(TrainsItsTeacher(), "without a gradient")],
+    "views_do_not_depend_on_autocast": [(MakesViewsUnderAutocast(), "the same views")],
+    "what_is_kept_is_named": [(KeepsItsHead(), "came +head")],
 }
 """For every check of a pretext task, what it has to catch."""
 

@@ -35,7 +35,7 @@ def component_pages() -> dict[str, str]:
             "| --- | --- | --- | --- |",
         ]
         lines += [
-            f"| [`{entry.name}`]({entry.name}.md) | {entry.dims}D | {entry.summary} | "
+            f"| [`{entry.name}`]({entry.name}.md) | {entry.spelt_dims} | {entry.summary} | "
             f"`{entry.distribution}` |"
             for entry in found
             if entry.kind == kind
@@ -48,7 +48,7 @@ def page_of(described: Description) -> str:
     """Return a component's page."""
     entry = described.entry
     lines = [f"# {entry.name}", "", f"*{entry.summary}*", "", described.text, ""]
-    lines += [f"{entry.dims}D, from `{entry.distribution}`.", ""]
+    lines += [f"{entry.spelt_dims}, from `{entry.distribution}`.", ""]
     if described.fields:
         lines += ["## Fields", "", "| field | type | default | bounds | |", "| --- " * 5 + "|"]
         for field in described.fields:

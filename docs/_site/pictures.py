@@ -13,7 +13,7 @@ from typing import Final
 
 from ssl_registry import PretextTask, registry
 from ssl_registry.experiments.figures.preview import draw_preview
-from ssl_registry.experiments.preview import SIZE, ask, show_image
+from ssl_registry.experiments.preview import SIZE, ask_all, show_image
 
 SEED: Final = 0
 FIELDS: Final = {
@@ -30,17 +30,17 @@ def preview_pictures() -> dict[str, bytes]:
     ours = [
         entry.name
         for entry in registry.entries(kind="pretext")
-        if entry.distribution.startswith("ssl-registry-")
+        if entry.distribution.startswith("ssl-registry")
     ]
     with tempfile.TemporaryDirectory() as folder:
         return {f"pictures/{name}.png": _draw(name, Path(folder) / f"{name}.png") for name in ours}
 
 
 def _draw(name: str, path: Path) -> bytes:
-    task = registry.create(name, **FIELDS.get(name, {}))
+    task = registry.create(name, **FIELDS.get(name, registry.get(name).example_fields))
     assert isinstance(task, PretextTask)
     shown = show_image(None, task.spatial_dims, SIZE[task.spatial_dims])
-    draw_preview(path, shown, ask(task, shown.image, SEED), f"{name} on {shown.source}")
+    draw_preview(path, shown, ask_all(task, shown.image, SEED), f"{name} on {shown.source}")
     return path.read_bytes()
 
 

@@ -5,6 +5,19 @@ from ssl_registry.hookspecs import hookimpl
 
 
 @hookimpl
+def ssl_registry_pretext_tasks() -> list[Entry]:
+    """Pretext tasks of the core."""
+    return [
+        Entry(
+            "joint",
+            "ssl_registry.builtin.joint:Joint",
+            dims=None,
+            summary="Several pretext tasks on one encoder, each with a head and a weight",
+        ),
+    ]
+
+
+@hookimpl
 def ssl_registry_backbones() -> list[Entry]:
     """Backbones of the core."""
     return [

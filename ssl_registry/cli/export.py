@@ -31,5 +31,5 @@ def run_export(
     say.print(f"{out} holds {len(weights.state)} tensors for {weights.library}:", soft_wrap=True)
     say.print(loading_lines(out, weights), soft_wrap=True)
     summary = read_encoder_summary(run)
-    if summary.levels is not None:
+    if summary.levels is not None or summary.decoder is not None:
         say.print(f"of the encoder in {run} {summary.what_was_trained}", soft_wrap=True)

@@ -70,7 +70,7 @@ def _table(entries: list[Entry]) -> Table:
     for kind, group in groupby(entries, key=lambda entry: entry.kind):
         table.add_row(Text(TITLES[kind], style="bold"))
         for entry in group:
-            row = (entry.name, f"{entry.dims}D", entry.summary, entry.distribution, entry.version)
+            row = (entry.name, entry.spelt_dims, entry.summary, entry.distribution, entry.version)
             table.add_row(Text(f"  {row[0]}", style="cyan"), *row[1:])
         table.add_section()
     return table

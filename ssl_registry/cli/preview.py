@@ -44,10 +44,10 @@ def run_preview(
     mention_failures()
     chosen = _create(task, words or [])
     from ssl_registry.experiments.figures.preview import draw_preview
-    from ssl_registry.experiments.preview import SIZE, ask, show_image
+    from ssl_registry.experiments.preview import SIZE, ask_all, show_image
 
     shown = show_image(image, chosen.spatial_dims, size or SIZE[chosen.spatial_dims])
-    asked = ask(chosen, shown.image, seed)
+    asked = ask_all(chosen, shown.image, seed)
     sides = " x ".join(str(side) for side in shown.image.shape[1:])
     fields = chosen.model_dump(mode="json", exclude_defaults=True)
     spelt = " ".join([task, *(f"{key}={value}" for key, value in fields.items())])
@@ -58,8 +58,9 @@ def run_preview(
         raise RunError(f"--out {out} cannot be written: {error.strerror or error}") from error
     say = console()
     say.print(f"{task} was shown {shown.source} at {sides} and asks:", soft_wrap=True)
-    for one in asked:
-        say.print(f"  {one.text}", soft_wrap=True)
+    for name, questions in asked.items():
+        for one in questions:
+            say.print(f"  {name}{': ' if name else ''}{one.text}", soft_wrap=True)
     say.print(f"the figure is {out}", soft_wrap=True)
 
 

@@ -35,7 +35,8 @@ def _print(described: "Description") -> None:
     entry, out = described.entry, console()
     out.print(f"{entry.name}: {entry.summary}", style="bold", soft_wrap=True)
     out.print(
-        f"{KINDS[entry.kind]}, {entry.dims}D, from {entry.distribution} {entry.version}".rstrip()
+        f"{KINDS[entry.kind]}, {entry.spelt_dims}, "
+        f"from {entry.distribution} {entry.version}".rstrip()
     )
     if described.text:
         out.print(f"\n{described.text}", soft_wrap=True)

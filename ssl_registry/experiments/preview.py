@@ -26,7 +26,7 @@ from ssl_registry.data.formats.pictures import is_picture, read_picture
 from ssl_registry.data.formats.scans import read_scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.phantoms import SMALLEST_SIDE, phantom, phantom_slice
-from ssl_registry.errors import DataError
+from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.planes import Box, split_stacked
 from ssl_registry.pretext import PretextBatch, PretextTask
 from ssl_registry.randomness import derive_generator
@@ -130,12 +130,33 @@ def _middle_slice(volume: Tensor, size: int) -> Tensor:
     return F.interpolate(middle[None], (size, size), mode="bilinear", antialias=True)[0]
 
 
+def ask_all(task: PretextTask, image: Tensor, seed: int) -> dict[str, list[Asked]]:
+    """Ask about an image `[C, *S]` what a task asks, or each of those that it is made of.
+
+    Returns:
+        What was asked, by the task's name, or by nothing where there is one.
+
+    Raises:
+        ImageShapeError: a task cannot work on that shape.
+        ConfigError: a task asks nothing that could be shown.
+    """
+    return {
+        prefix.rstrip("_"): ask(one, image, seed) for prefix, one in task.judged_tasks().items()
+    }
+
+
 def ask(task: PretextTask, image: Tensor, seed: int) -> list[Asked]:
     """Ask a task about an image `[C, *S]`: once, or, where it shows one view, several times.
 
     Raises:
         ImageShapeError: the task cannot work on that shape.
+        ConfigError: it asks nothing that could be shown.
     """
+    if not task.asks():
+        raise ConfigError(
+            f"{type(task).__name__} makes its views within its own model, so there is nothing to "
+            "show: a task with make_batch can be previewed, whatever model it builds"
+        )
     asked = [_ask_once(task, image, seed, 0)]
     if len(asked[0].tiles) > 1 or asked[0].answer is not None:
         return asked

@@ -1,7 +1,7 @@
 """Parts of networks that plugins reuse: classifiers, decoders, a teacher, a queue of negatives."""
 
 from ssl_registry.heads.classifier import ClassifierHead, GlobalPoolClassifier
-from ssl_registry.heads.decoder import DenseHead, UNetDecoder, decoder_of
+from ssl_registry.heads.decoder import DenseHead, UNetDecoder, decoder_of, matching_weights
 from ssl_registry.heads.queue import NOBODY, Queue
 from ssl_registry.heads.teacher import Teacher
 
@@ -14,4 +14,5 @@ __all__ = [
     "Teacher",
     "UNetDecoder",
     "decoder_of",
+    "matching_weights",
 ]

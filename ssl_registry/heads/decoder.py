@@ -1,7 +1,8 @@
 """Decoders: from a feature pyramid back to the image's own grid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,9 @@ class UNetDecoder(nn.Module):
     2016 (doi:10.1007/978-3-319-46723-8_49).
     """
 
+    answer_layers: ClassVar[tuple[str, ...]] = ("out",)
+    """Layers that answer one question, and are not for another."""
+
     def __init__(self, encoder: Encoder, out_channels: int, dims: int) -> None:
         super().__init__()
         self.dims = dims
@@ -46,6 +50,11 @@ class UNetDecoder(nn.Module):
             self.fuse.append(_double_convolution(2 * fine, fine, dims))
         self.out = _CONV[dims](encoder.channels[0], out_channels, kernel_size=1)
 
+    def coarser_than(self, levels: int) -> tuple[str, ...]:
+        """Return the beginnings of the names of weights that work beyond the finest `levels`."""
+        steps = range(len(self.upsample) + 1 - levels)
+        return tuple(f"{part}.{step}." for part in ("upsample", "fuse") for step in steps)
+
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`."""
         x = pyramid[-1]
@@ -57,6 +66,29 @@ class UNetDecoder(nn.Module):
             mode = "trilinear" if self.dims == 3 else "bilinear"
             scores = F.interpolate(scores, scale_factor=self.finest_stride, mode=mode)
         return scores
+
+
+def matching_weights(
+    decoder: nn.Module, weights: Mapping[str, Tensor], levels: int | None = None
+) -> dict[str, Tensor]:
+    """Return the weights that have a place in a decoder: of equal name and shape.
+
+    The layer that answers has none, for its answers were others.
+
+    Args:
+        decoder: that would take them.
+        weights: of a pretrained one.
+        levels: how many of the encoder's finest levels go with them; None for all.
+    """
+    answers = tuple(f"{name}." for name in getattr(decoder, "answer_layers", ()))
+    coarse = getattr(decoder, "coarser_than", lambda _: ())(levels) if levels else ()
+    return {
+        name: weights[name]
+        for name, value in decoder.state_dict().items()
+        if name in weights
+        and weights[name].shape == value.shape
+        and not name.startswith((*answers, *coarse))
+    }
 
 
 class DenseHead(nn.Module):

@@ -195,7 +195,9 @@ def test_a_strangers_task_that_reconstructs_is_drawn(
     assert asked[0].answer is not None
     assert torch.equal(asked[0].answer, image)
     assert asked[0].boxes == []
-    draw_preview(tmp_path / "new" / "figure.png", ShownImage(image, "noise"), asked, "caption")
+    draw_preview(
+        tmp_path / "new" / "figure.png", ShownImage(image, "noise"), {"": asked}, "caption"
+    )
     assert_a_figure(tmp_path / "new" / "figure.png")
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ssl_registry.experiments.figures.styles import WIDTH, Style, label_ends, styles
 from ssl_registry.experiments.statistics.rows import PretrainRow
+from ssl_registry.pretext import PretextTask
 from ssl_registry.training.files.run_folder import METRICS, RunFolder
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
@@ -25,38 +26,64 @@ class Learning:
 
     Attributes:
         stage: `"val"`, or `"train"` where no image was kept for validation.
+        task: which of several tasks that the run learnt; empty where it was one.
     """
 
     line: str
     stage: str
     epochs: tuple[int, ...]
     values: tuple[float, ...]
+    task: str = ""
+
+    @property
+    def name(self) -> str:
+        """The line, and which of its tasks."""
+        return f"{self.line}: {self.task}" if self.task else self.line
 
 
-def read_learning(run: PretrainRow, quantity: str) -> Learning | None:
-    """Return a quantity of `metrics.csv`, of validation where there was one, or None."""
+def read_learning(run: PretrainRow, quantity: str, prefix: str = "") -> Learning | None:
+    """Return a quantity of `metrics.csv`, of validation where there was one, or None.
+
+    Args:
+        run: that finished.
+        quantity: such as `"loss"`.
+        prefix: of the metrics of one task, where the run learnt several.
+    """
     path = run.folder / METRICS
     if not path.is_file():
         return None
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for stage in ("val", "train"):
-        points = [(int(row["epoch"]), row.get(f"{stage}_{quantity}")) for row in rows]
+        points = [(int(row["epoch"]), row.get(f"{stage}_{prefix}{quantity}")) for row in rows]
         known = [(epoch, float(value)) for epoch, value in points if value]
         if known:
             epochs, values = zip(*known, strict=True)
-            return Learning(run.line, stage, epochs, values)
+            return Learning(run.line, stage, epochs, values, prefix.rstrip("_"))
     return None
 
 
-def guessing(run: PretrainRow) -> float | None:
-    """Return the accuracy that guessing gives in a run; None where nobody can say."""
-    folder = RunFolder(run.folder)
-    if not folder.started:
-        return None
-    settings = read_settings(PretrainSettings, folder.settings(), "pretrain")
-    chance = settings.task.chance(settings.batch_size)
-    return chance.accuracy if chance else None
+def guessing(run: PretrainRow) -> list[float]:
+    """Return the accuracy that guessing gives in each task of a run, where somebody can say."""
+    task = _task_of(run)
+    if task is None:
+        return []
+    chances = [one.chance(_settings_of(run).batch_size) for one in task.judged_tasks().values()]
+    return [chance.accuracy for chance in chances if chance is not None]
+
+
+def _prefixes(run: PretrainRow) -> Iterable[str]:
+    """Return what the metrics of each task that a run learnt begin with."""
+    task = _task_of(run)
+    return [""] if task is None else task.judged_tasks()
+
+
+def _task_of(run: PretrainRow) -> PretextTask | None:
+    return _settings_of(run).task if RunFolder(run.folder).started else None
+
+
+def _settings_of(run: PretrainRow) -> PretrainSettings:
+    return read_settings(PretrainSettings, RunFolder(run.folder).settings(), "pretrain")
 
 
 def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figure | None:
@@ -67,7 +94,12 @@ def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figu
         lines: all lines of the other figures, so that each looks here as it does there.
     """
     found = {
-        quantity: [learning for run in runs if (learning := read_learning(run, quantity))]
+        quantity: [
+            learning
+            for run in runs
+            for prefix in _prefixes(run)
+            if (learning := read_learning(run, quantity, prefix))
+        ]
         for quantity in QUANTITIES
     }
     panels = {quantity: learnings for quantity, learnings in found.items() if learnings}
@@ -104,13 +136,13 @@ def _draw_learnings(axes: Axes, learnings: Sequence[Learning], looks: Mapping[st
 
 
 def _mark_guessing(
-    axes: Axes, chances: Mapping[str, float | None], looks: Mapping[str, Style]
+    axes: Axes, chances: Mapping[str, Sequence[float]], looks: Mapping[str, Style]
 ) -> None:
     axes.set_ylim(0, 1.03)
-    known = {line: chance for line, chance in chances.items() if chance is not None}
-    for line, chance in known.items():
-        axes.axhline(chance, color=looks[line].colour, linestyle=":", lw=1)
-    if known:
+    for line, known in chances.items():
+        for chance in known:
+            axes.axhline(chance, color=looks[line].colour, linestyle=":", lw=1)
+    if any(chances.values()):
         axes.set_title("horizontal, dotted: what guessing would give", fontsize=9, loc="left")
 
 
@@ -119,8 +151,8 @@ def _ends(
 ) -> list[tuple[str, Style, float, float]]:
     """Return each line's name, look, last epoch and mean last value."""
     ends = []
-    for line in dict.fromkeys(learning.line for learning in learnings):
-        own = [learning for learning in learnings if learning.line == line]
-        last = max(learning.epochs[-1] for learning in own)
-        ends.append((line, looks[line], float(last), statistics.fmean(o.values[-1] for o in own)))
+    for name in dict.fromkeys(learning.name for learning in learnings):
+        own = [learning for learning in learnings if learning.name == name]
+        last, look = max(learning.epochs[-1] for learning in own), looks[own[0].line]
+        ends.append((name, look, float(last), statistics.fmean(o.values[-1] for o in own)))
     return ends

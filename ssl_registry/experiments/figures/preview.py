@@ -4,7 +4,7 @@ Every row holds panels, every panel one cut through an image, a view or a mosaic
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -55,10 +55,18 @@ MOST: Final = 54
 DPI: Final = 130
 
 
-def draw_preview(path: Path, shown: ShownImage, asked: Sequence[Asked], caption: str) -> None:
-    """Draw what `asked` says about an image into a PNG file, whole or not at all."""
-    title, answers = _share_words([one.text for one in asked])
-    rows = lay_out_rows(shown, asked, answers)
+def draw_preview(
+    path: Path, shown: ShownImage, asked: Mapping[str, Sequence[Asked]], caption: str
+) -> None:
+    """Draw what was asked about an image into a PNG file, whole or not at all.
+
+    Args:
+        path: of the file.
+        shown: the image.
+        asked: the questions, by the name of the task that asks them where there are several.
+        caption: what stands below.
+    """
+    title, rows = _lay_out(shown, asked)
     width = max(7.5, min(11.5, 2.7 * max(len(row.panels) for row in rows)))
     rows = [replace(row, heading=textwrap.fill(row.heading, round(11 * width))) for row in rows]
     heights = [height(row, width) for row in rows]
@@ -75,6 +83,20 @@ def draw_preview(path: Path, shown: ShownImage, asked: Sequence[Asked], caption:
     for part, row in zip(parts, rows, strict=True):
         draw_row(part, row, shades)
     write_whole(path, lambda beside: figure.savefig(beside, dpi=DPI, format="png"))
+
+
+def _lay_out(shown: ShownImage, asked: Mapping[str, Sequence[Asked]]) -> tuple[str, list[PanelRow]]:
+    """Return the figure's title, and its rows, those of one task after those of another."""
+    rows: list[PanelRow] = []
+    title = f"{len(asked)} tasks, one encoder"
+    for name, questions in asked.items():
+        words, answers = _share_words([one.text for one in questions])
+        own = lay_out_rows(shown, questions, answers)
+        if len(asked) == 1:
+            return words, own
+        first = replace(own[0], heading=f"{name}. {words} {own[0].heading}".strip())
+        rows += [first, *own[1:]]
+    return title, rows
 
 
 def _share_words(texts: Sequence[str]) -> tuple[str, list[str]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.data.preparing.preprocessing import Preprocessing
@@ -17,6 +18,7 @@ from ssl_registry.documents import brief
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
+from ssl_registry.training.files.decoder_file import DecoderSummary, write_decoder
 from ssl_registry.training.files.handed_files import (
     MOST_CHANNELS,
     check_room,
@@ -48,6 +50,7 @@ class EncoderSummary:
         versions: of the distributions it was made with.
         distributions: where backbone and task came from, such as `"ssl-registry-rpl 0.1.0"`.
         levels: how many of its levels were pretrained, the finest first; None for all.
+        decoder: what is beside it in `decoder.safetensors`; None where no decoder was kept.
     """
 
     backbone: Backbone
@@ -60,13 +63,17 @@ class EncoderSummary:
     versions: Mapping[str, str]
     distributions: Mapping[str, str]
     levels: int | None = None
+    decoder: DecoderSummary | None = None
 
     @property
     def what_was_trained(self) -> str:
         """Which levels learned something, in words."""
+        beside = ", and a decoder beside them" if self.decoder else ""
         if self.levels is None:
-            return "all levels were trained"
-        return f"the {self.levels} finest levels were trained, the coarser ones are as drawn"
+            return f"all levels were trained{beside}"
+        return (
+            f"the {self.levels} finest levels were trained{beside}, the coarser ones are as drawn"
+        )
 
 
 class _Written(BaseModel):
@@ -83,6 +90,7 @@ class _Written(BaseModel):
     versions: dict[str, str]
     distributions: dict[str, str] = {}
     levels: int | None = Field(default=None, ge=1)
+    decoder: DecoderSummary | None = None
 
 
 def write_encoder(
@@ -98,10 +106,12 @@ def write_encoder(
     versions: Mapping[str, str],
     levels: int | None = None,
     task_origin: str | None = None,
+    decoder: nn.Module | None = None,
 ) -> None:
-    """Write both files, the weights first.
+    """Write the files, the weights first.
 
-    `task_origin` is the distribution that the task came from, as `origin_of` says it.
+    `task_origin` is the distribution that the task came from, as `origin_of` says it. `decoder`
+    is kept in a file of its own.
 
     Raises:
         RunError: they cannot be written.
@@ -111,6 +121,7 @@ def write_encoder(
     }
     run = RunFolder(folder)
     run.write_bytes(WEIGHTS, save(weights))
+    kept = None if decoder is None else write_decoder(folder, decoder).model_dump()
     summary = {
         "format": FORMAT,
         "backbone": registry.spec_of(backbone),
@@ -120,6 +131,7 @@ def write_encoder(
         "size": size,
         "patches": patches,
         "levels": levels,
+        "decoder": kept,
         "data": dict(data),
         "versions": dict(versions),
         "distributions": {
@@ -159,6 +171,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         versions=said.versions,
         distributions=said.distributions,
         levels=said.levels,
+        decoder=said.decoder,
     )
 
 

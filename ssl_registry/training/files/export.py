@@ -24,7 +24,9 @@ def export_encoder(
 
         export_encoder("runs/rotation", "densenet.pt", outputs=5)
 
-    What pretraining did not make (a decoder, a classifier) is drawn anew, always the same.
+    What pretraining did not make (a decoder, a classifier) is drawn anew, always the same. A
+    decoder that was kept is not part of it: no other library's network has a place for it. It
+    lies in the run's folder, as plain tensors, in `decoder.safetensors`.
 
     Args:
         folder: of a finished run.

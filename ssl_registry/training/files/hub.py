@@ -1,4 +1,4 @@
-"""Encoders on the Hugging Face Hub: the two encoder files and a card that says what they are."""
+"""Encoders on the Hugging Face Hub: their files and a card that says what they are."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ from ssl_registry.backbone import Encoder
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.documents import read_json
 from ssl_registry.errors import ConfigError, EncoderFileError
+from ssl_registry.training.files.decoder_file import DECODER
 from ssl_registry.training.files.encoder_file import (
     SUMMARY,
     WEIGHTS,
@@ -87,8 +88,9 @@ def _shared_encoder() -> Any:
 
         def _save_pretrained(self, save_directory: Path) -> None:
             load_encoder(self.folder)  # what is shared can be loaded
-            weights = self.folder / WEIGHTS
-            write_whole(save_directory / WEIGHTS, lambda to: shutil.copyfile(weights, to))
+            for weights in (WEIGHTS, *([DECODER] if self.summary.decoder else [])):
+                copy = partial(shutil.copyfile, self.folder / weights)
+                write_whole(save_directory / weights, copy)
             texts = {SUMMARY: _without_folder(self.folder / SUMMARY), CARD: card_of(self.summary)}
             for name, text in texts.items():
                 write_whole(save_directory / name, partial(Path.write_text, data=text))
@@ -100,7 +102,7 @@ def _shared_encoder() -> Any:
                 known = ("revision", "cache_dir", "force_download", "local_files_only", "token")
                 chosen = {name: options[name] for name in known}
                 downloaded = snapshot_download(
-                    model_id, allow_patterns=[WEIGHTS, SUMMARY, CARD], **chosen
+                    model_id, allow_patterns=[WEIGHTS, DECODER, SUMMARY, CARD], **chosen
                 )
                 folder = Path(downloaded)
             return cls(folder)

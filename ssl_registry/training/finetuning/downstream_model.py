@@ -10,7 +10,7 @@ from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.distributed import from_all
-from ssl_registry.downstream import DownstreamTask
+from ssl_registry.downstream import DownstreamTask, Takeover
 from ssl_registry.pretext_model import Moment
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.settings.runs import FinetuneSettings
@@ -64,8 +64,9 @@ class Finetuning(Trained):
     """A downstream model in training.
 
     A pretrained encoder is frozen for the task's first `freeze_epochs`, its batch
-    statistics too; a random one never is, for that would handicap the baseline, and neither
-    are levels of a pretrained one that begin anew.
+    statistics too, and with it what the head took over of a pretrained decoder. Whatever is random
+    never is, for that would handicap the baseline: an encoder from scratch, levels that begin
+    anew, the layer that answers.
 
     Args:
         model: the encoder and its head.
@@ -73,6 +74,7 @@ class Finetuning(Trained):
         settings: of the run.
         kept: names of the encoder's parameters that were taken over; None for all of them.
         spacing: of the images' voxels in mm, for augmentation; without it they are cubes.
+        takeover: what the head took over of a pretrained decoder.
     """
 
     settings: FinetuneSettings
@@ -84,9 +86,10 @@ class Finetuning(Trained):
         settings: FinetuneSettings,
         kept: frozenset[str] | None = None,
         spacing: tuple[float, ...] | None = None,
+        takeover: Takeover | None = None,
     ) -> None:
         super().__init__(settings, "finetune")
-        self.kept = kept
+        self.kept, self.takeover = kept, takeover
         self.spacing = spacing
         self.model = model
         self.task = task
@@ -95,19 +98,11 @@ class Finetuning(Trained):
         self.targets: list[Tensor] = []
 
     def begin_epoch(self, epoch: int) -> None:
-        """Freeze or thaw the encoder."""
+        """Freeze or thaw what was pretrained."""
         frozen = self.pretrained and epoch < self.task.freeze_epochs
-        self.model.encoder.requires_grad_(not frozen)
-        self.model.encoder.train(not frozen)
-        if frozen and self.kept is not None:
-            self._thaw_all_but(self.kept)
-
-    def _thaw_all_but(self, kept: frozenset[str]) -> None:
-        for path, layer in self.model.encoder.named_modules():
-            for name, parameter in layer.named_parameters(path, recurse=False):
-                if name not in kept:
-                    parameter.requires_grad_(True)
-                    layer.training = True
+        _freeze(self.model.encoder, frozen, self.kept)
+        if self.takeover is not None:
+            _freeze(self.model.head, frozen, self.takeover.taken)
 
     def training_step(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator, moment: Moment
@@ -158,6 +153,19 @@ class Finetuning(Trained):
         targets = [one for _, part in parts for one in part]
         self.predictions, self.targets = [], []
         return self.task.score(LabelMaps(predictions), LabelMaps(targets))
+
+
+def _freeze(module: nn.Module, frozen: bool, kept: frozenset[str] | None) -> None:
+    """Freeze a module, or thaw it; where names are `kept`, only these are frozen."""
+    module.requires_grad_(not frozen)
+    module.train(not frozen)
+    if not frozen or kept is None:
+        return
+    for path, layer in module.named_modules():
+        for name, parameter in layer.named_parameters(path, recurse=False):
+            if name not in kept:
+                parameter.requires_grad_(True)
+                layer.training = True
 
 
 def _kept(labels: Tensor) -> Sequence[Tensor]:

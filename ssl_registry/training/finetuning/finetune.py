@@ -32,6 +32,11 @@ from ssl_registry.training.files.encoder_file import (
 from ssl_registry.training.files.provenance import git_state, versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
 from ssl_registry.training.files.seen_cases import provenance
+from ssl_registry.training.finetuning.decoder_transfer import (
+    spell_takeover,
+    take_over_decoder,
+    takeover_as_json,
+)
 from ssl_registry.training.finetuning.downstream_model import (
     CaseLabels,
     DownstreamModel,
@@ -97,7 +102,7 @@ def _finetune(
         check_cases(folder, rows)
     TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
     module = _build(plan)
-    _say_plan(plan, module.model, console)
+    _say_plan(plan, module, console)
     data = _training_data(plan)
     fabric = start(settings, folder, module, data, rows, console, started_from=origin)
     on_main(lambda: write_skipped(folder, plan.source.skipped))
@@ -145,8 +150,10 @@ def _build(plan: Plan) -> Finetuning:
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = settings.downstream.build_head(encoder, len(plan.source.labels))
+    takeover = take_over_decoder(settings, plan.summary, head)
     model = DownstreamModel(encoder, head).train()
-    return Finetuning(model, settings.downstream, settings, kept, _median_spacing(plan))
+    spacing = _median_spacing(plan)
+    return Finetuning(model, settings.downstream, settings, kept, spacing, takeover)
 
 
 def _median_spacing(plan: Plan) -> tuple[float, ...] | None:
@@ -155,9 +162,10 @@ def _median_spacing(plan: Plan) -> tuple[float, ...] | None:
     return tuple(map(statistics.median, zip(*spacings, strict=True))) or None
 
 
-def _say_plan(plan: Plan, model: DownstreamModel, console: Console) -> None:
-    settings = plan.settings
+def _say_plan(plan: Plan, module: Finetuning, console: Console) -> None:
+    settings, model = plan.settings, module.model
     start = f"from {settings.encoder}" if settings.encoder else "from scratch"
+    start += spell_takeover(plan.summary, module.takeover)
     if settings.transfer_levels is not None:
         levels = len(model.encoder.channels)
         start += f" (the {settings.transfer_levels} finest of its {levels} levels)"
@@ -239,6 +247,7 @@ def _run(
         "labelled": plan.counted._asdict(),
         "trained_on": sorted(case.case.name for case in plan.train),
         STARTED_FROM: origin,
+        "decoder": takeover_as_json(module.takeover),
         "selected": selected,
         "metrics": rows[-1],
         "seconds": stopwatch.seconds,

@@ -13,6 +13,7 @@ from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import EncoderSummary, read_encoder_summary
 from ssl_registry.training.files.seen_cases import check_unseen
+from ssl_registry.training.finetuning.decoder_transfer import check_transfer
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
 from ssl_registry.training.preparation.cases import open_split, prepare, skipped_so_far, those_of
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, read_settings
@@ -89,6 +90,7 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
     if summary and summary.levels is not None:
         whose = f"the encoder in {settings.encoder}"
         filled["transfer_levels"] = levels_to_take(settings.transfer_levels, summary.levels, whose)
+    check_transfer(settings, summary)
     if summary is None and settings.backbone is None:
         filled["backbone"] = f"unet{dims}d"
     if summary and summary.backbone.spatial_dims != dims:

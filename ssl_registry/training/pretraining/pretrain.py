@@ -351,6 +351,7 @@ def _run(
             versions=versions,
             levels=settings.levels,
             task_origin=origin_of(settings.task),
+            decoder=module.model.parts().get("decoder"),
         )
         folder.finish(result)
 

@@ -279,6 +279,11 @@ class FinetuneSettings(RunSettings):
         description="how many of the encoder's levels are taken over, the finest first; the "
         "others begin anew and are never frozen; all that were pretrained where nothing is said",
     )
+    transfer: Literal["all", "encoder"] | None = Field(
+        None,
+        description="what is taken over: all is the encoder and the decoder that its pretext task "
+        "trained, encoder the encoder alone; all that was kept where nothing is said",
+    )
     backbone: BackboneSpec | None = Field(
         None, description="the network, where there is no encoder"
     )
