@@ -94,9 +94,9 @@ class PretextTask(Component, ABC):
             ImageShapeError: the task cannot work on that shape.
             ConfigError: the encoder is none, or has fewer levels than are asked for.
         """
-        from ssl_registry.question_model import build_question_model
+        from ssl_registry.question_model import QuestionModel
 
-        return build_question_model(self, encoder, image_shape)
+        return QuestionModel(self, encoder, image_shape)
 
     @classmethod
     def asks(cls) -> bool:

@@ -7,7 +7,13 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.backbone import Encoder, FinestLevels, check_pyramid, whole_encoder
+from ssl_registry.backbone import (
+    Encoder,
+    FinestLevels,
+    check_levels,
+    check_pyramid,
+    whole_encoder,
+)
 from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
 from ssl_registry.heads import decoder_of
 from ssl_registry.pretext import PretextBatch, PretextTask
@@ -37,12 +43,19 @@ class QuestionModel(PretextModel):
         encoder: built for `task.view_channels(C)` channels.
         image_shape: spatial shape of the images, without batch and channels.
 
+    Raises:
+        ConfigError: one of the three is something else, or the encoder has fewer levels.
+        ImageShapeError: the task cannot work on that shape.
+
     Attributes:
         head: of the coarsest level that the loss is taken at, and the only one by default.
         finer: heads of the others, by their level.
     """
 
     def __init__(self, task: PretextTask, encoder: Encoder, image_shape: tuple[int, ...]) -> None:
+        check_pieces(task, encoder, image_shape)
+        for level in task.levels:
+            check_levels(encoder, level, f"levels={list(task.levels)}, level")
         super().__init__(encoder)
         self.task = task
         self.image_shape = tuple(image_shape)
@@ -174,24 +187,6 @@ class QuestionModel(PretextModel):
         decoder = decoder_of(self.head)
         kept: dict[str, nn.Module] = {"encoder": whole_encoder(self.encoder)}
         return kept if decoder is None else {**kept, "decoder": decoder}
-
-
-def build_question_model(
-    task: PretextTask, encoder: Encoder, image_shape: tuple[int, ...]
-) -> QuestionModel:
-    """Return the question's model, once it is seen that all belongs together.
-
-    Raises:
-        ConfigError: one of the three is something else.
-        ImageShapeError: the task cannot work on that shape.
-    """
-    check_pieces(task, encoder, image_shape)
-    for level in task.levels:
-        if level > len(encoder.channels):
-            raise ConfigError(
-                f"levels={list(task.levels)}: the encoder has {len(encoder.channels)} levels"
-            )
-    return QuestionModel(task, encoder, tuple(image_shape))
 
 
 def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> None:
