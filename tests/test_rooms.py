@@ -176,8 +176,9 @@ SHARED_NAMES: Final = {
     "main": "each program has one: the command line, and the process of a cell",
     "read_array": "a module of a format is a reader, whose functions `volumes` calls by name",
     "read_header": "likewise",
-    "ssl_registry_pretext_tasks", "ssl_registry_backbones": "a hook: its specification, and the core's own implementation",
+    "ssl_registry_backbones": "a hook: its specification, and the core's own implementation",
     "ssl_registry_downstream_tasks": "likewise",
+    "ssl_registry_pretext_tasks": "likewise",
 }
 """Public names that several modules may define, and why."""
 
