@@ -24,6 +24,7 @@ from ssl_registry.cli import (
     pretrain,
     preview,
     show,
+    split,
 )
 from ssl_registry.cli.console import complain, mention
 from ssl_registry.errors import ComponentDeprecationWarning, PluginWarning, SslRegistryError
@@ -41,6 +42,7 @@ app.command("plugins")(plugins.list_plugins)
 app.command("new-plugin")(new_plugin.new_plugin)
 app.command("check-plugin")(check_plugin.check_plugin)
 app.command("check")(check.run_check)
+app.command("split")(split.run_split)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("predict")(predict.run_predict)

@@ -16,11 +16,11 @@ from ssl_registry.errors import BadFileError, DataError, spell
 from ssl_registry.progress import ProgressBar
 from ssl_registry.terminal import SafeConsole
 from ssl_registry.training.preparation.checked_data import SKIPPED, check_division, open_checked
-from ssl_registry.training.settings.runs import DataSettings, RunSettings
+from ssl_registry.training.settings.runs import DataSettings, SplitSettings
 
 
 def open_split(
-    settings: RunSettings, dims: Literal[2, 3], console: Console
+    settings: SplitSettings, dims: Literal[2, 3] | None, console: Console
 ) -> tuple[Source, Split]:
     """Return the source that the settings name and its division, telling what was met.
 
@@ -51,7 +51,7 @@ def open_split(
     return check_division(source, split, copies, settings, console)
 
 
-def _fixed_parts(settings: RunSettings, source: Source) -> Parts | None:
+def _fixed_parts(settings: SplitSettings, source: Source) -> Parts | None:
     """Return the parts that a file fixes, where the settings name one.
 
     Raises:
@@ -64,7 +64,7 @@ def _fixed_parts(settings: RunSettings, source: Source) -> Parts | None:
     return None
 
 
-def _tell_fixed(settings: RunSettings, source: Source, fixed: Parts) -> str:
+def _tell_fixed(settings: SplitSettings, source: Source, fixed: Parts) -> str:
     """Return what a file fixes, and what becomes of the cases that it does not name."""
     tests = sum(part == "test" for part in fixed.values())
     new = [case for case in source.cases if case.name not in fixed]

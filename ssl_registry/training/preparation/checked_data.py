@@ -30,7 +30,7 @@ SHOWN = 5
 
 
 def open_checked(
-    settings: DataSettings, dims: Literal[2, 3], console: Console, workers: int = 0
+    settings: DataSettings, dims: Literal[2, 3] | None, console: Console, workers: int = 0
 ) -> tuple[Source, list[Copies]]:
     """Return the source that the settings name, checked and known by content, and its copies.
 

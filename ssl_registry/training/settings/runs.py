@@ -144,10 +144,25 @@ class DataSettings(BaseModel):
         return self
 
 
-class RunSettings(OptimisationSettings, DataSettings):
-    """What pretraining and fine-tuning have in common."""
+class SplitSettings(DataSettings):
+    """Which of the divisions that the data settings allow."""
 
     fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
+    workers: int = Field(
+        0, ge=0, description="processes that prepare the images, and then read them, per device"
+    )
+
+    @model_validator(mode="after")
+    def _fold_is_there(self) -> Self:
+        # A splits_final.json knows its own folds.
+        if self.fold >= self.folds and (self.split is None or self.folds > 1):
+            raise ConfigError(f"fold={self.fold}: folds={self.folds} are counted from 0")
+        return self
+
+
+class RunSettings(OptimisationSettings, SplitSettings):
+    """What pretraining and fine-tuning have in common."""
+
     out: Path = Field(description="folder of the run")
     epochs: int = Field(100, ge=1, description="passes over the training cases")
     batch_size: int = Field(4, ge=1, description="images a step, on each device")
@@ -157,9 +172,6 @@ class RunSettings(OptimisationSettings, DataSettings):
     validate_every: int = Field(5, ge=1, description="epochs between two validations")
     checkpoint_minutes: float = Field(
         1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
-    )
-    workers: int = Field(
-        0, ge=0, description="processes that prepare the images, and then read them, per device"
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
@@ -192,13 +204,6 @@ class RunSettings(OptimisationSettings, DataSettings):
             return values
         told = ("distributions", STARTED_FROM)
         return {key: value for key, value in values.items() if key not in told}
-
-    @model_validator(mode="after")
-    def _fold_is_there(self) -> Self:
-        # A splits_final.json knows its own folds.
-        if self.fold >= self.folds and (self.split is None or self.folds > 1):
-            raise ConfigError(f"fold={self.fold}: folds={self.folds} are counted from 0")
-        return self
 
     @property
     def processes(self) -> int:
@@ -394,7 +399,7 @@ def _check_dims(asked: Component, backbone: Component) -> None:
         )
 
 
-S = TypeVar("S", bound=RunSettings)
+S = TypeVar("S", bound=SplitSettings)
 
 
 def read_settings(cls: type[S], values: Mapping[str, Any], command: str) -> S:
