@@ -160,7 +160,7 @@ class _Answer:
         scan, placed = self.read(case)
         probabilities = self.probabilities(placed.image)
         with one_thread():
-            return label_scan(probabilities, placed, scan), scan
+            return label_scan(probabilities, placed.affine, scan), scan
 
 
 @dataclass(frozen=True)

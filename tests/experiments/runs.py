@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ssl_registry.data.cache.prepared import Prepared, prepare_case
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import split_source
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
 from ssl_registry.training.files.run_folder import CONFIG, METRICS, RunFolder
-from ssl_registry.training.finetuning.finetune import PREDICTIONS
+from ssl_registry.training.finetuning.predictions_file import write_predictions
 from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.experiments.rows import make_pretrain_row, make_row
 
@@ -36,27 +36,25 @@ def write_run(
     )  # fmt: skip
     source = open_source(data, settings.downstream.spatial_dims)
     split = split_source(source, seed=0, test_fraction=0.2, validation_fraction=0.1)
-    cases = [prepare_case(case, Preprocessing(), size) for case in split.test]
+    targets = [_target_of(case) for case in split.test]
     rng = np.random.default_rng([seed, round(1000 * fraction), len(line)])
-    predictions = [_blunder(case, len(source.labels), right, rng) for case in cases]
-    task, targets = settings.downstream, [case.label() for case in cases]
+    predictions = [_blunder(target, len(source.labels), right, rng) for target in targets]
+    task = settings.downstream
     scores = task.score(predictions, targets)
     labels = {str(value): name for value, name in source.labels.items()}
     run = RunFolder(folder)
     run.write(CONFIG, settings.as_yaml())
     run.write(METRICS, "epoch,step,train_loss\n1,4,0.9\n2,8,0.5\n")
-    arrays = {
-        c.case.name: p.numpy().astype(np.uint8) for c, p in zip(cases, predictions, strict=True)
-    }
-    np.savez_compressed(folder / PREDICTIONS, allow_pickle=False, **arrays)
+    names = [case.name for case in split.test]
+    write_predictions(run, dict(zip(names, predictions, strict=True)))
     run.finish(
         {
             "headline": task.headline,
             "score": scores,
             "labels": labels,
             "cases": {
-                c.case.name: task.describe_case(p, t)
-                for c, p, t in zip(cases, predictions, targets, strict=True)
+                name: task.describe_case(p, t)
+                for name, p, t in zip(names, predictions, targets, strict=True)
             },
         }
     )
@@ -65,11 +63,21 @@ def write_run(
     )
 
 
-def _blunder(case: Prepared, classes: int, right: float, rng: np.random.Generator) -> torch.Tensor:
+def _target_of(case: Case) -> torch.Tensor:
+    """Return the class of an image, or the label map on the grid of its file, int64."""
+    if case.grade is not None:
+        return torch.tensor(case.grade)
+    label: torch.Tensor = case.read()["label"].data[0]
+    return (label[..., 0] if label.shape[-1] == 1 else label).long()
+
+
+def _blunder(
+    target: torch.Tensor, classes: int, right: float, rng: np.random.Generator
+) -> torch.Tensor:
     """Return the labels, replaced by random ones where chance says so."""
-    target = case.label().numpy()
-    kept = rng.random(target.shape) < right
-    return torch.from_numpy(np.where(kept, target, rng.integers(classes, size=target.shape)))
+    kept = rng.random(tuple(target.shape)) < right
+    random = rng.integers(classes, size=tuple(target.shape))
+    return torch.from_numpy(np.where(kept, target.numpy(), random))
 
 
 def write_pretraining(

@@ -19,7 +19,12 @@ from tests.pictures import eyes, write_aptos
 def test_the_fewest_labels_and_the_first_seed_are_shown() -> None:
     rows = make_rows({"rpl3d": {0.5: [1, 1], 0.1: [1, 1]}, "scratch": {0.1: [1, 1], 0.5: [1, 1]}})
     shown = choose_shown(rows)
-    assert (shown.fraction, shown.labelled, shown.seed, shown.fold) == (0.1, 10, 0, 0)
+    assert (shown.fraction, shown.labelled, shown.seed, shown.fold) == (
+        0.1,
+        "10 labelled cases",
+        0,
+        0,
+    )
     assert list(shown.runs) == ["scratch", "rpl3d"]
 
 
@@ -41,7 +46,8 @@ def test_masks_come_with_their_scan_label_predictions_and_score(tmp_path: Path, 
     prepared = prepare_case(case, Preprocessing(), 24)
     assert torch.equal(first.image, prepared.image())
     assert np.array_equal(first.target, prepared.label().numpy())
-    assert np.array_equal(first.predictions["scratch"], first.target)
+    # Halfway between two pixels one resampling takes the left one, and one the right.
+    assert (first.predictions["scratch"] == first.target).mean() > 0.98
     assert not np.array_equal(first.predictions["rpl"], first.target)
     assert first.scores["scratch"] == 1
     assert first.scores["rpl"] < 0.5

@@ -118,10 +118,7 @@ def test_test_scores_are_of_whole_images(scans: Path, finetuned: Path) -> None:
     assert len(result["cases"]) == 2
     for name in result["cases"]:
         label = nib.load(scans / "labelsTr" / f"{name}.nii.gz")
-        assert all(
-            own <= of_scan for own, of_scan in zip(tested[name].shape, label.shape, strict=True)
-        )
-        assert max(tested[name].shape) > 16
+        assert tested[name].shape == label.shape
     assert "val_dice" in (finetuned / "metrics.csv").read_text().splitlines()[0]
 
 
@@ -155,7 +152,10 @@ def test_another_size_means_the_whole_image(scans: Path, pretrained: Path, tmp_p
     config = yaml.safe_load((run.folder / "config.yaml").read_text())
     assert (config["size"], config["patches"]) == (20, 0)
     with np.load(run.folder / "predictions.npz", allow_pickle=False) as tested:
-        assert {tested[name].shape for name in tested.files} == {(20, 20, 20)}
+        assert len(tested.files) == 2
+        for name in tested.files:
+            label = nib.load(scans / "labelsTr" / f"{name}.nii.gz")
+            assert tested[name].shape == label.shape
 
 
 def test_a_class_is_not_learned_from_parts(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_model_that_is_kept_is_the_one_that_was_tested(trained: Path, tmp_path: Path) -> None:
-    """On a grid that preparing leaves alone, both ways give the same labels, voxel by voxel."""
+    """Both ways give the same labels, voxel by voxel."""
     done = predict(trained / "run", trained / "scans", tmp_path, quiet=True)
     tested = np.load(trained / "run" / "predictions.npz", allow_pickle=False)
     assert len(tested.files) > 0

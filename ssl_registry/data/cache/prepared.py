@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,6 +19,7 @@ from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import in_processes
+from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import Case
@@ -132,10 +134,14 @@ class Prepared:
     @property
     def spacing(self) -> tuple[float, ...] | None:
         """Size of the prepared image's voxels in mm, by axis; None for a picture."""
-        affine = torch.tensor(self.entry.about["affine"], dtype=torch.float64)
         if len(self.shape) < 3:
             return None
-        return tuple(affine[:3, :3].norm(dim=0).tolist())
+        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
+
+    @property
+    def affine(self) -> Affine:
+        """From the voxels' indices to mm, as in `Placed`."""
+        return np.array(self.entry.about["affine"], dtype=np.float64)
 
 
 def prepare_case(case: Case, preprocessing: Preprocessing, size: int | None) -> Prepared:

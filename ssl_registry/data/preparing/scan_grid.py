@@ -13,11 +13,10 @@ from torch import Tensor
 
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.preparing.preprocessing import Placed
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
 
-def label_scan(probabilities: Tensor, placed: Placed, scan: Scan) -> Tensor:
+def label_scan(probabilities: Tensor, prepared: Affine, scan: Scan) -> Tensor:
     """Return the most likely class of each voxel of a scan, `[X, Y, Z]` uint8.
 
     The probabilities are interpolated linearly, then compared: so borders lie between voxels
@@ -27,23 +26,43 @@ def label_scan(probabilities: Tensor, placed: Placed, scan: Scan) -> Tensor:
 
     Args:
         probabilities: `[K, *S]` on the prepared grid, the first class the background.
-        placed: the prepared image.
+        prepared: affine of the prepared image, as in `Placed`.
         scan: as it was read.
     """
     volumes = probabilities[..., None] if probabilities.ndim == 3 else probabilities
     shape, affine = tuple(scan.spatial_shape), np.asarray(scan["image"].affine)
-    margins = _open_faces(volumes.shape[1:], placed.affine, shape, affine)
+    margins = _open_faces(volumes.shape[1:], prepared, shape, affine)
     best = torch.zeros(shape)
     rest = torch.ones(shape)  # what is left for the background
     label = torch.zeros(shape, dtype=torch.uint8)
     for value, volume in enumerate(volumes[1:], start=1):
-        there = _resample(volume, placed.affine, margins, (shape, affine))
+        there = _resample(volume, prepared, margins, (shape, affine))
         rest -= there
         higher = there > best
         label[higher] = value
         torch.maximum(best, there, out=best)
     label[rest >= best] = 0
     return label
+
+
+def labels_as_prepared(
+    labels: Tensor, scan: Scan, shape: tuple[int, ...], prepared: Affine
+) -> Tensor:
+    """Return a scan's label map `[X, Y, Z]` on the grid of its prepared image, `[*S]` uint8.
+
+    By nearest neighbour, as labels are prepared; outside the scan it is background.
+
+    Args:
+        labels: on the scan's own grid.
+        scan: as it was read.
+        shape: of the prepared image; a picture's without its axis of one slice.
+        prepared: its affine.
+    """
+    image = tio.LabelMap(tensor=labels[None].to(torch.uint8), affine=scan["image"].affine)
+    whole = shape if len(shape) == 3 else (*shape, 1)
+    with lend_to_torch(derive_generator(0, "scan grid")):
+        resampled: Tensor = tio.Resample((whole, prepared))(image).data[0]
+    return resampled.reshape(shape)
 
 
 def _resample(

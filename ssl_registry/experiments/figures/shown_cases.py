@@ -7,14 +7,17 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from ssl_registry.data.cache.prepared import prepare_case
+from ssl_registry.data.cache.prepared import Prepared, prepare_case
+from ssl_registry.data.preparing.scan_grid import labels_as_prepared
 from ssl_registry.data.sources.opening import open_source
+from ssl_registry.errors import DataError
 from ssl_registry.experiments.statistics.rows import Row
 from ssl_registry.experiments.statistics.summary import lines_of
 from ssl_registry.training.files.run_folder import RunFolder, read_result
-from ssl_registry.training.finetuning.finetune import PREDICTIONS
+from ssl_registry.training.finetuning.predictions_file import read_predictions
 from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
 
 MASKS: Final = 3
@@ -82,18 +85,21 @@ def read_samples(shown: ShownCases) -> list[Sample]:
     source = open_source(settings.data, settings.downstream.spatial_dims, reading=settings.reading)
     known = {case.name: case for case in source.labelled}
     cases = {line: _cases(row) for line, row in shown.runs.items()}
-    predictions = {line: _predictions(row) for line, row in shown.runs.items()}
     names = sorted(name for name in cases[first.line] if name in known)
     chosen = _one_of_each({name: known[name].grade for name in names}) if source.graded else names
+    chosen = chosen[: GRADED if source.graded else MASKS]
+    predictions = {line: read_predictions(row.folder, chosen) for line, row in shown.runs.items()}
     samples = []
-    for name in chosen[: GRADED if source.graded else MASKS]:
+    for name in chosen:
         prepared = prepare_case(known[name], settings.preprocessing, settings.size)
         samples.append(
             Sample(
                 name=name,
                 image=prepared.image(),
                 target=prepared.label().numpy(),
-                predictions={line: found[name] for line, found in predictions.items()},
+                predictions=_as_shown(
+                    {line: found[name] for line, found in predictions.items()}, prepared
+                ),
                 scores={
                     line: _number(found[name].get(first.headline)) for line, found in cases.items()
                 },
@@ -112,9 +118,28 @@ def _cases(row: Row) -> Mapping[str, Mapping[str, Any]]:
     return cases
 
 
-def _predictions(row: Row) -> dict[str, npt.NDArray[np.int64]]:
-    with np.load(row.folder / PREDICTIONS, allow_pickle=False) as arrays:
-        return {name: arrays[name].astype(np.int64) for name in arrays.files}
+def _as_shown(
+    predictions: Mapping[str, npt.NDArray[np.uint8]], case: Prepared
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Bring label maps from the grid of the scan to that of the prepared image, which is shown.
+
+    Raises:
+        DataError: a label map lies on another grid than the scan.
+    """
+    if case.case.grade is not None:
+        return {line: labels.astype(np.int64) for line, labels in predictions.items()}
+    scan, shown = case.case.read(), {}
+    shape = tuple(scan.spatial_shape)
+    own = shape if len(case.shape) == 3 else shape[:2]
+    for line, labels in predictions.items():
+        if labels.shape != own:
+            raise DataError(
+                f"{case.case.name}: {line} predicted {labels.shape} voxels for a scan of {own}"
+            )
+        whole = torch.from_numpy(labels.copy()).reshape(shape)
+        moved = labels_as_prepared(whole, scan, case.shape, case.affine)
+        shown[line] = moved.numpy().astype(np.int64)
+    return shown
 
 
 def _one_of_each(grades: Mapping[str, int | None]) -> list[str]:

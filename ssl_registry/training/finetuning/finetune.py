@@ -1,15 +1,14 @@
 """Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
 
-import io
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
@@ -41,22 +40,20 @@ from ssl_registry.training.finetuning.downstream_model import (
     CaseLabels,
     DownstreamModel,
     Finetuning,
-    LabelMaps,
     predict_cases,
 )
 from ssl_registry.training.finetuning.learning import FinetuneVerdict, judge_finetuning
 from ssl_registry.training.finetuning.level_transfer import take_over
 from ssl_registry.training.finetuning.model_file import ModelSummary, write_model
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.finetuning.predictions_file import write_predictions
+from ssl_registry.training.finetuning.scan_answers import label_scans
 from ssl_registry.training.finetuning.selection import BestState, select
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
 from ssl_registry.training.settings.origins import STARTED_FROM
 from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
-
-PREDICTIONS = "predictions.npz"
-"""Labels predicted for each test case, uint8: `[*S]` on the prepared grid, or a class, `[]`."""
 
 
 def finetune(
@@ -223,8 +220,7 @@ def _run(
     )
     selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
-    predictions = predict_cases(module, plan.test)
-    targets = CaseLabels(plan.test)
+    predictions, targets = _answer(module, plan.test)
     score = task.score(predictions, targets)
     learning = judge_finetuning(
         task, score[task.headline], predictions, targets, plan.source.labels
@@ -256,13 +252,23 @@ def _run(
     }
 
     def finish() -> None:
-        _write_predictions(folder, plan.test, predictions)
+        names = [case.case.name for case in plan.test]
+        write_predictions(folder, dict(zip(names, predictions, strict=True)))
         _write_encoder(plan, module.model, folder)
         _write_model(plan, module.model, folder)
         folder.finish(result)
 
     on_main(finish)
     return RunResult(folder.path, result)
+
+
+def _answer(
+    module: Finetuning, cases: Sequence[Prepared]
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return predictions and targets: label maps on the grids of the scans, or classes."""
+    if module.task.target_kind == "mask":
+        return label_scans(module, cases)
+    return predict_cases(module, cases), CaseLabels(cases)
 
 
 def _say_learning(verdict: FinetuneVerdict, console: Console) -> None:
@@ -326,23 +332,10 @@ def _versions(plan: Plan) -> dict[str, str]:
 def _score_cases(
     task: DownstreamTask,
     cases: Sequence[Prepared],
-    predictions: LabelMaps,
-    targets: CaseLabels,
+    predictions: Sequence[Tensor],
+    targets: Sequence[Tensor],
 ) -> Mapping[str, dict[str, float]]:
     return {
         case.case.name: task.describe_case(predicted, target)
         for case, predicted, target in zip(cases, predictions, targets, strict=True)
     }
-
-
-def _write_predictions(
-    folder: RunFolder, cases: Sequence[Prepared], predictions: LabelMaps
-) -> None:
-    arrays = {
-        case.case.name: predicted.numpy()
-        for case, predicted in zip(cases, predictions.labels, strict=True)
-    }
-
-    archive = io.BytesIO()
-    np.savez_compressed(archive, allow_pickle=False, **arrays)
-    folder.write_bytes(PREDICTIONS, archive.getbuffer())

@@ -1,0 +1,77 @@
+"""Answers for whole scans: what is scored of a segmentation, on the grid that the scan came with.
+
+On the prepared grid a structure smaller than a voxel is gone from the labels, and then from the
+score.
+"""
+
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.preparing.scan_grid import label_scan
+from ssl_registry.training.finetuning.downstream_model import Finetuning
+
+
+class PackedLabels(Sequence[Tensor]):
+    """Label maps of any size, kept deflated and given as int64 one at a time.
+
+    Scores go through all of them several times, and label maps of whole scans are large, but
+    hold little.
+    """
+
+    def __init__(self, labels: Iterable[Tensor]) -> None:
+        self.packed: list[tuple[tuple[int, ...], bytes]] = []
+        for one in labels:
+            self.add(one)
+
+    def add(self, labels: Tensor) -> None:
+        """Keep one more label map."""
+        values = np.ascontiguousarray(labels.numpy().astype(np.uint8))
+        self.packed.append((values.shape, zlib.compress(values.tobytes(), 1)))
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        shape, packed = self.packed[index]
+        values = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+        return torch.from_numpy(values.astype(np.int64))
+
+
+def label_scans(module: Finetuning, cases: Sequence[Prepared]) -> tuple[PackedLabels, PackedLabels]:
+    """Return the predicted and the true label map of each scan, as its files have them.
+
+    The network answers on the prepared grid; its probabilities are brought back to the scan's,
+    as `ssl-registry predict` does, and the label map is read from its file once more. The model
+    is left in evaluation mode.
+
+    Raises:
+        DataError: a file cannot be read any more.
+    """
+    module.eval()
+    predictions, targets = PackedLabels(()), PackedLabels(())
+    for case in cases:
+        for kept, labels in zip((predictions, targets), _label_scan(module, case), strict=True):
+            kept.add(labels)
+    return predictions, targets
+
+
+def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor]:
+    device = next(module.parameters()).device
+    with torch.inference_mode():
+        outputs = module.outputs(case.image()[None].to(device))
+        probabilities = module.task.probabilities(outputs)[0].cpu()
+    with one_thread():
+        scan = case.case.read()
+        predicted = label_scan(probabilities, case.affine, scan)
+    target: Tensor = scan["label"].data[0]
+    flat = module.task.spatial_dims == 2
+    return (predicted[..., 0], target[..., 0]) if flat else (predicted, target)
