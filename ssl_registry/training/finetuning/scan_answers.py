@@ -32,7 +32,7 @@ class PackedLabels(Sequence[Tensor]):
 
     def add(self, labels: Tensor) -> None:
         """Keep one more label map."""
-        values = np.ascontiguousarray(labels.numpy().astype(np.uint8))
+        values = np.array(labels.numpy(), dtype=np.uint8, order="C")
         self.packed.append((values.shape, zlib.compress(values.tobytes(), 1)))
 
     def __len__(self) -> int:
