@@ -16,8 +16,8 @@ def complete_components(incomplete: str) -> list[tuple[str, str]]:
 
 
 def complete_tasks(incomplete: str) -> list[tuple[str, str]]:
-    """Return names of pretext tasks with their summaries."""
-    tasks = registry.entries("pretext")
+    """Return names of pretext and downstream tasks with their summaries."""
+    tasks = [*registry.entries("pretext"), *registry.entries("downstream")]
     return [(e.name, e.summary) for e in tasks if e.name.startswith(incomplete)]
 
 

@@ -1,4 +1,7 @@
-"""`ssl-registry preview TASK`: what a task shows the network, and what it asks."""
+"""`ssl-registry preview TASK`: what a task shows the network, and what it asks.
+
+Of a pretext task that is a question; of a downstream task, augmented images with their labels.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +22,24 @@ OUT = Path("preview.png")
 def run_preview(
     task: Annotated[
         str,
-        typer.Argument(help="a pretext task, such as rpl3d", autocompletion=complete_tasks),
+        typer.Argument(
+            help="a pretext task, such as rpl3d, or a downstream task, such as segmentation3d",
+            autocompletion=complete_tasks,
+        ),
     ],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="fields of the task, such as jitter=1"),
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="fields of a pretext task, such as jitter=1; settings of finetune, such as "
+            "augment=nnunet, for a downstream task",
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="labelled images to augment, for a downstream task; without it, phantoms"
+        ),
     ] = None,
     image: Annotated[
         Path | None,
@@ -36,12 +52,20 @@ def run_preview(
     ] = None,
     seed: Annotated[int, typer.Option(help="what chance draws from")] = 0,
 ) -> None:
-    """Show what a pretext task shows the network and what it asks, as a figure.
+    """Show what a task shows the network: its question, or augmented images, as a figure.
 
-    For instance: ssl-registry preview rpl3d jitter=2 --image scan.nii.gz --out preview.png
+    For instance: ssl-registry preview rpl3d jitter=2 --image scan.nii.gz --out preview.png, or
+    ssl-registry preview segmentation3d augment=nnunet --data Task04_Hippocampus
     """
     _check_out(out, image)
     mention_failures()
+    if _is_downstream(task):
+        if image is not None:
+            raise ConfigError(f"{task} learns from labels: name --data, not --image")
+        _preview_augmentation(task, words or [], data, out, size, seed)
+        return
+    if data is not None:
+        raise ConfigError(f"{task} asks about one image: name --image, not --data")
     chosen = _create(task, words or [])
     from ssl_registry.experiments.figures.preview import draw_preview
     from ssl_registry.experiments.preview import SIZE, ask_all, show_image
@@ -61,6 +85,35 @@ def run_preview(
     for name, questions in asked.items():
         for one in questions:
             say.print(f"  {name}{': ' if name else ''}{one.text}", soft_wrap=True)
+    say.print(f"the figure is {out}", soft_wrap=True)
+
+
+def _is_downstream(name: str) -> bool:
+    from ssl_registry.registry import registry
+
+    return registry.find(name).kind == "downstream"
+
+
+def _preview_augmentation(
+    name: str, words: list[str], data: str | None, out: Path, size: int | None, seed: int
+) -> None:
+    """Draw some labelled training images, each as it is and augmented."""
+    settings = {"seed": seed, **read_words(words), "downstream": name, "out": out}
+    settings |= {key: said for key, said in (("data", data), ("size", size)) if said is not None}
+    from ssl_registry.experiments.augmented import augment_cases
+    from ssl_registry.experiments.figures.augmented import draw_augmented
+    from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+
+    run = read_settings(FinetuneSettings, settings, "finetune")
+    say = console()
+    cases = augment_cases(run, say)
+    changes = run.augment.spell()
+    caption = f"{name} augment={changes}, seed {run.seed}, data={run.data}"
+    try:
+        draw_augmented(out, cases, f"What fine-tuning shows the network: {changes}", caption)
+    except OSError as error:
+        raise RunError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    say.print(f"{len(cases)} images, each with augmented copies: {changes}", soft_wrap=True)
     say.print(f"the figure is {out}", soft_wrap=True)
 
 

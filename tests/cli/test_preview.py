@@ -12,6 +12,7 @@ from matplotlib.image import imread, imsave
 
 from ssl_registry import registry
 from ssl_registry.cli import main
+from tests.pictures import eyes, write_aptos
 
 TASKS = [entry.name for entry in registry.entries(kind="pretext")]
 Call = Callable[..., str]
@@ -117,7 +118,6 @@ def test_fields_of_the_task_are_key_value_words(tmp_path: Path, call: Call) -> N
         (["rpl3d", "jitter=0"], "jitter"),
         (["rpl4d"], "Did you mean"),
         (["unet3d"], "backbone component, which asks nothing; the pretext tasks are: "),
-        (["segmentation3d"], "downstream component"),
         (["rpl3d", "--size", "0"], "size"),
     ],
 )
@@ -143,3 +143,42 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, files: Path, ca
     assert "overwrite" in call(*words, photo, "--image", photo, status=2)
     assert photo.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder.png"}
+
+
+DOWNSTREAM = [entry.name for entry in registry.entries(kind="downstream")]
+
+
+@pytest.mark.parametrize("name", ["segmentation3d", "classification2d"])
+def test_a_downstream_task_shows_augmented_images_with_their_labels(
+    tmp_path: Path, call: Call, name: str
+) -> None:
+    assert name in DOWNSTREAM
+    data = "phantoms:6" if name.endswith("3d") else str(write_aptos(tmp_path / "eyes", eyes(12)))
+    out = tmp_path / "preview.png"
+    words = (name, "augment=nnunet", "--data", data, "--size", 24, "--out", out)
+    said = call(*words)
+    assert "augmented copies: nnunet" in said
+    assert str(out) in said.replace("\n", "")
+    assert_a_figure(out)
+    first = out.read_bytes()
+    call(*words)
+    assert out.read_bytes() == first  # the same seed
+    call(*words, "--seed", 1)
+    assert out.read_bytes() != first
+    assert "augmented copies: none" in call(name, "augment=none", *words[2:])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["segmentation3d", "--image", "scan.nii.gz"], "name --data, not --image"),
+        (["rpl3d", "--data", "phantoms:6"], "name --image, not --data"),
+        (["segmentation3d", "augment=heavy"], "no preset 'heavy'"),
+        (["segmentation3d", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_what_a_preview_of_augmentation_cannot_show(
+    tmp_path: Path, call: Call, words: list[str], message: str
+) -> None:
+    assert message in call(*words, "--out", tmp_path / "preview.png", status=2)
+    assert not (tmp_path / "preview.png").exists()

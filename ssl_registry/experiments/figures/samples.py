@@ -54,8 +54,8 @@ def draw_masks(samples: Sequence[Sample], labels: Mapping[str, str], score: str)
 
 def _row_of(sample: Sample, score: str) -> PanelRow:
     plane = MOSAIC_PLANE[sample.target.ndim]
-    at = _fullest_slice(sample.target, plane)
-    scan = _show(sample.image, plane, at)
+    at = fullest_slice(sample.target, plane)
+    scan = show_cut(sample.image, plane, at)
     cuts = {"label": sample.target, **sample.predictions}
     titles = {
         line: f"{shorten(spell_line(line))}\n{score} {_spell(sample.scores[line])}"
@@ -64,11 +64,11 @@ def _row_of(sample: Sample, score: str) -> PanelRow:
     panels = [Panel(scan, plane, "scan\n" + (f"slice {at}" if at is not None else ""))]
     for name, labels in cuts.items():
         flat = cut_plane(torch.from_numpy(labels)[None], plane, at).astype(np.int64)
-        panels.append(Panel(_lay_over(scan, flat), plane, titles.get(name, f"{name}\n")))
+        panels.append(Panel(lay_over(scan, flat), plane, titles.get(name, f"{name}\n")))
     return PanelRow(plain(sample.name), panels)
 
 
-def _fullest_slice(label: npt.NDArray[np.int64], plane: Plane) -> int | None:
+def fullest_slice(label: npt.NDArray[np.int64], plane: Plane) -> int | None:
     """Return the slice that shows the most labels, and among those the most of them."""
     if plane.through is None:
         return None
@@ -78,7 +78,7 @@ def _fullest_slice(label: npt.NDArray[np.int64], plane: Plane) -> int | None:
     return int(np.lexsort((area, seen))[-1])
 
 
-def _show(image: torch.Tensor, plane: Plane, at: int | None) -> Pixels:
+def show_cut(image: torch.Tensor, plane: Plane, at: int | None) -> Pixels:
     """Return a cut in colour, `[rows, columns, 3]`, from 0 to 1."""
     pixels = cut_plane(image, plane, at)
     low, high = float(image.min()), float(image.max())
@@ -86,13 +86,14 @@ def _show(image: torch.Tensor, plane: Plane, at: int | None) -> Pixels:
     return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=-1)
 
 
-def _lay_over(scan: Pixels, labels: npt.NDArray[np.int64]) -> Pixels:
-    """Return the scan with labels coloured over it."""
+def lay_over(scan: Pixels, labels: npt.NDArray[np.int64], share: float = 0.65) -> Pixels:
+    """Return a cut in colour with labels over it, their colour in this share."""
     shown = scan.copy()
     for value in np.unique(labels):
         if value:
             inside = labels == value
-            shown[inside] = 0.35 * shown[inside] + 0.65 * np.array(to_rgb(label_colour(int(value))))
+            colour = np.array(to_rgb(label_colour(int(value))))
+            shown[inside] = (1 - share) * shown[inside] + share * colour
     return shown
 
 
@@ -125,7 +126,7 @@ def _draw_graded(axes: Axes, sample: Sample, labels: Mapping[str, str]) -> None:
     plane = MOSAIC_PLANE[sample.image.ndim - 1]
     true = int(sample.target)
     title = f"{plain(sample.name)}\ntruly {plain(labels.get(str(true), str(true)))}"
-    draw_panel(axes, Panel(_show(sample.image, plane, None), plane, title), (0.0, 1.0))
+    draw_panel(axes, Panel(show_cut(sample.image, plane, None), plane, title), (0.0, 1.0))
     answers = []
     for line, prediction in sample.predictions.items():
         mark = "✓" if int(prediction) == true else "✗"
