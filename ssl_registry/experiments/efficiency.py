@@ -9,7 +9,13 @@ from rich.status import Status
 from ssl_registry.errors import FailedRunsError
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, make_grid
 from ssl_registry.experiments.grid.execution import LOGS, CellOutcome, Watch, check_jobs, run_grid
-from ssl_registry.experiments.grid.going_on import check_unchanged, keep_settings, only_one
+from ssl_registry.experiments.grid.going_on import (
+    check_place,
+    check_unchanged,
+    delete_outdated,
+    keep_settings,
+    only_one,
+)
 from ssl_registry.experiments.grid.pace import Pace
 from ssl_registry.experiments.grid.results import (
     pretrain_row_of,
@@ -67,11 +73,14 @@ def run_missing(
     Raises:
         SslRegistryError: as `run_efficiency` does before the first run.
     """
-    grid = _plan(settings, jobs, console)
-    pace = Pace(grid, jobs)
-    if pace.missing:
-        _prepare(grid, console)
-    with only_one(grid.settings.out):
+    check_place(settings.out)
+    with only_one(settings.out):
+        grid = _plan(settings, jobs, console)
+        for name in delete_outdated(grid):
+            console.print(f"{name} was made with other data: it begins again")
+        pace = Pace(grid, jobs)
+        if pace.missing:
+            _prepare(grid, console)
         for gone in keep_settings(grid):
             console.print(f"left out of this grid: {gone}; those runs stay where they are")
         write_rows(grid.settings.out, rows_of(grid))

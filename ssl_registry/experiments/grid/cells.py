@@ -18,6 +18,7 @@ from ssl_registry.experiments.grid.run_settings import (
 )
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.engine.devices import check_device
+from ssl_registry.training.files.case_table import CaseRow, case_rows
 from ssl_registry.training.files.encoder_file import read_encoder_summary
 from ssl_registry.training.files.run_folder import read_result
 from ssl_registry.training.finetuning.plan import open_cases
@@ -69,6 +70,7 @@ class Grid:
         pretraining: the runs that make encoders.
         finetuning: the runs that give the scores, in the order of `results.csv`.
         cases: all that any of them reads.
+        tables: what `cases.csv` of a run says that begins now, for each fold.
         available: number of labelled training patients or cases, for each fold.
         unit: which of the two are counted.
     """
@@ -78,6 +80,7 @@ class Grid:
     pretraining: tuple[PretrainCell, ...]
     finetuning: tuple[FinetuneCell, ...]
     cases: tuple[Case, ...]
+    tables: tuple[tuple[CaseRow, ...], ...]
     available: tuple[int, ...]
     unit: str
 
@@ -156,7 +159,10 @@ def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
     ]
     cases = _all_cases(splits)
     pretraining_cells = tuple(pretraining.values())
-    return Grid(settings, lines, pretraining_cells, tuple(finetuning), cases, available, unit)
+    tables = tuple(tuple(case_rows(source, split)) for source, split in opened)
+    return Grid(
+        settings, lines, pretraining_cells, tuple(finetuning), cases, tables, available, unit
+    )
 
 
 def _open(

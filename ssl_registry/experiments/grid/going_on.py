@@ -1,7 +1,8 @@
 """What an experiment's folder holds from earlier: who may go on there, and with what settings."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,10 +10,11 @@ from filelock import FileLock, Timeout
 
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.files import telling, write_text
-from ssl_registry.experiments.grid.cells import Grid
+from ssl_registry.experiments.grid.cells import FinetuneCell, Grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.training.files.case_table import CaseRow, as_text, case_changes, read_cases, tell
 from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of
-from ssl_registry.training.files.run_folder import CONFIG, RunFolder, read_result
+from ssl_registry.training.files.run_folder import CASES, CONFIG, RunFolder, read_result
 
 LOCK: Final = ".lock"
 
@@ -20,28 +22,22 @@ AXES: Final = ("tasks", "encoders", "fractions", "labelled", "seeds")
 """Settings that say which runs there are; they may change from one call to the next."""
 
 _MAY_CHANGE: Final = {
-    *AXES,
-    "out",
-    "probes",
-    "checkpoint_minutes",
-    "workers",
-    "distributions",
-    "verify",
-}
+    *AXES, "out", "probes", "checkpoint_minutes", "workers", "distributions", "verify",
+    "on_changed_data", "assume_unseen", "data",
+}  # fmt: skip
+"""Of the data the contents are compared, not where they lie."""
 
 
 def check_unchanged(grid: Grid) -> None:
-    """See before the first step that nothing in the folder is of other settings.
+    """See before the first step that nothing in the folder is of other settings or other data.
 
     Raises:
         RunError: `out` is a file, or a folder of something else; or the experiment, or one of
-            its runs, was started with other settings.
+            its runs, was started with other settings, or, unless such runs are to begin again,
+            with other data.
     """
     out = grid.settings.out
-    if out.exists() and not out.is_dir():
-        raise RunError(f"out={out} is a file: name a folder")
-    if not (out / CONFIG).is_file() and out.is_dir() and _strangers(out):
-        raise RunError(f"out={out} holds something else: name a new folder")
+    check_place(out)
     before = _read(out)
     if before is not None:
         _check_same(out, before, grid.settings)
@@ -49,15 +45,82 @@ def check_unchanged(grid: Grid) -> None:
         folder = RunFolder(cell.settings.out)
         if folder.started:
             folder.check_same(cell.settings.model_dump(mode="json"))
-    _check_encoders(grid)
+    outdated = find_outdated(grid)
+    if outdated and grid.settings.on_changed_data == "stop":
+        names = ", ".join(outdated)
+        changes = dict.fromkeys(change for found in outdated.values() for change in found)
+        raise RunError(
+            f"the data are not those with which {len(outdated)} runs in out={out} were made: "
+            f"{tell(list(changes))}. Put the data back as they were; or say on_changed_data=rerun, "
+            f"which deletes these runs and begins them again; or name another folder ({names})"
+        )
+    _check_encoders(grid, outdated)
 
 
-def _check_encoders(grid: Grid) -> None:
+def check_place(out: Path) -> None:
+    """See that a folder is free for an experiment, or holds one.
+
+    Raises:
+        RunError: it is a file, or a folder of something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"out={out} is a file: name a folder")
+    if not (out / CONFIG).is_file() and out.is_dir() and _strangers(out):
+        raise RunError(f"out={out} holds something else: name a new folder")
+
+
+def find_outdated(grid: Grid) -> dict[str, list[str]]:
+    """Return, by its name, each run that began with other data, and what is different.
+
+    No label reaches pretraining, so one that was corrected leaves its runs as good as they were.
+
+    Raises:
+        RunError: a run does not say what it began with.
+    """
+    texts = [as_text(table).encode() for table in grid.tables]
+    found: dict[str, list[str]] = {}
+    for cell in grid.cells:
+        folder, name = cell.settings.out, grid.name(cell)
+        if not RunFolder(folder).started:
+            continue
+        needs = cell.needs if isinstance(cell, FinetuneCell) else None
+        if needs is not None and grid.name(needs) in found:
+            found[name] = found[grid.name(needs)]
+            continue
+        # A run that goes on compares labels too; an encoder that is made has none to compare.
+        labels = isinstance(cell, FinetuneCell) or read_result(folder) is None
+        table = grid.tables[cell.fold]
+        if changes := _changes(folder, texts[cell.fold], table, labels=labels):
+            found[name] = changes
+    return found
+
+
+def _changes(folder: Path, text: bytes, now: Sequence[CaseRow], *, labels: bool) -> list[str]:
+    """Return what is different; whole tables are compared first, for there may be thousands."""
+    with suppress(OSError):
+        if (folder / CASES).read_bytes() == text:
+            return []
+    return list(case_changes(read_cases(folder), now, labels=labels))
+
+
+def delete_outdated(grid: Grid) -> list[str]:
+    """Delete the runs that began with other data, and return their names."""
+    names = list(find_outdated(grid))
+    for name in reversed(names):  # what was made from an encoder goes before the encoder
+        folder = grid.settings.out / name
+        with telling(folder):
+            shutil.rmtree(folder)
+    return names
+
+
+def _check_encoders(grid: Grid, outdated: Collection[str]) -> None:
     """See that finished runs started from the encoders that are there."""
     digests: dict[Path, str] = {}
     for cell in grid.finetuning:
         encoder, result = cell.settings.encoder, read_result(cell.settings.out)
         if result is None or encoder is None or not (encoder / WEIGHTS).is_file():
+            continue
+        if grid.name(cell) in outdated:
             continue
         if encoder not in digests:
             digests[encoder] = digest_of(encoder)
@@ -134,10 +197,13 @@ def _spell(value: Any) -> str:
 def only_one(out: Path) -> Iterator[None]:
     """Let nobody else run an experiment in the folder; the lock dies with the process.
 
+    Where nothing is written in the meantime, nothing is left.
+
     Raises:
         RunError: somebody does.
     """
-    lock = FileLock(out / LOCK)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    lock = FileLock(out / LOCK, thread_local=False)
     with telling(out):
         out.mkdir(parents=True, exist_ok=True)
         try:
@@ -149,4 +215,9 @@ def only_one(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # a system that does not remove files that are open
+            (out / LOCK).unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):  # the first that holds anything ends it
+            for folder in made:
+                folder.rmdir()

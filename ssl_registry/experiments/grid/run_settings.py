@@ -210,6 +210,7 @@ def finetuning_of(
         "downstream": settings.downstream,
         "encoder": encoder,
         "transfer_levels": take if encoder else None,
+        "assume_unseen": settings.assume_unseen and line.encoder is not None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,
         "count": settings.count,
@@ -231,8 +232,8 @@ def _repetition(settings: EfficiencySettings, seed: int, fold: int) -> str:
 
 
 def _shared(settings: EfficiencySettings, seed: int, fold: int) -> dict[str, Any]:
+    data = set(DataSettings.model_fields) - {"verify"}  # which was done when the grid was made
     names = (
-        *DataSettings.model_fields, "size", "preprocessing", "checkpoint_minutes", "workers",
-        "device", "precision",
+        *data, "size", "preprocessing", "checkpoint_minutes", "workers", "device", "precision",
     )  # fmt: skip
     return {**{name: getattr(settings, name) for name in names}, "seed": seed, "fold": fold}

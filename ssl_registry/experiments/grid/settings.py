@@ -163,6 +163,16 @@ class EfficiencySettings(DataSettings):
     probes: bool = Field(
         False, description="score frozen features too, by a linear and a nearest-neighbour probe"
     )
+    on_changed_data: Literal["stop", "rerun"] = Field(
+        "stop",
+        description="what to do about runs that were made with other images or labels than there "
+        "are now: stop, or delete these runs and begin them again",
+    )
+    assume_unseen: bool = Field(
+        False,
+        description="take encoders whose files do not say what they were trained on: I know that "
+        "they have not seen the test cases",
+    )
     checkpoint_minutes: float = Field(1.0, ge=0, description="least time between checkpoints")
     workers: int = Field(0, ge=0, description="processes that read the cache, for each run")
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")

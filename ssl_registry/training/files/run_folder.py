@@ -33,6 +33,7 @@ RESULT: Final = "result.json"
 
 _MAY_CHANGE: Final = {
     "resume", "out", "checkpoint_minutes", "workers", "distributions", "verify", "data", "encoder",
+    "assume_unseen",
     STARTED_FROM,
 }  # fmt: skip
 """Settings that a resumed run may change: they do not change what it computes, or, as with the
