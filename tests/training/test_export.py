@@ -115,6 +115,16 @@ def test_a_shared_encoder_comes_back_bit_for_bit(run: Path, tmp_path: Path) -> N
     card = (folder / "README.md").read_text()
     assert "rotation2d" in card
     assert "from_hub" in card
+    kept, shared = (
+        json.loads((where / "encoder.json").read_text())["data"] for where in (run, folder)
+    )
+    assert shared["seen"].keys() == kept["seen"].keys() != set()
+    assert set(shared["seen"].values()) == {""}
+    assert "held_out" not in shared
+    asked = json.loads(
+        (save_for_hub(run, tmp_path / "named", names=True) / "encoder.json").read_text()
+    )
+    assert asked["data"]["seen"] == kept["seen"]
     ours, back = load_encoder(run).state_dict(), from_hub(folder).state_dict()
     assert all(torch.equal(ours[name], back[name]) for name in ours)
     assert from_hub(folder, in_channels=3).in_channels == 3

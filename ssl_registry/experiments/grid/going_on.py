@@ -41,10 +41,6 @@ def check_unchanged(grid: Grid) -> None:
     before = _read(out)
     if before is not None:
         _check_same(out, before, grid.settings)
-    for cell in grid.cells:
-        folder = RunFolder(cell.settings.out)
-        if folder.started:
-            folder.check_same(cell.settings.model_dump(mode="json"))
     outdated = find_outdated(grid)
     if outdated and grid.settings.on_changed_data == "stop":
         names = ", ".join(outdated)
@@ -54,6 +50,10 @@ def check_unchanged(grid: Grid) -> None:
             f"{tell(list(changes))}. Put the data back as they were; or say on_changed_data=rerun, "
             f"which deletes these runs and begins them again; or name another folder ({names})"
         )
+    for cell in grid.cells:
+        folder = RunFolder(cell.settings.out)
+        if folder.started and grid.name(cell) not in outdated:
+            folder.check_same(cell.settings.model_dump(mode="json"))
     _check_encoders(grid, outdated)
 
 

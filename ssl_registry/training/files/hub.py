@@ -19,33 +19,37 @@ from ssl_registry.training.files.encoder_file import (
     load_encoder,
     read_encoder_summary,
 )
+from ssl_registry.training.files.seen_cases import without_names
 
 CARD: Final = "README.md"
 
 
-def push_to_hub(folder: str | Path, repository: str, **options: Any) -> str:
+def push_to_hub(folder: str | Path, repository: str, *, names: bool = False, **options: Any) -> str:
     """Upload a run's encoder to the Hugging Face Hub; return where it is.
+
+    What it has seen goes along as hashes, so that nobody scores it on that.
 
     Args:
         folder: of a finished run.
         repository: `"user/name"`.
+        names: whether to upload what the cases were called, and which were held out.
         **options: of huggingface_hub's `push_to_hub`: `private`, `token`, `branch`, ...
 
     Raises:
         EncoderFileError: there is no encoder in the folder.
         ConfigError: huggingface_hub is not installed.
     """
-    return str(_shared_encoder()(folder).push_to_hub(repository, **options))
+    return str(_shared_encoder()(folder, names).push_to_hub(repository, **options))
 
 
-def save_for_hub(folder: str | Path, out: str | Path) -> Path:
+def save_for_hub(folder: str | Path, out: str | Path, *, names: bool = False) -> Path:
     """Write to a folder what `push_to_hub` would upload.
 
     Raises:
         EncoderFileError: there is no encoder in the folder.
         ConfigError: huggingface_hub is not installed.
     """
-    _shared_encoder()(folder).save_pretrained(out)
+    _shared_encoder()(folder, names).save_pretrained(out)
     return Path(out)
 
 
@@ -82,8 +86,9 @@ def _shared_encoder() -> Any:
     class SharedEncoder(ModelHubMixin, library_name="ssl-registry"):
         """The encoder files of a folder."""
 
-        def __init__(self, folder: str | Path) -> None:
+        def __init__(self, folder: str | Path, names: bool = False) -> None:
             self.folder = Path(folder).expanduser()
+            self.names = names
             self.summary = read_encoder_summary(self.folder)
 
         def _save_pretrained(self, save_directory: Path) -> None:
@@ -91,7 +96,8 @@ def _shared_encoder() -> Any:
             for weights in (WEIGHTS, *([DECODER] if self.summary.decoder else [])):
                 copy = partial(shutil.copyfile, self.folder / weights)
                 write_whole(save_directory / weights, copy)
-            texts = {SUMMARY: _without_folder(self.folder / SUMMARY), CARD: card_of(self.summary)}
+            said = _to_hand_on(self.folder / SUMMARY, self.names)
+            texts = {SUMMARY: said, CARD: card_of(self.summary)}
             for name, text in texts.items():
                 write_whole(save_directory / name, partial(Path.write_text, data=text))
 
@@ -115,10 +121,12 @@ def _shared_encoder() -> Any:
     return SharedEncoder
 
 
-def _without_folder(path: Path) -> str:
-    """Return `encoder.json` with the data's name, but not where it lay on this machine."""
+def _to_hand_on(path: Path, names: bool) -> str:
+    """Return `encoder.json` without where the data lay on this machine, and without names."""
     said = read_json(path, EncoderFileError)
-    said["data"]["name"] = Path(said["data"].get("name", "")).name
+    data = said["data"]
+    data["name"] = Path(str(data.get("name", ""))).name
+    said["data"] = data if names else without_names(data)
     return json.dumps(said, indent=2) + "\n"
 
 

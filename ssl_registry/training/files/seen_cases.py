@@ -20,7 +20,6 @@ A run that starts from an encoder adds to what that one has seen, so a chain for
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from ssl_registry.data.cache.prepared import Prepared
@@ -84,7 +83,6 @@ def fingerprint(contents: Iterable[str]) -> str:
 def without_names(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a provenance to hand on: the hashes stay, what the cases were called does not."""
     kept = {key: value for key, value in data.items() if key != "held_out"}
-    kept["name"] = Path(str(data.get("name", ""))).name
     kept["seen"] = dict.fromkeys(seen_of(data).names, "")
     return kept
 
