@@ -10,7 +10,7 @@ from ssl_registry.errors import FailedRunsError
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, make_grid
 from ssl_registry.experiments.grid.execution import LOGS, CellOutcome, Watch, check_jobs, run_grid
 from ssl_registry.experiments.grid.going_on import (
-    check_place,
+    check_folder,
     check_unchanged,
     delete_outdated,
     keep_settings,
@@ -73,7 +73,7 @@ def run_missing(
     Raises:
         SslRegistryError: as `run_efficiency` does before the first run.
     """
-    check_place(settings.out)
+    check_folder(settings.out)
     with only_one(settings.out):
         grid = _plan(settings, jobs, console)
         for name in delete_outdated(grid):

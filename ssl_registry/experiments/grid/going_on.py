@@ -37,7 +37,7 @@ def check_unchanged(grid: Grid) -> None:
             with other data.
     """
     out = grid.settings.out
-    check_place(out)
+    check_folder(out)
     before = _read(out)
     if before is not None:
         _check_same(out, before, grid.settings)
@@ -57,7 +57,7 @@ def check_unchanged(grid: Grid) -> None:
     _check_encoders(grid, outdated)
 
 
-def check_place(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """See that a folder is free for an experiment, or holds one.
 
     Raises:
