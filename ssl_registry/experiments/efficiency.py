@@ -26,6 +26,7 @@ from ssl_registry.experiments.grid.results import (
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.grid.table import table_of_runs, table_of_scores
 from ssl_registry.experiments.report.page import write_efficiency_report
+from ssl_registry.experiments.statistics.case_differences import write_case_differences
 from ssl_registry.experiments.statistics.rows import Failure, write_rows
 from ssl_registry.experiments.statistics.summary import summarise
 from ssl_registry.experiments.statistics.verdicts import judge_lines
@@ -55,6 +56,7 @@ def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool =
     console = quiet_or_loud(quiet)
     grid, failures = run_missing(settings, jobs, console)
     rows, pretrained = rows_of(grid), pretrain_rows_of(grid)
+    write_case_differences(grid.settings.out, rows)
     report = write_efficiency_report(grid.settings, rows, failures, pretrained)
     console.print(table_of_scores(grid, rows))
     if rows:
