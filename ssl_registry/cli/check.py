@@ -44,6 +44,9 @@ def run_check(
     label_maps: Annotated[
         str | None, typer.Option(help="files of the label maps, as '{case}_seg.nii.gz'")
     ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="tell which labels resampling to it would erase")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, for scripts")] = False,
 ) -> None:
     """Check data; the status is 0 if training would work, 1 if not, 2 if the call is wrong.
@@ -63,6 +66,7 @@ def run_check(
             group_pattern=group_pattern,
             split=split,
             deep=deep,
+            size=size,
             done=lambda done, total: bar.advance("checking", done, total),
         )
     if as_json:

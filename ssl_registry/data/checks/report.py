@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from ssl_registry.data.checks.erased import erased_notes
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
 from ssl_registry.data.checks.leakage import check_sides
 from ssl_registry.data.formats.headers import Header
@@ -70,6 +71,7 @@ def check_data(
     group_pattern: str | None = None,
     split: Path | None = None,
     deep: bool = False,
+    size: int | None = None,
     done: Done = _silent,
 ) -> Report:
     """Open data and check them, whatever is wrong with them.
@@ -82,6 +84,8 @@ def check_data(
         group_pattern: the same from the names of the cases.
         split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
         deep: whether to read every voxel, not the headers alone.
+        size: side of the prepared images; read every label map, and tell of components that
+            resampling to it would erase.
         done: told how many images are checked.
 
     Raises:
@@ -101,6 +105,11 @@ def check_data(
     source = source.grouped(group_column, group_pattern)
     parts, met = review_split(split, source) if split else (source.parts, [])
     found, copies = check_files(source, deep=deep, done=done)
+    if size is not None:
+        bad = {name for problem in found for name in problem.cases}
+        marked = [c for c in source.labelled if isinstance(c, FileCase) and c.label is not None]
+        sound = [case for case in marked if case.name not in bad]
+        found += erased_notes(sound, size, source.labels)
     images = len(source.cases) + len(problems)
     sides = check_sides(source, copies, parts)
     told = [*problems, *met, *found, *sides, *source.left_out]

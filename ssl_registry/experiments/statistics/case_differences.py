@@ -56,12 +56,12 @@ def _rows_of(rows: Sequence[Row]) -> Iterator[tuple[list[Any], Mapping[str, Any]
         for name, case in sorted(_cases_of(row).items()):
             key = row.headline if row.headline in case else CORRECT
             own, other = case.get(key), beside.get(name, {}).get(key)
-            known = own is not None and other is not None
+            gain = "" if own is None or other is None else repr(own - other)
             before = [
                 row.line, repr(row.fraction), row.labelled, row.unit, row.seed, row.fold, name,
                 patients.get(name, name),
             ]  # fmt: skip
-            yield before, case, [_cell(other), repr(own - other) if known else ""]
+            yield before, case, [_cell(other), gain]
 
 
 def _cases_of(row: Row) -> _Cases:
