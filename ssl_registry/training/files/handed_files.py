@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from ssl_registry.component import explain
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import SslRegistryError, spell
-from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.training.files.room import TooLargeError, values_of
 
 MOST_CHANNELS: Final = 2**14
 """Channels that a network may be said to take."""
@@ -52,7 +51,7 @@ def check_room(
     """See, before memory is taken for a network, that it has no more weights than there are.
 
     Args:
-        build: makes the network; here it does so without memory.
+        build: makes the network; here it does so without memory, or within bounds of it.
         weights: what the file holds.
         path: the file.
         error: what to raise.
@@ -61,17 +60,16 @@ def check_room(
         error: the network has more.
         RuntimeError: it has more than can be counted.
     """
-    try:
-        with torch.device("meta"), lend_to_torch(derive_generator(0, "load")):
-            shapes = build().state_dict()
-    except NotImplementedError:  # a plugin's network that looks at its weights while it is built
-        return
-    needed = sum(value.numel() for value in shapes.values())
     there = sum(value.numel() for value in weights.values())
-    if needed > there:
+    try:
+        needed = values_of(build, weights)
+    except TooLargeError:
+        needed = None
+    if needed is None or needed > there:
+        has = "more" if needed is None else f"{needed:,}"
         raise error(
             f"{spell(path)} holds {there:,} weights, but the network that is described beside it "
-            f"has {needed:,}"
+            f"has {has}"
         )
 
 

@@ -28,7 +28,8 @@ from ssl_registry.training.files.encoder_file import (
     load_encoder,
     write_encoder,
 )
-from ssl_registry.training.files.provenance import git_state, versions_of
+from ssl_registry.training.files.git_state import git_state
+from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
 from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.finetuning.decoder_transfer import (

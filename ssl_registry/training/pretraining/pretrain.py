@@ -46,7 +46,8 @@ from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import Trained, example_moment, parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
 from ssl_registry.training.files.encoder_file import write_encoder
-from ssl_registry.training.files.provenance import git_state, versions_of
+from ssl_registry.training.files.git_state import git_state
+from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
 from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.preparation.case_infos import case_infos
