@@ -39,7 +39,10 @@ class DownstreamTask(Component, ABC):
     target_kind: ClassVar[Literal["mask", "class"]] = "mask"
 
     freeze_epochs: int = Field(
-        0, ge=0, description="epochs in which a pretrained encoder, batch statistics too, is frozen"
+        0,
+        ge=0,
+        le=1_000_000,
+        description="epochs in which a pretrained encoder, batch statistics too, is frozen",
     )
 
     @abstractmethod

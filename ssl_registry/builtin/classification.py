@@ -22,7 +22,10 @@ class Classification(DownstreamTask):
     target_kind: ClassVar[Literal["mask", "class"]] = "class"
 
     freeze_epochs: int = Field(
-        5, ge=0, description="epochs in which a pretrained encoder, batch statistics too, is frozen"
+        5,
+        ge=0,
+        le=1_000_000,
+        description="epochs in which a pretrained encoder, batch statistics too, is frozen",
     )
     dropout: float = Field(
         0.0, ge=0, lt=1, description="probability of dropping a feature before the linear layer"

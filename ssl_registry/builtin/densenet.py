@@ -31,7 +31,7 @@ class DenseNet121(Backbone):
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
 
-    growth: int = Field(32, ge=1, description="channels that each dense layer adds")
+    growth: int = Field(32, ge=1, le=512, description="channels that each dense layer adds")
     dropout: float = Field(
         0.0, ge=0, lt=1, description="probability of dropping a value that a dense layer adds"
     )

@@ -18,7 +18,9 @@ _DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 class UNet(Backbone):
     """What the U-Net encoders share: all but the number of dimensions."""
 
-    base_filters: int = Field(32, ge=1, description="channels of the finest level, doubled at each")
+    base_filters: int = Field(
+        32, ge=1, le=1024, description="channels of the finest level, doubled at each"
+    )
     levels: int = Field(5, ge=1, le=8, description="levels of the pyramid")
     norm: Literal["batch", "instance"] = Field("batch", description="normalisation layer")
     residual: bool = Field(True, description="add each block's input to its output")

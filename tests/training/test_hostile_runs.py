@@ -149,7 +149,7 @@ def test_weights_are_the_networks_or_one_message(run: Path, what: str) -> None:
 
 
 def test_a_network_larger_than_its_weights_takes_no_memory(run: Path) -> None:
-    say(run, backbone={**SMALL, "base_filters": 5000})
+    say(run, backbone={**SMALL, "base_filters": 1000})
     with pytest.raises(EncoderFileError, match="weights, but the network that is described"):
         load_encoder(run)
 

@@ -1,6 +1,6 @@
 """The encoder of MONAI's BasicUNet."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from monai.networks.nets.basic_unet import BasicUNet, Down, TwoConv
 from pydantic import Field
@@ -13,6 +13,8 @@ from ssl_registry_monai.whole import fill
 _ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
 _NORMS = {"instance": ("instance", {"affine": True}), "batch": ("batch", {"affine": True})}
 
+Channels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
+
 
 class BasicUnet3d(Backbone):
     """The contracting path of MONAI's BasicUNet; its parameters keep MONAI's names.
@@ -23,7 +25,7 @@ class BasicUnet3d(Backbone):
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 
-    features: tuple[int, int, int, int, int] = Field(
+    features: tuple[Channels, Channels, Channels, Channels, Channels] = Field(
         (32, 32, 64, 128, 256), description="channels of each level, finest first"
     )
     norm: Literal["instance", "batch"] = Field("instance", description="normalisation layer")

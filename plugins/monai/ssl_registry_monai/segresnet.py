@@ -1,6 +1,6 @@
 """The encoder of MONAI's SegResNet."""
 
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from monai.networks.nets.segresnet import SegResNet
 from pydantic import Field, model_validator
@@ -23,10 +23,16 @@ class SegResnet3d(Backbone):
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 
     init_filters: int = Field(
-        8, ge=8, description="channels of the finest level, a multiple of 8, doubled at each"
+        8,
+        ge=8,
+        le=1024,
+        description="channels of the finest level, a multiple of 8, doubled at each",
     )
-    blocks_down: tuple[int, ...] = Field(
-        (1, 2, 2, 4), min_length=1, description="residual blocks of each level, finest first"
+    blocks_down: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        (1, 2, 2, 4),
+        min_length=1,
+        max_length=8,
+        description="residual blocks of each level, finest first",
     )
 
     @model_validator(mode="after")

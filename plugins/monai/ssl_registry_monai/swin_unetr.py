@@ -1,6 +1,6 @@
 """The encoder of MONAI's SwinUNETR."""
 
-from typing import ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
 
 from monai.networks.nets.swin_unetr import SwinUNETR
 from pydantic import Field, model_validator
@@ -16,6 +16,9 @@ _MULTIPLE: Final = 32
 _PARTS: Final = ("swinViT", "encoder1", "encoder2", "encoder3", "encoder4", "encoder10")
 """MONAI's names of what comes before the decoder."""
 
+Count: TypeAlias = Annotated[int, Field(ge=1, le=128)]
+"""Blocks or heads of a stage."""
+
 
 class SwinUnetr3d(Backbone):
     """The encoding half of MONAI's SwinUNETR; its parameters keep MONAI's names.
@@ -29,14 +32,14 @@ class SwinUnetr3d(Backbone):
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 
-    feature_size: int = Field(24, ge=12, description="channels of the finest level")
-    depths: tuple[int, int, int, int] = Field(
+    feature_size: int = Field(24, ge=12, le=1536, description="channels of the finest level")
+    depths: tuple[Count, Count, Count, Count] = Field(
         (2, 2, 2, 2), description="transformer blocks of each stage"
     )
-    num_heads: tuple[int, int, int, int] = Field(
+    num_heads: tuple[Count, Count, Count, Count] = Field(
         (3, 6, 12, 24), description="attention heads of each stage"
     )
-    window_size: int = Field(7, ge=2, description="side of an attention window in tokens")
+    window_size: int = Field(7, ge=2, le=16, description="side of an attention window in tokens")
 
     @model_validator(mode="after")
     def _channels_go_into_heads(self) -> Self:

@@ -4,7 +4,6 @@ Reference: Yang et al. 2023 (doi:10.1038/s41597-022-01721-8).
 """
 
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ssl_registry.data.formats.headers import REPLACE, decoding
-from ssl_registry.data.formats.limits import check_bytes, check_voxel_count
+from ssl_registry.data.formats.archives import ArrayHeader, read_array_headers, read_arrays
+from ssl_registry.data.formats.headers import REPLACE
 from ssl_registry.data.formats.scans import Scan, scan_of_array
 from ssl_registry.data.sources.cases import Case, Part, Source
 from ssl_registry.errors import BadFileError, DataError, spell
@@ -72,18 +71,6 @@ class ArchiveCase(Case):
         return scan_of_array(image[None, ..., None] if image.ndim == 2 else image[None], what)
 
 
-@dataclass(frozen=True)
-class _Member:
-    """What the header of an array in an archive says."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def bytes_each(self) -> int:
-        """Bytes of one image."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
-
-
 def open_archive(path: Path) -> Source:
     """Return the images of a MedMNIST archive, divided as its authors did.
 
@@ -94,7 +81,7 @@ def open_archive(path: Path) -> Source:
         DataError: it is no such archive, announces more than it can hold or than may be read,
             or an image has several labels at once.
     """
-    members = _read_members(path)
+    members = read_array_headers(path, MEMBERS, KIND)
     parts = [part for part in PARTS if f"{part}_images" in members]
     if not parts:
         raise DataError(
@@ -109,7 +96,7 @@ def open_archive(path: Path) -> Source:
         dims.add(_dims(path, part, images))
         grades = _grades(path, stamp, part, members)
         cases += [
-            ArchiveCase(path, part, index, grade, images.bytes_each())
+            ArchiveCase(path, part, index, grade, _bytes_each(images))
             for index, grade in enumerate(grades)
         ]
     if len(dims) > 1:
@@ -128,7 +115,7 @@ def open_archive(path: Path) -> Source:
     )
 
 
-def _dims(path: Path, part: str, images: _Member) -> Literal[2, 3]:
+def _dims(path: Path, part: str, images: ArrayHeader) -> Literal[2, 3]:
     shape = images.shape
     if images.dtype.kind not in "biuf":
         raise BadFileError(
@@ -145,7 +132,13 @@ def _dims(path: Path, part: str, images: _Member) -> Literal[2, 3]:
     )
 
 
-def _grades(path: Path, stamp: int, part: str, members: Mapping[str, _Member]) -> list[int | None]:
+def _bytes_each(images: ArrayHeader) -> int:
+    return math.prod(images.shape[1:]) * images.dtype.itemsize
+
+
+def _grades(
+    path: Path, stamp: int, part: str, members: Mapping[str, ArrayHeader]
+) -> list[int | None]:
     count, name = members[f"{part}_images"].shape[0], f"{part}_labels"
     if name not in members:
         return [None] * count
@@ -165,41 +158,11 @@ def _grades(path: Path, stamp: int, part: str, members: Mapping[str, _Member]) -
     return [int(value) for value in labels]
 
 
-def _read_members(path: Path) -> dict[str, _Member]:
-    """Return the headers of the arrays in an archive, once they are seen to be possible."""
-    with decoding(path, KIND), zipfile.ZipFile(path) as archive:
-        found = {
-            entry.filename.removesuffix(".npy"): entry
-            for entry in archive.infolist()
-            if entry.filename.removesuffix(".npy") in MEMBERS
-        }
-        return {name: _read_member(path, archive, entry) for name, entry in found.items()}
-
-
-def _read_member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> _Member:
-    with archive.open(entry) as file:
-        version = np.lib.format.read_magic(file)
-        read = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, _, dtype = read(file)
-    what = f"{path}: {entry.filename}"
-    if any(side < 0 for side in shape):
-        raise BadFileError(what, f"announces the shape {list(shape)}", REPLACE)
-    check_voxel_count(what, shape)
-    announced = math.prod(shape) * dtype.itemsize
-    held = min(entry.compress_size, path.stat().st_size)
-    check_bytes(what, announced, held, packed=entry.compress_type != zipfile.ZIP_STORED)
-    return _Member(tuple(shape), dtype)
-
-
 @lru_cache(maxsize=4)
 def _load(path: Path, stamp: int, name: str) -> Array:
     """Return an array of an archive; `stamp` is when the file was last changed.
 
     The few last ones are kept, because a compressed array can only be read as a whole.
     """
-    with decoding(path, KIND), np.load(path, allow_pickle=False) as archive:
-        array: Array = archive[name]
+    array: Array = read_arrays(path, [name], KIND)[name]
     return array

@@ -1,9 +1,7 @@
 """`predictions.npz` of a run: what was answered for each test case, and scored."""
 
 import io
-import math
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -12,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from ssl_registry.data.formats.limits import check_bytes, check_voxel_count
-from ssl_registry.errors import BadFileError
+from ssl_registry.data.formats.archives import read_arrays
+from ssl_registry.errors import BadFileError, spell
 from ssl_registry.training.files.run_folder import RunFolder
 
 PREDICTIONS: Final = "predictions.npz"
@@ -48,22 +46,16 @@ def read_predictions(folder: Path, names: Collection[str]) -> dict[str, npt.NDAr
     """
     path = folder / PREDICTIONS
     try:
-        with zipfile.ZipFile(path) as archive:
-            return {name: _read(path, archive, f"{name}.npy") for name in names}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise BadFileError(path, f"cannot be read: {error}", REMEDY) from error
-
-
-def _read(path: Path, archive: zipfile.ZipFile, name: str) -> npt.NDArray[np.uint8]:
-    entry = archive.getinfo(name)
-    with archive.open(entry) as member:
-        version = np.lib.format.read_magic(member)
-        if version != (1, 0):
-            raise ValueError(f"{name} is of version {version}")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        if dtype != np.uint8 or len(shape) > 3:
-            raise ValueError(f"{name} holds {dtype} of {len(shape)} axes, not labels")
-        check_voxel_count(path, shape)
-        check_bytes(path, math.prod(shape), entry.compress_size, packed=True)
-        content = member.read(math.prod(shape))
-    return np.frombuffer(content, np.uint8).reshape(shape)
+        found = read_arrays(path, names, "predictions")
+    except BadFileError as error:
+        raise BadFileError(path, error.problem, REMEDY) from error
+    for name in names:
+        if name not in found:
+            raise BadFileError(path, f"lacks the case {spell(name)}", REMEDY)
+        array = found[name]
+        if array.dtype != np.uint8 or array.ndim > 3:
+            what = (
+                f"holds {array.dtype} of {array.ndim} axes, not labels, for the case {spell(name)}"
+            )
+            raise BadFileError(path, what, REMEDY)
+    return found
