@@ -15,7 +15,7 @@ from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.training.files.encoder_file import write_encoder
 from ssl_registry.training.files.handed_files import check_room
-from ssl_registry.training.files.room import TooLargeError, values_of
+from ssl_registry.training.files.room import TooLargeError, count_values
 
 HUGE = 10**6
 
@@ -54,7 +54,7 @@ BUILDERS: dict[str, Callable[[int], nn.Module]] = {
 def test_a_network_that_fits_is_counted(kind: str) -> None:
     weights = dict(plain(8).state_dict())
     state = torch.get_rng_state()
-    assert values_of(lambda: BUILDERS[kind](8), weights) == 72
+    assert count_values(lambda: BUILDERS[kind](8), weights) == 72
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -83,7 +83,7 @@ def test_one_of_many_small_parts_is_stopped(asks: bool) -> None:
         return layers
 
     with pytest.raises(TooLargeError):
-        values_of(build, dict(plain(8).state_dict()))
+        count_values(build, dict(plain(8).state_dict()))
     assert made < 10**5
 
 
@@ -105,7 +105,7 @@ def test_no_way_to_a_large_tensor_is_overlooked(grow: Callable[[torch.Tensor], o
         return plain(8)
 
     with pytest.raises(TooLargeError):
-        values_of(build, dict(plain(8).state_dict()))
+        count_values(build, dict(plain(8).state_dict()))
 
 
 SWIN = {"name": "monai-swinunetr3d", "feature_size": 12, "depths": [1, 1, 1, 1]}

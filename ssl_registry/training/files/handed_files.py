@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ssl_registry.component import explain
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import SslRegistryError, spell
-from ssl_registry.training.files.room import TooLargeError, values_of
+from ssl_registry.training.files.room import TooLargeError, count_values
 
 MOST_CHANNELS: Final = 2**14
 """Channels that a network may be said to take."""
@@ -62,7 +62,7 @@ def check_room(
     """
     there = sum(value.numel() for value in weights.values())
     try:
-        needed = values_of(build, weights)
+        needed = count_values(build, weights)
     except TooLargeError:
         needed = None
     if needed is None or needed > there:

@@ -25,7 +25,7 @@ class TooLargeError(Exception):
     """A network is larger than the weights that are there for it."""
 
 
-def values_of(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> int:
+def count_values(build: Callable[[], nn.Module], weights: Mapping[str, Tensor]) -> int:
     """Return how many values the network would have that `build` makes.
 
     It is built without memory, on torch's meta device. A network that looks at values while it
