@@ -21,6 +21,7 @@ from tests.data.corpus import nifti
 from tests.data.corpus.archives import npz
 from tests.data.corpus.compressed import PACKED
 from tests.data.corpus.other_volumes import meta, nrrd
+from tests.volumes import noise, write_series
 
 MOST = 100_000
 """Voxels that an image may have here."""
@@ -129,6 +130,26 @@ def test_an_nrrd_header_of_any_fields(folder: Path, fields: dict[str, str]) -> N
 @settings(max_examples=200)
 def test_a_metaimage_header_of_any_fields(folder: Path, fields: dict[str, str]) -> None:
     check_volume(folder / "a.mha", meta(**as_text(fields)))
+
+
+@pytest.fixture(scope="module")
+def slices(folder: Path) -> dict[Path, bytes]:
+    series = write_series(folder / "series", noise(16, 16, 5))
+    return {path: path.read_bytes() for path in sorted(series.iterdir())}
+
+
+@given(places=changes(700), end=st.integers(0, 30))
+def test_a_dicom_slice_of_any_bytes(
+    slices: dict[Path, bytes], places: list[tuple[int, int]], end: int
+) -> None:
+    path, content = list(slices.items())[2]
+    try:
+        path.write_bytes(changed(content, places, end))
+        header, voxels = read_volume(path.parent)
+    except BadFileError as error:
+        assert path.parent.name in str(error)  # noqa: PT017
+    else:
+        assert (header.channels, *header.shape) == voxels.shape
 
 
 def picture(kind: str) -> bytes:

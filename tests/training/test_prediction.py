@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,9 @@ from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model, write_model
 from tests.affines import Affine, affines, dice, middle
+from tests.dicoms import write_slice
 from tests.pictures import write_picture
+from tests.volumes import write_nifti
 
 COMMAND = Path(sys.executable).with_name("ssl-registry")
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
@@ -178,6 +181,40 @@ def test_every_kind_of_nifti_keeps_its_kind(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.asarray(labels.dataobj), first, err_msg=name)
         assert np.asarray(labels.dataobj).max() == 1
     assert (maps["bare"].header["sform_code"], maps["bare"].header["qform_code"]) == (0, 0)
+
+
+def test_every_format_gets_its_labels_on_its_own_grid(tmp_path: Path) -> None:
+    """One scan in every format, some with headers that not every tool understands."""
+    affine, scans = np.diag([-1.0, -1, 2, 1]), tmp_path / "scans"
+    known = write_scan(scans / "plain.nii", affine)
+    plain = nib.load(scans / "plain.nii")
+    values = np.asarray(plain.dataobj)
+    write_nifti(scans / "long.nii.gz", values[..., None, None], affine)
+    raw = bytearray(plain.to_bytes())
+    raw[76:80], raw[254:256] = bytes(4), bytes(2)  # pixdim[0] and sform_code
+    (scans / "handless.nii").write_bytes(bytes(raw))
+    image = sitk.GetImageFromArray(values.T)
+    image.SetSpacing((1, 1, 2))
+    for name in ("itk.nrrd", "itk.mha", "itk2.mhd"):
+        sitk.WriteImage(image, scans / name.replace("itk", f"itk_{name[-1]}"))
+    head = (scans / "itk_d.nrrd").read_bytes().partition(b"\n\n")[0].decode().splitlines()
+    lines = [line for line in head if not line.startswith(("space", "kinds", "encoding"))]
+    lines += ["encoding: raw", "spacings: 1 1 2"]
+    nowhere = "\n".join(lines).encode() + b"\n\n" + values.tobytes(order="F")
+    (scans / "nowhere.nrrd").write_bytes(nowhere)
+    for z in range(values.shape[2]):
+        scale = (0.25, 0.5, 1.0, 2.0)[z % 4]
+        stored = (values[..., z].T / scale - 8).astype(np.int16)
+        write_slice(scans / "series" / f"{z}.dcm", stored, (0, 0, 2 * z), scale=(scale, 8 * scale))
+    run = threshold_run(tmp_path / "run", Preprocessing(**WINDOW), 40)
+    done = predict(run, scans, tmp_path / "labels", quiet=True)
+    maps = {file.name: nib.load(file) for file in done.files}
+    assert len(maps) == 8
+    first = np.asarray(maps["plain.nii.gz"].dataobj)
+    assert dice(torch.from_numpy(first) == 1, known) > 0.9
+    for name, labels in maps.items():
+        np.testing.assert_array_equal(np.asarray(labels.dataobj), first, err_msg=name)
+        np.testing.assert_allclose(labels.affine, affine, atol=1e-6, err_msg=name)
 
 
 def test_one_bad_image_is_said_and_leaves_the_others(tmp_path: Path) -> None:

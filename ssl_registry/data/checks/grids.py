@@ -69,8 +69,8 @@ def _affine_notes(header: Header) -> Iterator[Problem]:
         yield Problem(
             "note",
             header.file,
-            "states no affine (sform and qform are 0): its axes are taken to be "
-            f"{header.orientation}",
+            "states no affine (NIfTI: sform and qform are 0; NRRD: no space): its axes are taken "
+            f"to be {header.orientation}",
             "convert it again from DICOM if left and right matter",
         )
     axes = header.affine[:3, :3] / np.linalg.norm(header.affine[:3, :3], axis=0)

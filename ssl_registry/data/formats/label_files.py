@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.data.formats.nifti import read_fields
 from ssl_registry.data.formats.scans import Scan
 
 VOLUME: Final = ".nii.gz"
@@ -53,12 +54,11 @@ def _as_nifti(
         made = nib.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
         made.header.set_xyzt_units("mm")
     else:
-        scan: Any = nib.load(source)
-        header = scan.header.copy()
+        header = read_fields(source)
         header.set_data_dtype(np.uint8)
         header["cal_min"] = header["cal_max"] = 0  # the scan's, for display
-        header.extensions.clear()
-        made = type(scan)(values, scan.affine, header)
+        kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        made = kind(values, header.get_best_affine(), header)
     # Without the time of day, equal labels are equal files.
     content: bytes = gzip.compress(made.to_bytes(), mtime=0)
     return content

@@ -46,7 +46,7 @@ def read_header(path: Path) -> Header:
         BadFileError: it is no NIfTI file, is cut short, or `make_header` refuses it.
     """
     with decoding(path, KIND):
-        fields = _read_fields(path)
+        fields = read_fields(path)
         sides = tuple(int(side) for side in fields.get_data_shape())
         dtype = fields.get_data_dtype()
         with np.errstate(invalid="ignore"):  # of a spacing that is infinite
@@ -65,7 +65,7 @@ def read_array(path: Path, header: Header) -> npt.NDArray[np.float32]:
         BadFileError: the voxels are not all there, or the stream is damaged.
     """
     with decoding(path, KIND), np.errstate(over="ignore", invalid="ignore"), _opened(path) as file:
-        fields = _read_fields(path)
+        fields = read_fields(path)
         proxy = ArrayProxy(file, fields, mmap=False)  # type: ignore[no-untyped-call]
         array = as_float32(path, np.asanyarray(proxy))
         if _is_packed(path):
@@ -82,8 +82,12 @@ def _opened(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if _is_packed(path) else path.open("rb")
 
 
-def _read_fields(path: Path) -> Fields:
-    """Return the header's fields, without the extensions that may follow them."""
+def read_fields(path: Path) -> Fields:
+    """Return nibabel's header, mended as `nibabel.load` mends it, without extensions.
+
+    Raises:
+        BadFileError: the file does not begin with one, or it states no usable spacing.
+    """
     with _opened(path) as file:
         start = file.read(max(LENGTHS))
     sizes = {order: int.from_bytes(start[:4], order) for order in ("little", "big")}
