@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ssl_registry.data.atomic_files import write_whole
-from ssl_registry.data.formats.nifti import read_fields
+from ssl_registry.data.formats.nifti import nibabel_header
 from ssl_registry.data.formats.scans import Scan
 
 VOLUME: Final = ".nii.gz"
@@ -54,7 +54,7 @@ def _as_nifti(
         made = nib.Nifti1Image(values, affine)  # type: ignore[no-untyped-call]
         made.header.set_xyzt_units("mm")
     else:
-        header = read_fields(source)
+        header = nibabel_header(source)
         header.set_data_dtype(np.uint8)
         header["cal_min"] = header["cal_max"] = 0  # the scan's, for display
         kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image

@@ -46,7 +46,7 @@ def read_header(path: Path) -> Header:
         BadFileError: it is no NIfTI file, is cut short, or `make_header` refuses it.
     """
     with decoding(path, KIND):
-        fields = read_fields(path)
+        fields = nibabel_header(path)
         sides = tuple(int(side) for side in fields.get_data_shape())
         dtype = fields.get_data_dtype()
         with np.errstate(invalid="ignore"):  # of a spacing that is infinite
@@ -65,7 +65,7 @@ def read_array(path: Path, header: Header) -> npt.NDArray[np.float32]:
         BadFileError: the voxels are not all there, or the stream is damaged.
     """
     with decoding(path, KIND), np.errstate(over="ignore", invalid="ignore"), _opened(path) as file:
-        fields = read_fields(path)
+        fields = nibabel_header(path)
         proxy = ArrayProxy(file, fields, mmap=False)  # type: ignore[no-untyped-call]
         array = as_float32(path, np.asanyarray(proxy))
         if _is_packed(path):
@@ -82,7 +82,7 @@ def _opened(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if _is_packed(path) else path.open("rb")
 
 
-def read_fields(path: Path) -> Fields:
+def nibabel_header(path: Path) -> Fields:
     """Return nibabel's header, mended as `nibabel.load` mends it, without extensions.
 
     Raises:
