@@ -84,6 +84,8 @@ def _lacks_bfloat16(device: torch.device) -> str | None:
 def _wrong_layer(model: Trained, batch: Any, device: torch.device) -> str | None:
     """Return, in words, which layer is farthest from the right gradient, if any is too far."""
     errors = layer_errors(model, batch, device)
+    if not errors:
+        return "no layer of the model was seen to compare bfloat16 with float32"
     name, error = max(errors.items(), key=lambda item: item[1])
     if error <= TOLERANCE:
         return None

@@ -1,0 +1,225 @@
+"""For a training loop of one's own: prepared images in, an encoder's files out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, overload
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ssl_registry.backbone import Backbone, Encoder, whole_encoder
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.cases import Source
+from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.pretext import PretextTask
+from ssl_registry.pretext_model import CaseInfo
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.provenance import versions_of
+from ssl_registry.training.files.run_folder import CONFIG, RunFolder
+from ssl_registry.training.files.seen_cases import provenance
+from ssl_registry.training.preparation.case_infos import case_infos
+from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
+from ssl_registry.training.settings.runs import DEFAULT_SIZES, DataSettings, read_settings
+
+ImagesPart: TypeAlias = Literal["train", "validation", "test", "all"]
+"""Which images of a data set are opened: one part of its split, or all of it."""
+
+
+class ImageSettings(DataSettings):
+    """Which images are opened, and how they are prepared: the data settings of a run."""
+
+    fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
+    part: ImagesPart = Field("train", description="which part of the split, or all")
+    dims: Literal[2, 3] | None = Field(
+        None, description="2 for pictures, 3 for volumes; what the data are, where nothing is said"
+    )
+    size: int | None = Field(
+        None, ge=8, description="side of the prepared image; its own where nothing is said"
+    )
+    preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
+    workers: int = Field(0, ge=0, description="processes that prepare the images")
+
+
+class OpenedImages(Sequence[Tensor]):
+    """Prepared images of a data set, read from the cache one at a time.
+
+    `images[i]` is the image `[C, *S]` float32, `images.cases[i]` what is known of it. A
+    `torch.utils.data.DataLoader` takes it as its data set.
+
+    Attributes:
+        cases: name, group, spacing and place of each image.
+        settings: by which they were opened.
+        source: where they come from.
+    """
+
+    def __init__(
+        self, prepared: Sequence[Prepared], source: Source, settings: ImageSettings
+    ) -> None:
+        self.prepared = list(prepared)
+        self.source, self.settings = source, settings
+        infos = case_infos(self.prepared, source)
+        self.cases: Sequence[CaseInfo] = [infos[one.case.name] for one in self.prepared]
+
+    def __len__(self) -> int:
+        return len(self.prepared)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "OpenedImages": ...
+
+    def __getitem__(self, index: int | slice) -> "Tensor | OpenedImages":
+        if isinstance(index, slice):
+            return OpenedImages(self.prepared[index], self.source, self.settings)
+        return self.prepared[index].image()
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (one.image() for one in self.prepared)
+
+    def label(self, index: int) -> Tensor:
+        """Return the labels of an image, int64: `[*S]`, or `[]` where it has a class.
+
+        Raises:
+            DataError: it has none.
+        """
+        case = self.prepared[index]
+        if not case.case.labelled:
+            raise DataError(f"{case.case.name} of {self.source.name} has no label")
+        return case.label()
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images."""
+        return self.prepared[0].channels
+
+
+def open_images(
+    data: str | Path = "phantoms", *, quiet: bool = True, **settings: Any
+) -> OpenedImages:
+    """Open images as a run would: checked, divided, prepared, kept in the cache.
+
+        images = open_images(data="../scans", size=64)
+        images[0]  # [C, 64, 64, 64]
+
+    Args:
+        data: what `data=` of a run may name.
+        quiet: print nothing.
+        **settings: `part` (`train`, `validation`, `test` or `all`), `size`, `preprocessing`,
+            `dims`, `workers`, and every data setting of a run by its name: `test_fraction`,
+            `split`, `group_pattern`, `layout`, ...
+
+    Raises:
+        ConfigError: a setting is unknown or out of bounds.
+        DataError: the data cannot be used, or the part holds no image.
+    """
+    chosen = read_settings(ImageSettings, {"data": data, **settings}, "open_images")
+    console = quiet_or_loud(quiet)
+    source, split = open_split(chosen, chosen.dims, console)
+    cases = source.cases if chosen.part == "all" else getattr(split, chosen.part)
+    if not cases:
+        raise DataError(
+            f"data={data}: part={chosen.part} holds no image; `ssl-registry split` shows the parts"
+        )
+    prepared = prepare(cases, chosen.preprocessing, chosen.size, console, chosen.workers)
+    return OpenedImages(prepared, source, chosen)
+
+
+def save_encoder(
+    folder: str | Path,
+    encoder: Encoder,
+    *,
+    backbone: Backbone | str | Mapping[str, Any],
+    images: OpenedImages | None,
+    task: PretextTask | None = None,
+    decoder: nn.Module | None = None,
+    size: int | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> Path:
+    """Write an encoder from a loop of one's own so that `finetune` and `efficiency` take it.
+
+        save_encoder("runs/mine", model.encoder, backbone="unet3d", images=images)
+
+    Args:
+        folder: takes `encoder.safetensors` and `encoder.json`.
+        encoder: that the backbone has built; on any device.
+        backbone: its structure: a component, a name, or a mapping with a name.
+        images: what it learned from, so that it is never scored on them. None for images that were
+            not opened by `open_images`: then fine-tuning asks whoever uses the encoder to vouch
+            for it, with `assume_unseen=true`.
+        task: what it learned, where that is a component.
+        decoder: trained beside it, kept in `decoder.safetensors`.
+        size: side in voxels of the images or patches it learned from; that of `images` where
+            nothing is said.
+        preprocessing: how they were prepared; as `images` were where nothing is said.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: the encoder is not what the backbone builds, or the folder is a run's.
+        RunError: the files cannot be written.
+    """
+    path = Path(folder).expanduser()
+    if (path / CONFIG).exists():
+        raise ConfigError(
+            f"{path} is the folder of a run, which writes its own encoder: name another"
+        )
+    structure = _structure(backbone)
+    whole = whole_encoder(encoder)
+    _check_built_by(whole, structure)
+    opened = images.settings if images is not None else None
+    run = RunFolder(path)
+    parts = [structure, *([task] if task is not None else [])]
+    write_encoder(
+        run.path,
+        whole,
+        backbone=structure,
+        task=None if task is None else registry.spec_of(task),
+        preprocessing=preprocessing or (opened.preprocessing if opened else Preprocessing()),
+        size=size or (opened.size if opened else None) or DEFAULT_SIZES[structure.spatial_dims],
+        data=_provenance(images),
+        versions=versions_of(*parts),
+        decoder=decoder,
+    )
+    return path
+
+
+def _structure(backbone: Backbone | str | Mapping[str, Any]) -> Backbone:
+    made = backbone if isinstance(backbone, Backbone) else registry.create(backbone)
+    if not isinstance(made, Backbone):
+        raise ConfigError(f"backbone={backbone!r} is no backbone: `ssl-registry list` shows them")
+    return made
+
+
+def _check_built_by(encoder: object, backbone: Backbone) -> None:
+    """See that an encoder has the weights that its backbone builds, by name and shape."""
+    if not isinstance(encoder, Encoder):
+        raise ConfigError(
+            f"a {type(encoder).__name__} is no Encoder: save what backbone.build(...) returned, "
+            "not the model around it"
+        )
+    with lend_to_torch(derive_generator(0, "save")):
+        fresh = backbone.build(encoder.in_channels).state_dict()
+    own = encoder.state_dict()
+    odd = sorted(
+        {*own.keys() ^ fresh.keys()}
+        | {name for name in own.keys() & fresh.keys() if own[name].shape != fresh[name].shape}
+    )
+    if odd:
+        raise ConfigError(
+            f"the encoder is not what {registry.spec_of(backbone)} builds: {len(odd)} weights "
+            f"differ in name or shape, {odd[0]} among them; name the backbone that built it, with "
+            "its fields"
+        )
+
+
+def _provenance(images: OpenedImages | None) -> dict[str, Any]:
+    if images is None:
+        return {"name": "images that nobody named"}
+    learned = {one.case.name for one in images.prepared}
+    others = [case for case in images.source.cases if case.name not in learned]
+    return provenance(images.source.name, images.prepared, held_out=others)

@@ -1,0 +1,122 @@
+"""From a training loop of one's own and back: open_images and save_encoder."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ssl_registry import finetune, load_encoder, open_images, registry, save_encoder
+from ssl_registry.errors import ConfigError, DataError, SslRegistryError
+
+SMALL = {"name": "unet3d", "base_filters": 2, "levels": 2}
+DATA: dict[str, Any] = {"data": "phantoms:10", "size": 16}
+
+
+def encoder_of(spec: dict[str, Any] = SMALL) -> Any:
+    with torch.random.fork_rng():
+        torch.default_generator.manual_seed(0)
+        return registry.create(spec).build(1)  # type: ignore[attr-defined]
+
+
+def test_images_are_prepared_one_at_a_time_with_what_is_known_of_them() -> None:
+    images = open_images(**DATA)
+    assert images[0].shape == (1, 16, 16, 16)
+    assert 0 <= float(images[0].min()) <= float(images[0].max()) <= 1
+    case = images.cases[0]
+    assert case.name
+    assert case.group
+    assert len(case.spacing or ()) == 3
+    assert all(torch.equal(one, one) for index, one in enumerate(images))
+    assert images[:2].cases == images.cases[:2]
+    batches = DataLoader(images, batch_size=2)  # type: ignore[arg-type]
+    assert next(iter(batches)).shape == (2, 1, 16, 16, 16)
+
+
+def test_the_parts_are_those_of_a_run_and_never_overlap() -> None:
+    parts = {
+        part: {case.name for case in open_images(**DATA, part=part).cases}
+        for part in ("train", "validation", "test", "all")
+    }
+    assert parts["train"] | parts["validation"] | parts["test"] == parts["all"]
+    assert sum(len(parts[p]) for p in ("train", "validation", "test")) == len(parts["all"]) == 10
+
+
+def test_without_a_size_each_image_keeps_its_own() -> None:
+    assert open_images(data="phantoms:4")[0].shape[1:] == (64, 64, 64)
+    assert open_images(data="phantoms:4", dims=2, size=32)[0].shape == (1, 32, 32)
+
+
+def test_labels_are_at_hand() -> None:
+    assert open_images(**DATA).label(0).shape == (16, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"siez": 16}, "did you mean size"),
+        ({"part": "tset"}, "part"),
+        ({"test_fraction": 0, "part": "test"}, "part=test holds no image"),
+        ({"data": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=words):
+        open_images(**{**DATA, **settings})
+
+
+def test_an_encoder_goes_on_to_fine_tuning(tmp_path: Path) -> None:
+    images, encoder = open_images(**DATA), encoder_of()
+    folder = save_encoder(tmp_path / "mine", encoder, backbone=SMALL, images=images)
+    loaded = load_encoder(folder).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in encoder.state_dict().items())
+    tuned = finetune(
+        encoder=folder, data="phantoms:10", epochs=1, freeze_epochs=0, out=tmp_path / "tuned",
+        quiet=True,
+    )  # fmt: skip
+    assert 0 <= tuned.result["score"]["dice"] <= 1
+
+
+def test_it_is_never_scored_on_what_it_learned_from(tmp_path: Path) -> None:
+    images = open_images(**DATA, part="all")
+    folder = save_encoder(tmp_path / "mine", encoder_of(), backbone=SMALL, images=images)
+    with pytest.raises(ConfigError, match="of the test cases were seen"):
+        finetune(encoder=folder, data="phantoms:10", epochs=1, out=tmp_path / "out", quiet=True)
+
+
+def test_one_that_does_not_say_what_it_has_seen_needs_somebodys_word(tmp_path: Path) -> None:
+    folder = save_encoder(tmp_path / "mine", encoder_of(), backbone=SMALL, images=None, size=16)
+    chosen: dict[str, Any] = {
+        "encoder": folder, "data": "phantoms:10", "epochs": 1, "freeze_epochs": 0, "quiet": True,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="assume_unseen=true"):
+        finetune(**chosen, out=tmp_path / "out")
+    finetune(**chosen, assume_unseen=True, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "words"),
+    [
+        ({**SMALL, "levels": 3}, "is not what .*weights differ"),
+        ("segmentation3d", "no backbone"),
+        ("unte3d", "unet3d"),
+    ],
+)
+def test_another_backbone_is_refused(tmp_path: Path, backbone: Any, words: str) -> None:
+    with pytest.raises(SslRegistryError, match=words):
+        save_encoder(tmp_path / "mine", encoder_of(), backbone=backbone, images=None)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_model_around_the_encoder_is_refused(tmp_path: Path) -> None:
+    around: Any = nn.Sequential(encoder_of())
+    with pytest.raises(ConfigError, match="a Sequential is no Encoder"):
+        save_encoder(tmp_path / "mine", around, backbone=SMALL, images=None)
+
+
+def test_the_folder_of_a_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("task: rotation3d\n")
+    with pytest.raises(ConfigError, match="the folder of a run"):
+        save_encoder(tmp_path, encoder_of(), backbone=SMALL, images=None)
