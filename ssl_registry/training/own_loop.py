@@ -22,16 +22,15 @@ from ssl_registry.training.files.run_folder import CONFIG, RunFolder
 from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.preparation.case_infos import case_infos
 from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
-from ssl_registry.training.settings.runs import DEFAULT_SIZES, DataSettings, read_settings
+from ssl_registry.training.settings.runs import DEFAULT_SIZES, SplitSettings, read_settings
 
 ImagesPart: TypeAlias = Literal["train", "validation", "test", "all"]
 """Which images of a data set are opened: one part of its split, or all of it."""
 
 
-class ImageSettings(DataSettings):
+class ImageSettings(SplitSettings):
     """Which images are opened, and how they are prepared: the data settings of a run."""
 
-    fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
     part: ImagesPart = Field("train", description="which part of the split, or all")
     dims: Literal[2, 3] | None = Field(
         None, description="2 for pictures, 3 for volumes; what the data are, where nothing is said"
@@ -40,7 +39,6 @@ class ImageSettings(DataSettings):
         None, ge=8, description="side of the prepared image; its own where nothing is said"
     )
     preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
-    workers: int = Field(0, ge=0, description="processes that prepare the images")
 
 
 class OpenedImages(Sequence[Tensor]):
