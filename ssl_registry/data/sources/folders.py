@@ -51,7 +51,7 @@ def open_folders(folder: Path, dims: Dims, met: Met) -> Source:
     return replace(source, notes=(note, *source.notes))
 
 
-def open_images(folder: Path, dims: Dims, met: Met) -> Source:
+def open_image_folder(folder: Path, dims: Dims, met: Met) -> Source:
     """Return the images of a folder at any depth, without labels.
 
     Where the folders on the way tell the patient, that is the patient.

@@ -13,7 +13,7 @@ from ssl_registry.data.sources.bids import is_bids, open_bids
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
 from ssl_registry.data.sources.folder_names import patients_in_names
-from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_images
+from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
 from ssl_registry.data.sources.layouts import AS_FOUND, SPELLED, LayoutName, Reading
 from ssl_registry.data.sources.listed_images import open_table, suits
 from ssl_registry.data.sources.masks import has_masks, open_masks
@@ -168,7 +168,7 @@ def _open_as(layout: LayoutName, path: Path, dims: Dims, met: Met, reading: Read
         "classes": lambda: open_classes(path, dims, met),
         "masks": lambda: open_masks(path, met),
         "pattern": lambda: open_pattern(path, reading.channels, reading.label_maps, met),
-        "images": lambda: open_images(path, dims, met),
+        "images": lambda: open_image_folder(path, dims, met),
     }
     if layout in ("decathlon", "nnunet") and not (path / SUMMARY).is_file():
         raise DataError(f"layout={layout}: {spell(path)} holds no {SUMMARY}")
