@@ -1,7 +1,7 @@
 """Components: hyper-parameters as frozen values, mathematics as methods."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -47,13 +47,13 @@ MOST_LINES: Final = 10
 """Fields that one message tells of."""
 
 
-def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
+def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:
     """Turn pydantic's report into a line for each field: where, what, and what to do.
 
     Args:
         error: what pydantic raised.
         owner: whose fields they are, for instance `"rpl3d"` or `"pretrain"`.
-        known: the field names there are, to suggest near ones.
+        model: has the fields, to suggest near ones.
     """
     lines = []
     for problem in error.errors(include_url=False):
@@ -63,9 +63,7 @@ def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
             continue
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            near = nearest(where, known, most=1)
-            hint = f"did you mean {near[0]}?" if near else f"the fields are: {', '.join(known)}"
-            lines.append(f"{owner} has no field {brief(where)}; {hint}")
+            lines.append(f"{owner} has no field {brief(where)}; {_hint(model, problem['loc'])}")
         elif problem["type"] == "missing":
             lines.append(f"{owner} needs the field {brief(where)}")
         else:
@@ -76,3 +74,30 @@ def explain(error: ValidationError, owner: str, known: tuple[str, ...]) -> str:
     if len(lines) > MOST_LINES:
         lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
     return "\n".join(lines)
+
+
+def _hint(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """Return which field may have been meant by one that is not there."""
+    inner: type[BaseModel] | None = model
+    for part in place[:-1]:
+        field = inner.model_fields.get(str(part)) if inner else None
+        inner = model_in(field.annotation) if field else inner
+    known = field_names(inner or model)
+    above = ".".join(map(str, (*place[:-1], "")))
+    near = nearest(str(place[-1]), known, most=1)
+    if near:
+        return f"did you mean {above}{near[0]}?"
+    return f"the fields are: {', '.join(above + name for name in known)}"
+
+
+def field_names(model: type[BaseModel]) -> tuple[str, ...]:
+    """Return what a model may be given: its fields, and what it hands on to others."""
+    return (*model.model_fields, *getattr(model, "handed_on", ()))
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, alone, or beside None, or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (model_in(inner) for inner in get_args(annotation))
+    return next((model for model in found if model), None)

@@ -2,18 +2,17 @@
 
 import inspect
 import re
-from dataclasses import asdict, dataclass
-from typing import Any, Final, get_args
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
-from pydantic.fields import FieldInfo
-from pydantic_core import to_jsonable_python
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.entry import Entry
 from ssl_registry.errors import ConfigError, SslRegistryError
+from ssl_registry.field_descriptions import FieldDescription, describe_field
 from ssl_registry.pretext import PretextTask
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -23,31 +22,9 @@ BATCH: Final = 4
 SIDES: Final[dict[int, int]] = {2: 128, 3: 64}
 """Sides of the images, in pixels or voxels, whose shapes are told."""
 
-_LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
 _REFERENCE: Final = re.compile(r"^References?:\s*(.+?)(?:\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _DOI: Final = re.compile(r"doi:(10\.[^\s,;]+?)(?=[).,;]*(?:\s|$|[).,;]))")
 _ARXIV: Final = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
-
-
-@dataclass(frozen=True)
-class FieldDescription:
-    """One hyper-parameter.
-
-    Attributes:
-        name: of the field.
-        type: in words, such as `"int"` or `"'late' | 'early'"`.
-        required: whether it has no default.
-        default: as JSON says it; None for a required field.
-        bounds: such as `{"ge": 1}`.
-        description: one line.
-    """
-
-    name: str
-    type: str
-    required: bool
-    default: Any
-    bounds: dict[str, Any]
-    description: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +59,7 @@ class Description:
             "description": self.text,
             "reference": self.reference,
             "links": self.links,
-            "fields": [asdict(field) for field in self.fields],
+            "fields": [field.as_json() for field in self.fields],
             "shapes": self.shapes,
             "example": {"python": self.python, "command": self.command},
         }
@@ -104,7 +81,7 @@ def describe(name: str) -> Description:
         text=_REFERENCE.sub("", doc).strip(),
         reference=" ".join(cited.group(1).split()) if cited else "",
         links=_links(doc),
-        fields=[_describe_field(name, info) for name, info in cls.model_fields.items()],
+        fields=[describe_field(name, info) for name, info in cls.model_fields.items()],
         shapes=_shapes(entry),
         python=python,
         command=command,
@@ -114,35 +91,6 @@ def describe(name: str) -> Description:
 def _links(doc: str) -> list[str]:
     found = _DOI.findall(doc) + [f"10.48550/arXiv.{number}" for number in _ARXIV.findall(doc)]
     return [f"https://doi.org/{doi}" for doi in dict.fromkeys(found)]
-
-
-def _describe_field(name: str, info: FieldInfo) -> FieldDescription:
-    required = info.is_required()
-    default = None if required else info.get_default(call_default_factory=True)
-    bounds = {
-        limit: getattr(constraint, limit)
-        for constraint in info.metadata
-        for limit in _LIMITS
-        if getattr(constraint, limit, None) is not None
-    }
-    return FieldDescription(
-        name,
-        spell_type(info.annotation),
-        required,
-        to_jsonable_python(default, fallback=repr),
-        bounds,
-        info.description or "",
-    )
-
-
-def spell_type(annotation: Any) -> str:
-    """Return a type as a person writes it: `int`, `'late' | 'early'`, `float | None`."""
-    if isinstance(annotation, type) and not get_args(annotation):
-        return "None" if annotation is type(None) else annotation.__name__
-    choices = get_args(annotation)
-    if choices and all(isinstance(choice, (str, int)) for choice in choices):
-        return " | ".join(repr(choice) for choice in choices)
-    return str(annotation).replace("typing.", "")
 
 
 def _shapes(entry: Entry) -> dict[str, Any]:

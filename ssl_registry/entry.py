@@ -1,8 +1,9 @@
 """What a plugin declares about a component before anything heavy is imported."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 API_VERSION = 1
 """The version of the interfaces between this core and its plugins.
@@ -12,6 +13,13 @@ written against. One that says nothing is taken to have been written for this on
 """
 
 Kind = Literal["pretext", "backbone", "downstream"]
+
+KINDS: Final[Mapping[Kind, str]] = {
+    "pretext": "pretext task",
+    "backbone": "backbone",
+    "downstream": "downstream task",
+}
+"""What people call the kinds of components."""
 
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 

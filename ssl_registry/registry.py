@@ -7,9 +7,9 @@ for by `get` or `create`.
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from ssl_registry.entry import NAME, Entry, Kind, PluginReport
+from ssl_registry.entry import KINDS, NAME, Entry, Kind, PluginReport
 from ssl_registry.errors import (
     ComponentDeprecationWarning,
     ConfigError,
@@ -23,7 +23,10 @@ from ssl_registry.plugins import find_plugins, normalise_distribution
 from ssl_registry.wording import did_you_mean, nearest
 
 if TYPE_CHECKING:
+    from ssl_registry.backbone import Backbone
     from ssl_registry.component import Component
+    from ssl_registry.downstream import DownstreamTask
+    from ssl_registry.pretext import PretextTask
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "exemplar": ("exemplar2d", "exemplar3d"),
@@ -45,6 +48,7 @@ class Registry:
     def __init__(self) -> None:
         self._registered: dict[str, Entry] = {}
         self._loaded: dict[str, type[Component]] = {}
+        self._bound: dict[tuple[str, str], type[Component]] = {}
         self._load_failures: dict[str, PluginReport] = {}
 
     @cached_property
@@ -142,12 +146,27 @@ class Registry:
     def get(self, name: str) -> "type[Component]":
         """Return the class behind a name, importing it the first time.
 
+        What stands after a colon is bound: `get("timm:resnet50")` is a class whose `model` is
+        `"resnet50"`, and no other can be asked of it.
+
         Raises:
             UnknownComponentError: nobody offers the name.
             NameConflictError: several distributions offer it.
             PluginError: the class cannot be imported, or is not what its entry says.
         """
         entry = self.find(name)
+        cls = self._load(entry)
+        said = _after_the_colon(entry, name)
+        if said is None:
+            return cls
+        key = (entry.qualified_name, said)
+        if key not in self._bound or not issubclass(self._bound[key], cls):
+            from ssl_registry.bound import bind
+
+            self._bound[key] = bind(cls, entry.argument, said, name)
+        return self._bound[key]
+
+    def _load(self, entry: Entry) -> "type[Component]":
         key = entry.qualified_name
         if key not in self._loaded:
             try:
@@ -185,14 +204,50 @@ class Registry:
             raise ConfigError(f"{spec!r} has no 'name' that says which component it is")
         if isinstance(spec, Mapping):
             fields = {**{key: value for key, value in spec.items() if key != "name"}, **fields}
-        entry, argument = self.find(name), name.rpartition(":")[2]
-        if entry.argument and argument != entry.name:
-            fields = {entry.argument: argument, **fields}
-        cls = self.get(entry.qualified_name)
+        entry = self.find(name)
+        if (said := _after_the_colon(entry, name)) is not None:
+            if fields.get(entry.argument, said) != said:
+                raise ConfigError(
+                    f"{name} says {entry.argument}={said!r}, and the fields "
+                    f"{entry.argument}={fields[entry.argument]!r}: say one of the two"
+                )
+            fields = {**fields, entry.argument: said}
+        cls = self._load(entry)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            raise ConfigError(explain(error, name, tuple(cls.model_fields))) from error
+            raise ConfigError(explain(error, name, cls)) from error
+
+    def pretext_task(self, name: str, /, **fields: Any) -> "PretextTask":
+        """Return a pretext task, as `create` does, known to be one by type checkers too.
+
+        Raises:
+            ConfigError: it is a component of another kind; or as for `create`.
+            UnknownComponentError, NameConflictError, PluginError: as for `get`.
+        """
+        return cast("PretextTask", self._create_kind("pretext", name, fields))
+
+    def backbone(self, name: str, /, **fields: Any) -> "Backbone":
+        """Return a backbone, as `create` does, known to be one by type checkers too.
+
+        Raises:
+            ConfigError: it is a component of another kind; or as for `create`.
+            UnknownComponentError, NameConflictError, PluginError: as for `get`.
+        """
+        return cast("Backbone", self._create_kind("backbone", name, fields))
+
+    def downstream_task(self, name: str, /, **fields: Any) -> "DownstreamTask":
+        """Return a downstream task, as `create` does, known to be one by type checkers too.
+
+        Raises:
+            ConfigError: it is a component of another kind; or as for `create`.
+            UnknownComponentError, NameConflictError, PluginError: as for `get`.
+        """
+        return cast("DownstreamTask", self._create_kind("downstream", name, fields))
+
+    def _create_kind(self, kind: Kind, name: str, fields: dict[str, Any]) -> "Component":
+        check_kind(self.find(name), kind)
+        return self.create(name, **fields)
 
     def register(
         self, cls: "type[Component]", *, name: str, summary: str | None = None
@@ -238,6 +293,7 @@ class Registry:
             UnknownComponentError: it is not registered.
         """
         cls = component if isinstance(component, type) else type(component)
+        cls = getattr(cls, "bound_class", cls)
         for entry in self.entries():
             if entry.target in (cls, path_of(cls)) or imported(entry.target) is cls:
                 return entry
@@ -277,6 +333,25 @@ class Registry:
                 f"; left out as broken: {', '.join(broken)} (`ssl-registry plugins` says why)"
             )
         return f"{message}."
+
+
+def check_kind(entry: Entry, kind: Kind) -> None:
+    """See that a component is of the kind that is needed.
+
+    Raises:
+        ConfigError: it is of another; says of which.
+    """
+    if entry.kind != kind:
+        raise ConfigError(
+            f"{entry.name} is a {KINDS[entry.kind]}, not a {KINDS[kind]}: `ssl-registry list "
+            f"--kind {kind}` shows which there are"
+        )
+
+
+def _after_the_colon(entry: Entry, name: str) -> str | None:
+    """Return what `timm:resnet50` says after the name of the component, if it says anything."""
+    said = name.rpartition(":")[2]
+    return said if entry.argument and said != entry.name else None
 
 
 def _install(extra: str) -> str:

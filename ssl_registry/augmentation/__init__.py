@@ -9,7 +9,20 @@ What chance decides (`Augmentation.draw`) and what is done with it (`Augmentatio
 two steps, so that a figure, a test or a contrastive task can ask where a voxel came from.
 """
 
-from ssl_registry.augmentation.drawing import Drawn
+from typing import TYPE_CHECKING, Any
+
 from ssl_registry.augmentation.settings import PRESETS, Augmentation
 
+if TYPE_CHECKING:
+    from ssl_registry.augmentation.drawing import Drawn
+
 __all__ = ["PRESETS", "Augmentation", "Drawn"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `Drawn`, which holds tensors, when somebody asks for it (PEP 562)."""
+    if name == "Drawn":
+        from ssl_registry.augmentation.drawing import Drawn
+
+        return Drawn
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

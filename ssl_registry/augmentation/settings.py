@@ -1,17 +1,23 @@
-"""Which changes, how often and how far: the fields of an augmentation, and its presets."""
+"""Which changes, how often and how far: the fields of an augmentation, and its presets.
+
+torch is imported when something is drawn or changed: settings hold an augmentation, and are
+checked before that.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from torch import Tensor
 
-from ssl_registry.augmentation.apply import change
-from ssl_registry.augmentation.drawing import Drawn, draw
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry.wording import nearest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ssl_registry.augmentation.drawing import Drawn
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0, le=10)]
@@ -192,11 +198,11 @@ class Augmentation(BaseModel):
         self,
         batch: int,
         shape: Sequence[int],
-        generator: torch.Generator,
+        generator: "torch.Generator",
         *,
         channels: int = 1,
         spacing: Sequence[float] | None = None,
-    ) -> Drawn:
+    ) -> "Drawn":
         """Draw how each image of a batch is changed; no image is needed for it.
 
         Args:
@@ -211,6 +217,10 @@ class Augmentation(BaseModel):
             ImageShapeError: the shape has neither two nor three axes, or the spacing others.
             ConfigError: `flips` or `thick_axis` names an axis that the images have not.
         """
+        import torch
+
+        from ssl_registry.augmentation.drawing import draw
+
         shape = tuple(shape)
         if len(shape) not in (2, 3) or min(shape) < 1:
             raise ImageShapeError(
@@ -228,8 +238,8 @@ class Augmentation(BaseModel):
             return draw(self, batch, shape, generator, channels, measured)
 
     def apply(
-        self, images: Tensor, drawn: Drawn, labels: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+        self, images: "Tensor", drawn: "Drawn", labels: "Tensor | None" = None
+    ) -> "tuple[Tensor, Tensor | None]":
         """Return changed copies of images `[B, C, *S]`, and of labels `[B, *S]` if there are any.
 
         Args:
@@ -241,16 +251,18 @@ class Augmentation(BaseModel):
             ImageTypeError: the images are not floating point.
             ImageShapeError: images, labels and what was drawn do not fit one another.
         """
+        from ssl_registry.augmentation.apply import change
+
         return change(images, drawn, labels)
 
     def __call__(
         self,
-        images: Tensor,
-        labels: Tensor | None = None,
+        images: "Tensor",
+        labels: "Tensor | None" = None,
         *,
-        generator: torch.Generator,
+        generator: "torch.Generator",
         spacing: Sequence[float] | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> "tuple[Tensor, Tensor | None]":
         """Draw and apply in one; see `draw` and `apply`."""
         drawn = self.draw(
             len(images), images.shape[2:], generator, channels=images.shape[1], spacing=spacing

@@ -2,6 +2,7 @@
 
 import typer
 
+from ssl_registry.cli.settings_page import COMMANDS
 from ssl_registry.entry import Kind
 from ssl_registry.loading import INTERFACES
 from ssl_registry.registry import registry
@@ -13,6 +14,12 @@ ROLES: dict[str, Kind] = {"task": "pretext", "backbone": "backbone", "downstream
 def complete_components(incomplete: str) -> list[tuple[str, str]]:
     """Return names of components with their summaries."""
     return [(e.name, e.summary) for e in registry.entries() if e.name.startswith(incomplete)]
+
+
+def complete_shown(incomplete: str) -> list[tuple[str, str]]:
+    """Return what `show` shows: commands that have settings, and components."""
+    commands = [name for name in COMMANDS if name.startswith(incomplete)]
+    return [*((name, "all of its settings") for name in commands), *complete_components(incomplete)]
 
 
 def complete_tasks(incomplete: str) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import typer
 
 from ssl_registry.cli.console import mention_failures
 from ssl_registry.cli.efficiency import tell_report
+from ssl_registry.registry import check_kind, registry
 
 OUT = Path("runs/demo")
 
@@ -23,6 +24,8 @@ def run_demo_command(
 ) -> None:
     """Pretrain, fine-tune on a few labelled volumes with and without it, and report."""
     mention_failures()
+    if task:
+        check_kind(registry.find(task), "pretext")  # before torch is imported
     from ssl_registry.experiments.demo import demo_settings, run_demo
 
     chosen: dict[str, Any] = {"out": out}

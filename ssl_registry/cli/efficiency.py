@@ -14,7 +14,9 @@ from ssl_registry.errors import FailedRunsError
 def run_efficiency_command(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[FILE.yaml] KEY=VALUE...", help="see config.yaml in `out`"),
+        typer.Argument(
+            metavar="[FILE.yaml] KEY=VALUE...", help="settings: ssl-registry show efficiency"
+        ),
     ],
     jobs: Annotated[int, typer.Option(min=1, help="runs side by side, sharing the cores")] = 1,
     dry_run: Annotated[
@@ -23,14 +25,18 @@ def run_efficiency_command(
 ) -> None:
     """Draw the curve of score against labels: pretext tasks against training from scratch.
 
+    `ssl-registry show efficiency` lists all settings.
+
     For instance: ssl-registry efficiency tasks=[rpl3d,rotation3d] data=Task04_Hippocampus
     out=runs/curve. Stopped, killed or asked for more, the same command runs what is missing.
     """
-    settings = read_words(words)
+    said = read_words(words)
     mention_failures()
-    from ssl_registry.experiments import EfficiencySettings, run_efficiency, show_grid
+    from ssl_registry.experiments import EfficiencySettings
 
-    asked = EfficiencySettings.read(**settings)
+    asked = EfficiencySettings.read(**said)
+    from ssl_registry.experiments import run_efficiency, show_grid
+
     if dry_run:
         show_grid(asked, jobs=jobs)
         return

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ssl_registry.cli.console import console, mention_failures
+from ssl_registry.errors import EncoderFileError, spell
 
 
 def run_export(
@@ -22,6 +23,8 @@ def run_export(
 
     For instance: ssl-registry export runs/rotation --out densenet.pt --outputs 5
     """
+    if not run.is_dir():
+        raise EncoderFileError(f"{spell(run)}: there is no such folder")
     mention_failures()
     from ssl_registry.training.files.encoder_file import read_encoder_summary
     from ssl_registry.training.files.export import export_encoder, loading_lines

@@ -14,23 +14,28 @@ def run_finetune(
         list[str],
         typer.Argument(
             metavar="[FILE.yaml] KEY=VALUE...",
-            help="see config.yaml of any run",
+            help="settings: ssl-registry show finetune",
             autocompletion=complete_words,
         ),
     ],
 ) -> None:
     """Fine-tune an encoder on labelled scans and score it on held-out ones.
 
+    `ssl-registry show finetune` lists all settings.
+
     For instance: ssl-registry finetune encoder=runs/rpl data=Task04_Hippocampus fraction=0.1
     out=runs/rpl-10. Without an encoder it trains from scratch.
     """
-    settings = read_words(words)
+    said = read_words(words)
     mention_failures()
+    from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+
+    settings = read_settings(FinetuneSettings, said, "finetune")
     from ssl_registry.distributed import is_main
     from ssl_registry.training.finetuning.finetune import finetune
 
     with resumable():
-        done = finetune(**settings)
+        done = finetune(settings)
     headline = done.result["headline"]
     score = done.result["score"][headline]
     tests = done.result["counts"]["test"]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssl_registry.cli.console import complain, console, mention_failures
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, DataError, ModelFileError, spell
 
 
 def run_predict(
@@ -39,6 +39,10 @@ def run_predict(
         raise ConfigError("--overwrite and --skip-existing contradict each other: keep one")
     if device not in ("auto", "cpu", "gpu"):
         raise ConfigError(f"--device {device}: choose auto, cpu or gpu")
+    if not run.is_dir():
+        raise ModelFileError(f"{spell(run)}: there is no such folder")
+    if not Path(images).exists():
+        raise DataError(f"--images {spell(images)}: there is no such file or folder")
     mention_failures()
     from ssl_registry.data.sources.layouts import patterns_in
     from ssl_registry.training.prediction import predict

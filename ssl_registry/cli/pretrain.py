@@ -14,22 +14,25 @@ def run_pretrain(
         list[str],
         typer.Argument(
             metavar="[FILE.yaml] KEY=VALUE...",
-            help="see config.yaml of any run",
+            help="settings: ssl-registry show pretrain",
             autocompletion=complete_words,
         ),
     ],
 ) -> None:
-    """Pretrain an encoder on unlabelled scans.
+    """Pretrain an encoder on unlabelled scans; `ssl-registry show pretrain` lists all settings.
 
     For instance: ssl-registry pretrain task=rpl3d backbone=unet3d data=../scans out=runs/rpl
     """
-    settings = read_words(words)
+    said = read_words(words)
     mention_failures()
+    from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+
+    settings = read_settings(PretrainSettings, said, "pretrain")
     from ssl_registry.distributed import is_main
     from ssl_registry.training.pretraining.pretrain import pretrain
 
     with resumable():
-        done = pretrain(**settings)
+        done = pretrain(settings)
     values = {name: value for name, value in done.result["metrics"].items() if "_" in name}
     last = ", ".join(
         f"{name} {value:.3f}" for name, value in values.items() if not name.endswith("rate")

@@ -1,27 +1,38 @@
-"""`ssl-registry show NAME`: one component and its fields."""
+"""`ssl-registry show NAME`: one component and its fields, or the settings of a command."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
-from ssl_registry.cli.completion import complete_components
+from ssl_registry.cli.completion import complete_shown
 from ssl_registry.cli.console import console
+from ssl_registry.cli.settings_page import COMMANDS, show_settings, table_of_fields
+from ssl_registry.entry import KINDS
+from ssl_registry.registry import registry
 
 if TYPE_CHECKING:
-    from ssl_registry.description import Description, FieldDescription
-
-SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "multiple of"}
-KINDS = {"pretext": "pretext task", "backbone": "backbone", "downstream": "downstream task"}
+    from ssl_registry.description import Description
 
 
 def show_component(
-    name: Annotated[str, typer.Argument(help="such as rpl3d", autocompletion=complete_components)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="a component, such as rpl3d; or pretrain, finetune or efficiency",
+            autocompletion=complete_shown,
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
 ) -> None:
-    """Show a component: what it does, its fields, shapes, reference, and an example."""
+    """Show a component: what it does, its fields, shapes, reference, and an example.
+
+    ssl-registry show pretrain (or finetune, or efficiency) lists every setting of that command.
+    """
+    if name in COMMANDS:
+        show_settings(name, as_json=as_json)
+        return
+    registry.find(name)  # before torch is imported, for that takes seconds
     from ssl_registry.description import describe
 
     described = describe(name)
@@ -41,7 +52,9 @@ def _print(described: "Description") -> None:
     if described.text:
         out.print(f"\n{described.text}", soft_wrap=True)
     out.print()
-    out.print(_table(described.fields) if described.fields else "It has no fields.\n")
+    out.print(
+        table_of_fields(described.fields, "field") if described.fields else "It has no fields.\n"
+    )
     for line in _spell_shapes(described.shapes):
         out.print(line, soft_wrap=True)
     if described.reference or described.links:
@@ -51,17 +64,6 @@ def _print(described: "Description") -> None:
     out.print("\nexample", style="bold")
     for line in (*described.python.splitlines(), "", described.command):
         out.print(f"  {line}".rstrip(), soft_wrap=True)
-
-
-def _table(fields: "list[FieldDescription]") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("field", "type", "default", "bounds", "description"):
-        table.add_column(column, overflow="fold")
-    for field in fields:
-        default = "(required)" if field.required else repr(field.default)
-        bounds = ", ".join(f"{SIGNS.get(k, k)} {v}" for k, v in field.bounds.items())
-        table.add_row(field.name, field.type, default, bounds, field.description)
-    return table
 
 
 def _spell_shapes(shapes: dict[str, Any]) -> list[str]:

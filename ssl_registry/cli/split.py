@@ -31,6 +31,9 @@ def run_split(
     settings = read_words(words or [])
     if "data" in settings:
         raise ConfigError(f"data={settings['data']}: the data are named already, {data}")
+    from ssl_registry.training.settings.runs import SplitSettings, check_settings
+
+    check_settings(SplitSettings, {"data": data, **settings}, "split")
     from ssl_registry.training.preparation.todays_split import keep_split
 
     split = keep_split(

@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 
 import torch
 
-from ssl_registry.data.sources.cases import Case, CountedUnit, Part, Parts, Source
+from ssl_registry.data.sources.cases import Case, Part, Parts, Source
+from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 

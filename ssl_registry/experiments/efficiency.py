@@ -110,9 +110,11 @@ def _plan(settings: EfficiencySettings, jobs: int, console: Console) -> Grid:
 
 def _prepare(grid: Grid, console: Console) -> None:
     """Fill the cache before the first run, so that runs side by side need not do it twice."""
-    preprocessing, size = grid.settings.preprocessing, grid.settings.size
-    assert preprocessing is not None and size is not None  # noqa: PT018
-    prepare(grid.cases, preprocessing, size, console, grid.settings.workers)
+    preprocessing = grid.settings.preprocessing
+    assert preprocessing is not None
+    workers = max(grid.settings.pretrain.workers, grid.settings.finetune.workers)
+    for size in dict.fromkeys(cell.settings.prepared_size for cell in grid.cells):
+        prepare(grid.cases, preprocessing, size, console, workers)
 
 
 def _run(grid: Grid, jobs: int, pace: Pace, console: Console) -> list[Failure]:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from ssl_registry import registry
 from ssl_registry.cli import app
-from ssl_registry.description import describe, spell_type
+from ssl_registry.description import describe
+from ssl_registry.field_descriptions import spell_type
 
 COMMAND = Path(sys.executable).with_name("ssl-registry")
 NAMES = [entry.qualified_name for entry in registry.entries()]

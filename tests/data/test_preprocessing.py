@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from ssl_registry.component import explain
-from ssl_registry.data.preparing.preprocessing import CT, PRESETS, Preprocessing, foreground_bounds
+from ssl_registry.data.preparing.preprocessing import PRESETS, Preprocessing, foreground_bounds
 from ssl_registry.data.sources.phantoms import phantom
 from ssl_registry.errors import DataError
 
@@ -170,7 +170,7 @@ def test_a_preset_is_its_values(name: str) -> None:
 
 def test_a_preset_can_be_changed_field_by_field() -> None:
     changed = TypeAdapter(Preprocessing).validate_python({"preset": "ct", "spacing": 1.5})
-    assert (changed.window, changed.spacing) == (CT.window, 1.5)
+    assert (changed.window, changed.spacing) == (PRESETS["ct"].window, 1.5)
 
 
 def test_what_was_written_before_there_were_windows_means_the_same() -> None:
@@ -195,7 +195,7 @@ def test_what_was_written_before_there_were_windows_means_the_same() -> None:
 def test_impossible_settings_are_named(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(Preprocessing).validate_python(fields)
-    assert re.search(message, explain(caught.value, "preprocessing", ()))
+    assert re.search(message, explain(caught.value, "preprocessing", Preprocessing))
 
 
 @settings(max_examples=10, deadline=None)
@@ -218,7 +218,7 @@ def test_the_crop_of_a_ct_is_not_misled_by_what_lies_outside_the_circle() -> Non
     image[:, 10:20, 8:22, 5:25] = 50
     image[:, 12, 12, 12] = 90
     image[:, :8], image[:, 22:] = -3024, -3024
-    made, _ = CT.prepare(scan_of(image), None, "it")
+    made, _ = PRESETS["ct"].prepare(scan_of(image), None, "it")
     assert made.shape == (1, 10, 14, 20)
 
 

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT / "docs" / "_site"))
 
 from evidence import HEADLINES, evidence_pictures, rows_of, table_of  # noqa: E402
 
-from ssl_registry.experiments.grid.settings import SCRATCH  # noqa: E402
+from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
 
 NAMES = sorted(HEADLINES)
 IN_SPACE = ("rotation3d", "rpl3d", "jigsaw3d", "exemplar3d")

@@ -34,16 +34,20 @@ def test_fields_without_a_name_are_those_of_the_component_that_is_there_anyway(d
 @pytest.mark.parametrize(
     ("cls", "fields", "message"),
     [
-        (PretrainSettings, {"task": "unet3d"}, "unet3d is no pretext task: .* --kind pretext"),
+        (
+            PretrainSettings,
+            {"task": "unet3d"},
+            "unet3d is a backbone, not .* --kind pretext",
+        ),
         (
             PretrainSettings,
             {"task": "rpl3d", "backbone": "rpl3d"},
-            "rpl3d is no backbone: .* --kind backbone",
+            "rpl3d is a pretext task, not a backbone: .* --kind backbone",
         ),
         (
             FinetuneSettings,
             {"downstream": {"name": "rotation3d"}},
-            "rotation3d is no downstream task: .* --kind downstream",
+            "rotation3d is a pretext task, not a downstream task: .* --kind downstream",
         ),
         (PretrainSettings, {}, "pretrain needs the field 'task'"),
         (PretrainSettings, {"task": {"jitter": 1}}, "no 'name' that says which"),

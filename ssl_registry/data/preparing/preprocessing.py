@@ -3,26 +3,22 @@
 Every torchio transform is called here and nowhere else.
 """
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 import torchio as tio
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry.data.formats.headers import THINNEST, Affine
 from ssl_registry.data.formats.limits import most_voxels
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.data.preparing.preprocessing_fields import PRESET_FIELDS, PreprocessingFields
+from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
-
-Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Percent = Annotated[float, Field(ge=0, le=100)]
 
 AIR: float = 0.1
 """Intensity, of the range between the percentiles, up to which a voxel counts as air."""
@@ -46,7 +42,7 @@ class Placed(NamedTuple):
     affine: Affine
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(PreprocessingFields):
     """How images are brought to one orientation, spacing, intensity and size.
 
     In this order: axes to RAS+, resampling to `spacing`, cropping to the foreground,
@@ -58,54 +54,6 @@ class Preprocessing(BaseModel):
     Settings may name a preset instead (`"ct"`), or start from one (`{"preset": "ct",
     "spacing": 1.5}`); what is kept of them are the values.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    spacing: Millimetres | tuple[Millimetres, Millimetres, Millimetres] | None = Field(
-        None, description="voxel spacing in mm before the crop; None keeps the scan's own"
-    )
-    crop: bool = Field(True, description="cut away slices that show nothing but air")
-    percentiles: tuple[Percent, Percent] = Field(
-        (0.5, 99.5), description="intensities that become 0 and 1; what lies beyond is clipped"
-    )
-    channels: Literal["each", "joint"] = Field(
-        "each",
-        description="percentiles of each channel, or of all together, which keeps their ratios; "
-        "the intensities of MR sequences have no common unit",
-    )
-    window: tuple[FiniteFloat, FiniteFloat] | None = Field(
-        None, description="intensities (of a CT in HU) that become 0 and 1, not the percentiles'"
-    )
-    fit: Literal["stretch", "pad"] = Field(
-        "stretch", description="fill the cube along each axis, or keep proportions and pad with 0"
-    )
-    dtype: Literal["float32", "float16"] = Field(
-        "float32", description="of the intensities in the cache; float16 halves it"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _start_from_preset(cls, values: Any) -> Any:
-        fields = {"preset": values} if isinstance(values, str) else values
-        if not isinstance(fields, Mapping) or "preset" not in fields:
-            return values
-        name = fields["preset"]
-        if not isinstance(name, str) or name not in PRESETS:
-            near = difflib.get_close_matches(str(name), PRESETS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the presets are {', '.join(PRESETS)}"
-            raise ConfigError(f"preprocessing has no preset {name!r}; {hint}")
-        own = {key: value for key, value in fields.items() if key != "preset"}
-        return {**PRESETS[name].model_dump(), **own}
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Self:
-        for field in ("percentiles", "window"):
-            ends = getattr(self, field)
-            if ends is not None and ends[0] >= ends[1]:
-                raise ConfigError(
-                    f"preprocessing.{field}={list(ends)}: the first must be the lower one"
-                )
-        return self
 
     def prepare(self, scan: Scan, size: int | None, name: str) -> tuple[Tensor, Tensor | None]:
         """Return the image `[C, size, size, size]` float32 and the labels `[size, size, size]`.
@@ -260,20 +208,8 @@ class Preprocessing(BaseModel):
         return fitted
 
 
-MR: Final = Preprocessing()
-"""Intensities without a unit, from percentiles of the scan itself; the default."""
-
-CT: Final = Preprocessing(window=(-100, 240))
-"""A soft-tissue window in HU: fat is dark, contrast-filled vessels are bright."""
-
-FUNDUS: Final = Preprocessing(fit="pad", channels="joint")
-"""Photographs of the eye, cut to the lit circle; where that is cut off it is not stretched.
-
-Red stays red: one range serves the three colours.
-"""
-
 PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
-    {"mr": MR, "ct": CT, "fundus": FUNDUS}
+    {name: Preprocessing(**fields) for name, fields in PRESET_FIELDS.items()}
 )
 """What settings may name instead of fields."""
 

@@ -12,6 +12,7 @@ from ssl_registry.data.formats.scans import Scan, read_scan
 from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.contents import Contents
+from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.errors import BadFileError, DataError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
@@ -21,10 +22,6 @@ CLASS: Final = "class "
 
 Parts: TypeAlias = Mapping[str, Part]
 """The part in which each case lies, by its name."""
-
-
-CountedUnit: TypeAlias = Literal["patients", "cases"]
-"""Of what labels are counted, and shares of them are taken."""
 
 NOTHING: Final = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null"})
 """What stands in a table, in lower case, where there is nothing: what pandas takes for NaN."""

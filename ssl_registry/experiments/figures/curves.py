@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssl_registry.experiments.figures.styles import WIDTH, label_ends, limits, spell_line, styles
+from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.experiments.statistics.estimates import Estimate
-from ssl_registry.experiments.statistics.rows import SCRATCH
 from ssl_registry.experiments.statistics.summary import Summary
 from ssl_registry.experiments.statistics.wording import spell_share
 

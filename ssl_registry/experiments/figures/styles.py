@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.experiments.statistics.estimates import Estimate
-from ssl_registry.experiments.statistics.rows import SCRATCH
 
 BLACK: Final = "#000000"
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

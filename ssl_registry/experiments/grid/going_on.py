@@ -22,10 +22,12 @@ AXES: Final = ("tasks", "encoders", "fractions", "labelled", "seeds")
 """Settings that say which runs there are; they may change from one call to the next."""
 
 _MAY_CHANGE: Final = {
-    *AXES, "out", "probes", "checkpoint_minutes", "workers", "distributions", "verify",
-    "on_changed_data", "assume_unseen", "data",
+    *AXES, "out", "probes", "distributions", "verify", "on_changed_data",
+    "assume_unseen", "data",
 }  # fmt: skip
 """Of the data the contents are compared, not where they lie."""
+
+_MAY_CHANGE_IN_BUDGETS: Final = {"checkpoint_minutes", "workers"}
 
 
 def check_unchanged(grid: Grid) -> None:
@@ -149,7 +151,10 @@ def _check_same(out: Path, before: Mapping[str, Any], settings: EfficiencySettin
     was, says = (
         _flat({k: v for k, v in one.items() if k not in _MAY_CHANGE}) for one in (before, now)
     )
-    other = sorted(key for key in {*was, *says} if was.get(key) != says.get(key))
+    free = {
+        f"{kind}.{name}" for kind in ("pretrain", "finetune") for name in _MAY_CHANGE_IN_BUDGETS
+    }
+    other = sorted(key for key in {*was, *says} - free if was.get(key) != says.get(key))
     if other:
         raise RunError(
             f"the experiment in out={out} was started with "

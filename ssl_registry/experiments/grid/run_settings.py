@@ -8,13 +8,9 @@ from typing import Any, TypeVar
 from ssl_registry.backbone import check_levels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError, DataError
-from ssl_registry.experiments.grid.settings import (
-    VALIDATIONS,
-    EfficiencySettings,
-    TaskLine,
-    divide_steps,
-)
-from ssl_registry.experiments.statistics.rows import SCRATCH
+from ssl_registry.experiments.grid.budgets import VALIDATIONS, divide_steps
+from ssl_registry.experiments.grid.settings import EfficiencySettings, TaskLine
+from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import read_encoder_summary
@@ -167,11 +163,8 @@ def pretraining_of(
     """
     budget = settings.pretrain_budget(line)
     fields = {
+        **budget.for_a_run(),
         "task": line.task,
-        "epochs": budget.epochs,
-        "batch_size": budget.batch_size,
-        "learning_rate": budget.learning_rate,
-        "levels": budget.levels,
         "validate_every": max(1, budget.epochs // VALIDATIONS),
         "backbone": settings.backbone,
         "out": settings.out / "pretrain" / line.label / _repetition(settings, seed, fold),
@@ -207,20 +200,19 @@ def finetuning_of(
         pretrained = read_encoder_summary(encoder).levels
     take = levels_to_take(budget.transfer_levels, pretrained, f"the encoders of {line.label}")
     fields = {
+        **budget.for_a_run(),
         "downstream": settings.downstream,
         "encoder": encoder,
         "transfer_levels": take if encoder else None,
         "assume_unseen": settings.assume_unseen and line.encoder is not None,
+        "transfer": budget.transfer if encoder else None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,
         "count": settings.count,
         "epochs": epochs,
         "steps_per_epoch": steps,
         "validate_every": every,
-        "augment": budget.augment,
         "freeze_epochs": budget.freeze_epochs,
-        "batch_size": budget.batch_size,
-        "learning_rate": budget.learning_rate,
         "out": settings.out / "runs" / line.label / name,
         **_shared(settings, seed, fold),
     }
@@ -233,7 +225,5 @@ def _repetition(settings: EfficiencySettings, seed: int, fold: int) -> str:
 
 def _shared(settings: EfficiencySettings, seed: int, fold: int) -> dict[str, Any]:
     data = set(DataSettings.model_fields) - {"verify"}  # which was done when the grid was made
-    names = (
-        *data, "size", "preprocessing", "checkpoint_minutes", "workers", "device", "precision",
-    )  # fmt: skip
+    names = (*data, "size", "preprocessing")
     return {**{name: getattr(settings, name) for name in names}, "seed": seed, "fold": fold}

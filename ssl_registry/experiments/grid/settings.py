@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import yaml
 from pydantic import (
@@ -12,86 +12,35 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     computed_field,
     model_serializer,
     model_validator,
 )
 
-from ssl_registry.augmentation import Augmentation
-from ssl_registry.component import explain
-from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.sources.cases import CountedUnit
+from ssl_registry.component import Component, explain
+from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.errors import ConfigError
-from ssl_registry.experiments.statistics.rows import SCRATCH
+from ssl_registry.experiments.grid.budgets import FinetuneBudget, PretrainBudget, hand_on
+from ssl_registry.experiments.scratch import SCRATCH
+from ssl_registry.field_descriptions import InWords
 from ssl_registry.registry import registry
-from ssl_registry.training.settings.components import BackboneSpec, DownstreamSpec, TaskSpec
+from ssl_registry.training.settings.components import (
+    BackboneSpec,
+    DownstreamSpec,
+    PreprocessingSpec,
+    TaskSpec,
+    entry_of,
+    find_or_create,
+)
+from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
-from ssl_registry.training.settings.runs import DataSettings
-
-VALIDATIONS: Final = 20
-"""About how often a run is validated, so that its best weights can be found."""
+from ssl_registry.training.settings.runs import DataSettings, read_settings
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _Share = Annotated[float, Field(gt=0, le=1)]
 _Count = Annotated[int, Field(ge=1)]
 _Seed = Annotated[int, Field(ge=0)]
-
-
-class Budget(BaseModel):
-    """What all training of one kind has in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    batch_size: int = Field(4, ge=1, description="images a step")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's, at the start of a cosine decay")
-
-
-class PretrainBudget(Budget):
-    """How long and how fast the encoders are pretrained."""
-
-    epochs: int = Field(100, ge=1, description="passes over the training images")
-    levels: int | None = Field(
-        None, ge=1, description="finest levels that the tasks see and train; all if not said"
-    )
-
-
-class FinetuneBudget(Budget):
-    """How long and how fast all lines learn from the labels, scratch included."""
-
-    batch_size: int = Field(2, ge=1, description="images a step")
-    steps: int = Field(600, ge=1, description="optimiser steps of every run, few labels or many")
-    freeze_share: float = Field(
-        0.0, ge=0, lt=1, description="share of the steps with a pretrained encoder frozen"
-    )
-    transfer_levels: int | None = Field(
-        None, ge=1, description="finest levels taken over; all that were pretrained if not said"
-    )
-
-    augment: Augmentation = Field(
-        Augmentation(),
-        description="random changes of the training images, the same for all lines: light, nnunet, "
-        "none, or a mapping of fields",
-    )
-
-    @property
-    def freeze_epochs(self) -> int:
-        """The share in epochs; the last epoch is never frozen."""
-        epochs = divide_steps(self.steps)[0]
-        return min(round(self.freeze_share * epochs), epochs - 1)
-
-
-def divide_steps(steps: int) -> tuple[int, int, int]:
-    """Return epochs, steps an epoch, and epochs between two validations: `VALIDATIONS` or so.
-
-    Epochs times steps are exactly `steps`. Where no number of epochs from half to twice
-    `VALIDATIONS` divides them, an epoch is one step.
-    """
-    near = range(VALIDATIONS // 2, 2 * VALIDATIONS + 1)
-    divisors = [epochs for epochs in near if steps % epochs == 0]
-    if not divisors:
-        return steps, 1, max(1, steps // VALIDATIONS)
-    epochs = min(divisors, key=lambda epochs: abs(epochs - VALIDATIONS))
-    return epochs, steps // epochs, 1
 
 
 class TaskLine(BaseModel):
@@ -110,14 +59,20 @@ class TaskLine(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_a_name_or_a_mapping(cls, value: Any) -> Any:
+    def _from_a_name_or_a_mapping(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, Mapping) or "task" in value:
             return value
+        if "finetune" in value:
+            line = value.get("label", value.get("name"))
+            raise ConfigError(
+                f"tasks: {line} has no finetune of its own, for all lines are fine-tuned alike: "
+                "say finetune.KEY=... for the experiment"
+            )
         spec = {key: inner for key, inner in value.items() if key not in ("label", "pretrain")}
-        task = registry.create(spec)
-        label = value.get("label", registry.entry_of(task).name)
+        task = find_or_create(spec, info)
+        label = value.get("label", entry_of(task).name)
         return {"label": label, "task": task, "pretrain": value.get("pretrain", {})}
 
     @model_serializer
@@ -127,10 +82,16 @@ class TaskLine(BaseModel):
 
 
 class EfficiencySettings(DataSettings):
-    """What is compared: pretext tasks and encoders, against training from scratch."""
+    """What is compared: pretext tasks and encoders, against training from scratch.
+
+    Attributes:
+        handed_on: settings of both budgets that may be said for the experiment as a whole.
+    """
+
+    handed_on: ClassVar[tuple[str, ...]] = tuple(TrainingOptions.model_fields)
 
     out: Path = Field(description="folder of the runs, the results and the report")
-    tasks: tuple[TaskLine, ...] = Field(
+    tasks: Annotated[tuple[TaskLine, ...], InWords("list of pretext tasks")] = Field(
         (), description="pretext tasks: names, or mappings with a name, each perhaps with a label"
     )
     encoders: dict[str, Path] = Field(
@@ -157,9 +118,11 @@ class EfficiencySettings(DataSettings):
     size: int | None = Field(
         None, ge=8, description="side of the prepared image; of the encoders, or 224 or 64"
     )
-    preprocessing: Preprocessing | None = Field(None, description="how images are prepared")
-    pretrain: PretrainBudget = Field(PretrainBudget(), description="the budget of pretraining")
-    finetune: FinetuneBudget = Field(FinetuneBudget(), description="the budget of every run")
+    preprocessing: PreprocessingSpec | None = Field(None, description="how images are prepared")
+    pretrain: PretrainBudget = Field(PretrainBudget(), description="how encoders are pretrained")
+    finetune: FinetuneBudget = Field(
+        FinetuneBudget(), description="how all lines are fine-tuned, scratch included"
+    )
     probes: bool = Field(
         False, description="score frozen features too, by a linear and a nearest-neighbour probe"
     )
@@ -172,12 +135,6 @@ class EfficiencySettings(DataSettings):
         False,
         description="take encoders whose files do not say what they were trained on: I know that "
         "they have not seen the test cases",
-    )
-    checkpoint_minutes: float = Field(1.0, ge=0, description="least time between checkpoints")
-    workers: int = Field(0, ge=0, description="processes that read the cache, for each run")
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
-        "auto", description="of the arithmetic, chosen by the same rule for every run"
     )
 
     @computed_field(description="where the components came from; a run writes it")  # type: ignore[prop-decorator]
@@ -199,17 +156,16 @@ class EfficiencySettings(DataSettings):
         origins = fields.pop("distributions", None)
         if isinstance(origins, Mapping):
             check_installed(_by_role(fields), origins, "efficiency")
-        try:
-            return cls(**fields)
-        except ValidationError as error:
-            raise ConfigError(explain(error, "efficiency", tuple(cls.model_fields))) from error
+        return read_settings(cls, fields, "efficiency")
 
     @model_validator(mode="before")
     @classmethod
-    def _one_task_is_a_list_of_one(cls, values: Any) -> Any:
-        if isinstance(values, dict) and isinstance(values.get("tasks"), str):
+    def _spell_out_what_is_short(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("tasks"), str):
             values = {**values, "tasks": [values["tasks"]]}
-        return values
+        return hand_on(values)
 
     @model_validator(mode="after")
     def _lines_have_names(self) -> Self:
@@ -242,6 +198,8 @@ class EfficiencySettings(DataSettings):
 
     @model_validator(mode="after")
     def _one_word_on_freezing(self) -> Self:
+        if not isinstance(self.downstream, Component):  # found, and not made yet
+            return self
         said = self.downstream.freeze_epochs
         default = type(self.downstream).model_fields["freeze_epochs"].default
         if said not in (default, self.finetune.freeze_epochs):
@@ -266,8 +224,8 @@ class EfficiencySettings(DataSettings):
         try:
             return PretrainBudget(**{**self.pretrain.model_dump(), **line.pretrain})
         except ValidationError as error:
-            known = tuple(PretrainBudget.model_fields)
-            raise ConfigError(explain(error, f"tasks.{line.label}.pretrain", known)) from error
+            owner = f"tasks.{line.label}.pretrain"
+            raise ConfigError(explain(error, owner, PretrainBudget)) from error
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -14,9 +14,6 @@ from ssl_registry.training.finetuning.learning import FinetuneVerdict
 
 RESULTS: Final = "results.csv"
 
-SCRATCH: Final = "scratch"
-"""The line of training from random weights, which every experiment has."""
-
 _BEFORE: Final = ("line", "fraction", "seed", "fold", "labelled", "unit", "validation", "tests")
 _AFTER: Final = ("steps", "seconds", "git", "versions")
 

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.experiments.statistics.estimates import LEVEL, Estimate, Repeats, holm
 from ssl_registry.experiments.statistics.label_factor import LabelFactor, label_factor
 from ssl_registry.experiments.statistics.learning import LineLearning, learning_of
-from ssl_registry.experiments.statistics.rows import SCRATCH, Row
+from ssl_registry.experiments.statistics.rows import Row
 
 COLUMNS: Final = (
     "line", "fraction", "labelled", "unit", "score", "runs", "mean", "sd", "ci_low", "ci_high",

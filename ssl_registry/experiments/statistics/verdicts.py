@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.experiments.statistics.estimates import LEVEL, Estimate, Repeats, holm
 from ssl_registry.experiments.statistics.label_factor import LabelFactor
-from ssl_registry.experiments.statistics.rows import SCRATCH, Failure, PretrainRow, Row
+from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import (
     Summary,
     differences,

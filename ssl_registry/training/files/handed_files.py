@@ -38,7 +38,7 @@ def read_described(
     try:
         return model.model_validate(said)
     except ValidationError as cause:
-        reasons = explain(cause, path.name, tuple(model.model_fields)).replace("\n", "; ")
+        reasons = explain(cause, path.name, model).replace("\n", "; ")
         raise error(f"{spell(path)} is damaged: {reasons}") from cause
 
 

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.data.cache.prepared import Prepared
-from ssl_registry.data.sources.cases import CountedUnit, Source
+from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.data.splits import Split, count_units, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry

@@ -1,37 +1,84 @@
-"""Components as settings: made of a name or a mapping, written as a mapping."""
+"""Components as settings: made of a name or a mapping, written as a mapping.
 
+Settings are checked twice. The first time components are found by name and not made, which
+needs neither torch nor their plugins' modules: so a misspelt setting is refused at once. The
+second time they are made.
+"""
+
+import warnings
 from collections.abc import Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidationInfo
 
-from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
-from ssl_registry.downstream import DownstreamTask
-from ssl_registry.entry import Kind
-from ssl_registry.errors import ConfigError
-from ssl_registry.pretext import PretextTask
-from ssl_registry.registry import registry
+from ssl_registry.data.preparing.preprocessing_fields import PreprocessingFields
+from ssl_registry.entry import KINDS, Entry, Kind
+from ssl_registry.errors import ComponentDeprecationWarning, ConfigError
+from ssl_registry.field_descriptions import InWords
+from ssl_registry.registry import check_kind, registry
+
+if TYPE_CHECKING:
+    from ssl_registry.backbone import Backbone
+    from ssl_registry.data.preparing.preprocessing import Preprocessing
+    from ssl_registry.downstream import DownstreamTask
+    from ssl_registry.pretext import PretextTask
+
+FIRST_LOOK: Final[Mapping[str, bool]] = {"first look": True}
+"""The context of validation in which no component is made."""
 
 
-def create(value: object) -> object:
-    """Make a component of a name or a mapping; leave an instance as it is."""
-    if isinstance(value, (str, Mapping)):
+@dataclass(frozen=True)
+class Found:
+    """A component that was found by name, and is not made yet."""
+
+    entry: Entry
+
+    @property
+    def spatial_dims(self) -> int | None:
+        """Of the images that it works on: 2 or 3, or None where its fields say it."""
+        return self.entry.dims
+
+
+def is_first_look(info: ValidationInfo) -> bool:
+    """Return whether components are only found by name this time."""
+    return bool(info.context) and info.context == FIRST_LOOK
+
+
+def find_or_create(value: object, info: ValidationInfo) -> object:
+    """Find a component by a name or a mapping, or make it; leave an instance as it is.
+
+    Raises:
+        ConfigError: a mapping has no name, or a field of the component is wrong.
+        UnknownComponentError, NameConflictError, PluginError: its name is.
+    """
+    if not isinstance(value, (str, Mapping)):
+        return value
+    if not is_first_look(info):
         return registry.create(value)
-    return value
+    name = value.get("name") if isinstance(value, Mapping) else value
+    if not isinstance(name, str):
+        raise ConfigError(f"{value!r} has no 'name' that says which component it is")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ComponentDeprecationWarning)  # the second look says it
+        return Found(registry.find(name))
 
 
-def _created(interface: type[Component], what: str, kind: Kind) -> BeforeValidator:
+def entry_of(part: object) -> Entry:
+    """Return the entry of a component, found or made."""
+    return part.entry if isinstance(part, Found) else registry.entry_of(part)  # type: ignore[arg-type]
+
+
+def _of_kind(kind: Kind) -> BeforeValidator:
     """Return a validator that makes a component and sees that it is of the right kind."""
 
-    def checked(value: object) -> object:
-        made = create(value)
-        if isinstance(made, Component) and not isinstance(made, interface):
-            raise ConfigError(
-                f"{registry.entry_of(made).name} is no {what}: `ssl-registry list --kind {kind}` "
-                "shows which there are"
-            )
-        return made
+    def checked(value: object, info: ValidationInfo) -> object:
+        part = find_or_create(value, info)
+        if not isinstance(part, (Found, Component)):
+            raise ValueError(f"expected a {KINDS[kind]}: its name, or a mapping with a name")
+        check_kind(entry_of(part), kind)
+        return part
 
     return BeforeValidator(checked)
 
@@ -41,15 +88,26 @@ def named(spec: object, name: str) -> object:
     return {"name": name, **spec} if isinstance(spec, Mapping) else spec
 
 
-_AS_SPEC = PlainSerializer(registry.spec_of, return_type=dict[str, Any])
-TaskSpec = Annotated[
-    InstanceOf[PretextTask], _created(PretextTask, "pretext task", "pretext"), _AS_SPEC
-]
-"""A component in settings: made of a name or a mapping, written as a mapping."""
+def _prepare_for_use(fields: PreprocessingFields, info: ValidationInfo) -> PreprocessingFields:
+    """Return the preprocessing that has these fields, and can prepare images."""
+    if is_first_look(info):
+        return fields
+    from ssl_registry.data.preparing.preprocessing import Preprocessing
 
-BackboneSpec = Annotated[InstanceOf[Backbone], _created(Backbone, "backbone", "backbone"), _AS_SPEC]
-DownstreamSpec = Annotated[
-    InstanceOf[DownstreamTask],
-    _created(DownstreamTask, "downstream task", "downstream"),
-    _AS_SPEC,
-]
+    if isinstance(fields, Preprocessing):
+        return fields
+    return Preprocessing.model_validate(fields.model_dump())
+
+
+if TYPE_CHECKING:
+    TaskSpec = PretextTask
+    BackboneSpec = Backbone
+    DownstreamSpec = DownstreamTask
+    PreprocessingSpec = Preprocessing
+else:
+    _AS_SPEC = PlainSerializer(registry.spec_of, return_type=dict[str, Any])
+    TaskSpec = Annotated[Any, _of_kind("pretext"), _AS_SPEC, InWords("pretext task")]
+    """A component in settings: made of a name or a mapping, written as a mapping."""
+    BackboneSpec = Annotated[Any, _of_kind("backbone"), _AS_SPEC, InWords("backbone")]
+    DownstreamSpec = Annotated[Any, _of_kind("downstream"), _AS_SPEC, InWords("downstream task")]
+    PreprocessingSpec = Annotated[PreprocessingFields, AfterValidator(_prepare_for_use)]

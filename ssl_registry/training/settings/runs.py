@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -10,28 +10,37 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     computed_field,
     field_validator,
     model_validator,
 )
 
-from ssl_registry.augmentation import Augmentation
 from ssl_registry.component import Component, explain
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
-from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.sources.cases import CountedUnit
+from ssl_registry.data.preparing.preprocessing_fields import PreprocessingFields
+from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.data.sources.layouts import LayoutName, Reading, patterns_in
-from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError
+from ssl_registry.field_descriptions import Otherwise
 from ssl_registry.registry import registry
 from ssl_registry.training.settings.components import (
+    FIRST_LOOK,
     BackboneSpec,
     DownstreamSpec,
+    PreprocessingSpec,
     TaskSpec,
-    create,
+    entry_of,
+    find_or_create,
     named,
 )
-from ssl_registry.training.settings.optimisation import OptimisationSettings
+from ssl_registry.training.settings.options import (
+    FinetuningOptions,
+    Passes,
+    PretrainingOptions,
+    TrainingOptions,
+    Workers,
+)
 from ssl_registry.training.settings.origins import STARTED_FROM, check_installed, origins_of
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
@@ -144,13 +153,10 @@ class DataSettings(BaseModel):
         return self
 
 
-class SplitSettings(DataSettings):
+class SplitSettings(Workers, DataSettings):
     """Which of the divisions that the data settings allow."""
 
     fold: int = Field(0, ge=0, description="which of the `folds` is the test set, from 0")
-    workers: int = Field(
-        0, ge=0, description="processes that prepare the images, and then read them, per device"
-    )
 
     @model_validator(mode="after")
     def _fold_is_there(self) -> Self:
@@ -160,35 +166,14 @@ class SplitSettings(DataSettings):
         return self
 
 
-class RunSettings(OptimisationSettings, SplitSettings):
+class RunSettings(Passes, TrainingOptions, SplitSettings):
     """What pretraining and fine-tuning have in common."""
 
     out: Path = Field(description="folder of the run")
-    epochs: int = Field(100, ge=1, description="passes over the training cases")
-    batch_size: int = Field(4, ge=1, description="images a step, on each device")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
     seed: int = Field(0, ge=0, description="where all chance of the run comes from")
     resume: bool = Field(False, description="go on with the unfinished run in `out`")
     validate_every: int = Field(5, ge=1, description="epochs between two validations")
-    checkpoint_minutes: float = Field(
-        1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
-    )
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
     num_nodes: int = Field(1, ge=1, description="machines")
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = Field(
-        "auto",
-        description="Lightning's, for several devices; auto is ddp, and looks for parameters "
-        "without a gradient where the model has some",
-    )
-    sync_batchnorm: bool = Field(
-        False, description="batch statistics over all GPUs instead of over each one's images"
-    )
-    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
-        "auto",
-        description="of the arithmetic; auto is bfloat16 where the processor has it and it is "
-        "proven right for every layer of the model, and float32 elsewhere",
-    )
 
     @computed_field(description="where the components came from; a run writes it")  # type: ignore[prop-decorator]
     @property
@@ -215,35 +200,28 @@ class RunSettings(OptimisationSettings, SplitSettings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-class PretrainSettings(RunSettings):
+class PretrainSettings(PretrainingOptions, RunSettings):
     """Settings of `pretrain`."""
 
     task: TaskSpec = Field(description="the pretext task: a name, or a mapping with a name")
-    backbone: BackboneSpec = Field(
-        description="the network to pretrain; unet2d or unet3d if not said"
+    backbone: Annotated[BackboneSpec, Otherwise("unet2d or unet3d")] = Field(
+        description="the network to pretrain: a name, or a mapping with a name"
     )
-    levels: int | None = Field(
-        None,
-        ge=1,
-        description="how many of the encoder's levels the task sees and trains, the finest first; "
-        "fine-tuning takes over these and begins the others anew; all where nothing is said",
+    size: Annotated[int, Otherwise("224 pixels or 64 voxels")] = Field(
+        ge=8, description="side of the prepared image, or of a patch"
     )
-    size: int = Field(
-        ge=8, description="side of the prepared image, or of a patch; 224 pixels or 64 voxels"
-    )
-    preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
-    patches: int = Field(
-        0, ge=0, description="patches of `size` cut from each image an epoch; 0 fits it as a whole"
+    preprocessing: PreprocessingSpec = Field(  # type: ignore[assignment]
+        PreprocessingFields(), description="how images are prepared"
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _suit_the_dimensions(cls, values: Any) -> Any:
+    def _suit_the_dimensions(cls, values: Any, info: ValidationInfo) -> Any:
         """Fill in the backbone and the size that go with the task's dimensions."""
         if not isinstance(values, dict):
             return values
-        made = {"task": create(values["task"])} if "task" in values else {}
-        dims = getattr(made.get("task"), "spatial_dims", 3)
+        made = {"task": find_or_create(values["task"], info)} if "task" in values else {}
+        dims = getattr(made.get("task"), "spatial_dims", None) or 3
         backbone = named(values.get("backbone", {}), f"unet{dims}d")
         return {"size": DEFAULT_SIZES[dims], **values, "backbone": backbone, **made}
 
@@ -259,7 +237,7 @@ class PretrainSettings(RunSettings):
         return None if self.patches else self.size
 
 
-class FinetuneSettings(RunSettings):
+class FinetuneSettings(FinetuningOptions, RunSettings):
     """Settings of `finetune`.
 
     What is left out comes from the encoder's file: backbone, preprocessing, and size with
@@ -278,31 +256,11 @@ class FinetuneSettings(RunSettings):
         description="take an encoder whose file does not say what it was trained on: I know that "
         "it has not seen the test cases",
     )
-    transfer_levels: int | None = Field(
-        None,
-        ge=1,
-        description="how many of the encoder's levels are taken over, the finest first; the "
-        "others begin anew and are never frozen; all that were pretrained where nothing is said",
-    )
-    transfer: Literal["all", "encoder"] | None = Field(
-        None,
-        description="what is taken over: all is the encoder and the decoder that its pretext task "
-        "trained, encoder the encoder alone; all that was kept where nothing is said",
-    )
     backbone: BackboneSpec | None = Field(
         None, description="the network, where there is no encoder"
     )
     size: int | None = Field(None, ge=8, description="side of the prepared image, or of a patch")
-    preprocessing: Preprocessing | None = Field(None, description="how images are prepared")
-    patches: int | None = Field(
-        None,
-        ge=0,
-        description="patches of `size` cut from each image an epoch; windows of `size` are slid "
-        "over it for validation and test; 0 fits it as a whole",
-    )
-    foreground: float = Field(
-        0.5, ge=0, le=1, description="share of the patches cut around a labelled voxel"
-    )
+    preprocessing: PreprocessingSpec | None = Field(None, description="how images are prepared")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training patients that may be used"
     )
@@ -316,34 +274,23 @@ class FinetuneSettings(RunSettings):
         description="optimiser steps an epoch, few labels or many; without it an epoch is one pass "
         "over the training cases",
     )
-    augment: Augmentation = Field(
-        Augmentation(),
-        description="random changes of the training images and their labels: light, nnunet, none, "
-        "or a mapping of fields",
-    )
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs; fewer than epochs"
-    )
-    select: Literal["best", "last"] = Field(
-        "best",
-        description="which weights are tested and kept: those of the best validation score, or "
-        "the last; the last where there is no validation case",
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in_names(cls, values: Any) -> Any:
+    def _fill_in_names(cls, values: Any, info: ValidationInfo) -> Any:
         """Let fields without a name be those of the defaults, and freeze the encoder."""
         if not isinstance(values, dict):
             return values
-        downstream = create(named(values.get("downstream", {}), "segmentation3d"))
-        if isinstance(downstream, DownstreamTask):
-            if isinstance(values.get("freeze_epochs"), int):
-                frozen = {"freeze_epochs": values["freeze_epochs"]}
-                downstream = registry.create({**registry.spec_of(downstream), **frozen})
-            if "backbone" in values:
-                backbone = named(values["backbone"], f"unet{downstream.spatial_dims}d")
-                values = {**values, "backbone": backbone}
+        downstream = find_or_create(named(values.get("downstream", {}), "segmentation3d"), info)
+        if isinstance(downstream, Component) and isinstance(values.get("freeze_epochs"), int):
+            frozen = {"freeze_epochs": values["freeze_epochs"]}
+            downstream = registry.create({**registry.spec_of(downstream), **frozen})
+        dims = getattr(downstream, "spatial_dims", None)
+        if dims and "backbone" in values:
+            values = {**values, "backbone": named(values["backbone"], f"unet{dims}d")}
         return {**values, "downstream": downstream}
 
     @model_validator(mode="after")
@@ -363,12 +310,14 @@ class FinetuneSettings(RunSettings):
 
     @model_validator(mode="after")
     def _augmentation_suits_the_dimensions(self) -> Self:
-        self.augment.check(self.downstream.spatial_dims)
+        if dims := self.downstream.spatial_dims:
+            self.augment.check(dims)
         return self
 
     @model_validator(mode="after")
     def _patches_have_labels(self) -> Self:
-        if self.patches and self.downstream.target_kind == "class":
+        target_kind = getattr(self.downstream, "target_kind", None)  # none before it is made
+        if self.patches and target_kind == "class":
             raise ConfigError(
                 f"patches={self.patches}: a class belongs to the whole image, not to a part of it; "
                 "leave patches out"
@@ -381,9 +330,9 @@ class FinetuneSettings(RunSettings):
         return None if self.patches else self.size
 
 
-def _check_size(size: int, dims: int) -> None:
-    """See that an image of that size may be taken into memory."""
-    if size**dims > most_voxels():
+def _check_size(size: int, dims: int | None) -> None:
+    """See that an image of that size may be taken into memory, once its dimensions are known."""
+    if dims and size**dims > most_voxels():
         raise ConfigError(
             f"size={size} makes images of {size**dims:,} voxels, more than the {most_voxels():,} "
             f"that one may have: lower it, or set {VARIABLE} to a higher number"
@@ -391,19 +340,20 @@ def _check_size(size: int, dims: int) -> None:
 
 
 def _check_dims(asked: Component, backbone: Component) -> None:
-    if asked.spatial_dims != backbone.spatial_dims:
+    known = asked.spatial_dims and backbone.spatial_dims  # a joint's are, once it is made
+    if known and asked.spatial_dims != backbone.spatial_dims:
         raise ConfigError(
-            f"{type(asked).__name__} works in {asked.spatial_dims}D and "
-            f"{type(backbone).__name__} in {backbone.spatial_dims}D: choose a backbone for "
+            f"{entry_of(asked).name} works in {asked.spatial_dims}D and "
+            f"{entry_of(backbone).name} in {backbone.spatial_dims}D: choose a backbone for "
             f"{asked.spatial_dims}D (`ssl-registry list` shows them)"
         )
 
 
-S = TypeVar("S", bound=SplitSettings)
+M = TypeVar("M", bound=BaseModel)
 
 
-def read_settings(cls: type[S], values: Mapping[str, Any], command: str) -> S:
-    """Return validated settings.
+def read_settings(cls: type[M], values: Mapping[str, Any], command: str) -> M:
+    """Return validated settings; what needs no component is refused before one is imported.
 
     Raises:
         ConfigError: a key is unknown, missing or out of bounds.
@@ -412,7 +362,20 @@ def read_settings(cls: type[S], values: Mapping[str, Any], command: str) -> S:
     origins = values.get("distributions")
     if isinstance(origins, Mapping):
         check_installed(values, origins, command)
+    check_settings(cls, values, command)
     try:
-        return cls(**values)
+        return cls.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError(explain(error, command, tuple(cls.model_fields))) from error
+        raise ConfigError(explain(error, command, cls)) from error
+
+
+def check_settings(cls: type[BaseModel], values: Mapping[str, Any], command: str) -> None:
+    """See all of the settings that can be seen without importing a component, or torch.
+
+    Raises:
+        ConfigError, UnknownComponentError, NameConflictError: as `read_settings`.
+    """
+    try:
+        cls.model_validate(dict(values), context=FIRST_LOOK)
+    except ValidationError as error:
+        raise ConfigError(explain(error, command, cls)) from error

@@ -1,0 +1,96 @@
+"""Options of training: what a run says for itself, and an experiment for all of its runs."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from ssl_registry.augmentation import Augmentation
+from ssl_registry.training.settings.optimisation import OptimisationSettings
+
+
+class Workers(BaseModel):
+    """Who prepares and reads the images."""
+
+    workers: int = Field(
+        0, ge=0, description="processes that prepare the images, and then read them, per device"
+    )
+
+
+class TrainingOptions(Workers, OptimisationSettings):
+    """What pretraining and fine-tuning have in common, alone and in an experiment."""
+
+    batch_size: int = Field(4, ge=1, description="images a step, on each device")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
+    checkpoint_minutes: float = Field(
+        1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
+    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = Field(
+        "auto",
+        description="Lightning's, for several devices; auto is ddp, and looks for parameters "
+        "without a gradient where the model has some",
+    )
+    sync_batchnorm: bool = Field(
+        False, description="batch statistics over all GPUs instead of over each one's images"
+    )
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
+        "auto",
+        description="of the arithmetic; auto is bfloat16 where the processor has it and it is "
+        "proven right for every layer of the model, and float32 elsewhere",
+    )
+
+
+class Passes(BaseModel):
+    """How long training goes on."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training cases")
+
+
+class PretrainingOptions(Passes, TrainingOptions):
+    """What pretraining has besides."""
+
+    levels: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the encoder's levels the task sees and trains, the finest first; "
+        "fine-tuning takes over these and begins the others anew; all where nothing is said",
+    )
+    patches: int = Field(
+        0, ge=0, description="patches of `size` cut from each image an epoch; 0 fits it as a whole"
+    )
+
+
+class FinetuningOptions(TrainingOptions):
+    """What fine-tuning has besides."""
+
+    transfer_levels: int | None = Field(
+        None,
+        ge=1,
+        description="how many of the encoder's levels are taken over, the finest first; the "
+        "others begin anew and are never frozen; all that were pretrained where nothing is said",
+    )
+    transfer: Literal["all", "encoder"] | None = Field(
+        None,
+        description="what is taken over: all is the encoder and the decoder that its pretext task "
+        "trained, encoder the encoder alone; all that was kept where nothing is said",
+    )
+    patches: int | None = Field(
+        None,
+        ge=0,
+        description="patches of `size` cut from each image an epoch; windows of `size` are slid "
+        "over it for validation and test; 0 fits it as a whole",
+    )
+    foreground: float = Field(
+        0.5, ge=0, le=1, description="share of the patches cut around a labelled voxel"
+    )
+    select: Literal["best", "last"] = Field(
+        "best",
+        description="which weights are tested and kept: those of the best validation score, or "
+        "the last; the last where there is no validation case",
+    )
+    augment: Augmentation = Field(
+        Augmentation(),
+        description="random changes of the training images and their labels: light, nnunet, none, "
+        "or a mapping of fields",
+    )

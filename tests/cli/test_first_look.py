@@ -1,0 +1,92 @@
+"""What cannot be meant is refused before torch is imported, for that takes seconds."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+LOOK = """
+import contextlib, io, json, sys
+from ssl_registry.cli import app
+
+def look(words):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        try:
+            app(words, standalone_mode=False)
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}")
+    return out.getvalue(), sorted(HEAVY & set(sys.modules))
+
+HEAVY = {"torch", "torchio", "lightning", "numpy"}
+print(json.dumps([look(words) for words in json.load(sys.stdin)]))
+"""
+EFFICIENCY = ("efficiency", "out=x", "tasks=[rpl3d]")
+
+
+REFUSED = [
+    (("pretrain", "task=rpl3d", "out=x", "warmup_epochs=1"), "did you mean warmup?"),
+    (("pretrain", "task=rpl3d", "out=x", "epochs=many"), "epochs='many'"),
+    (("pretrain", "task=rpl3d", "out=x", "optimizer=lion"), "'adam', 'adamw' or 'sgd'"),
+    (("pretrain", "task=rpl3d"), "needs the field 'out'"),
+    (("pretrain", "task=rpl33d", "out=x"), "Did you mean rpl3d"),
+    (("pretrain", "task=unet3d", "out=x"), "unet3d is a backbone, not a pretext task"),
+    (("pretrain", "task=rpl2d", "backbone=unet3d", "out=x"), "rpl2d works in 2D"),
+    (("pretrain", "task.jitter=1", "out=x"), "no 'name'"),
+    (("finetune", "out=x", "preprocessing.spcing=1"), "preprocessing.spacing?"),
+    (("finetune", "out=x", "preprocessing=xray"), "no preset 'xray'"),
+    (("finetune", "out=x", "test_fraction=0.9", "validation_fraction=0.5"), "nothing to"),
+    (("finetune", "out=x", "transfer_levels=2"), "no encoder to take levels from"),
+    ((*EFFICIENCY, "pretrain.warmup_epochs=1"), "did you mean pretrain.warmup?"),
+    ((*EFFICIENCY, "finetune.epochs=3"), "finetune.steps says how long"),
+    ((*EFFICIENCY, "workes=2"), "did you mean workers?"),
+    (("efficiency", "out=x", "tasks=[rpl33d]"), "Did you mean rpl3d"),
+    (("efficiency", "out=x", "tasks=[{name: rpl3d, pretrain: {epocs: 2}}]"), "mean epochs?"),
+    (("preview", "rpl33d"), "Did you mean rpl3d"),
+    (("preview", "unet3d"), "asks nothing"),
+    (("demo", "--task", "rpl33d"), "Did you mean rpl3d"),
+    (("split", "scans", "tset_fraction=0.3"), "did you mean test_fraction?"),
+    (("predict", "x", "--images", "y", "--out", "z", "--device", "tpu"), "choose auto"),
+    (("predict", "no-run", "--images", "y", "--out", "z"), "no-run: there is no such"),
+    (("export", "no-run", "--out", "z.pt"), "no-run: there is no such"),
+    (("show", "rpl33d"), "Did you mean rpl3d"),
+]
+SETTINGS = ["pretrain", "finetune", "efficiency"]
+
+
+@pytest.fixture(scope="module")
+def shown() -> dict[tuple[str, ...], tuple[str, list[str]]]:
+    """What each command says, and which heavy modules a process then holds; one process for all,
+    since the first that imports one gives it to all after it."""
+    commands = [*(words for words, _ in REFUSED), *(("show", name) for name in SETTINGS)]
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK], input=json.dumps(commands), capture_output=True, text=True,
+        check=True, env={**os.environ, "COLUMNS": "160"},
+    )  # fmt: skip
+    said = json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(commands, map(tuple, said), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    REFUSED,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_it_is_refused_before_torch_is_imported(
+    words: tuple[str, ...], message: str, shown: dict[tuple[str, ...], tuple[str, list[str]]]
+) -> None:
+    said, heavy = shown[words]
+    assert "Error: " in said
+    assert message in said
+    assert heavy == []
+
+
+@pytest.mark.parametrize("command", SETTINGS)
+def test_all_settings_are_shown_without_torch(
+    command: str, shown: dict[tuple[str, ...], tuple[str, list[str]]]
+) -> None:
+    said, heavy = shown["show", command]
+    assert heavy == []
+    for name in ("optimizer", "'adam' | 'adamw' | 'sgd'", "preprocessing.spacing", "warmup"):
+        assert name in said
