@@ -31,7 +31,7 @@ class BoundComponent(Component):
         return self.bound_class.model_construct(**dict(self))
 
 
-def bind(cls: type[Component], field: str, value: str, name: str) -> type[Component]:
+def bind_field(cls: type[Component], field: str, value: str, name: str) -> type[Component]:
     """Return a class like `cls` whose `field` is `value`, and can be nothing else.
 
     Args:

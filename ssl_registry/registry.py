@@ -161,9 +161,9 @@ class Registry:
             return cls
         key = (entry.qualified_name, said)
         if key not in self._bound or not issubclass(self._bound[key], cls):
-            from ssl_registry.bound import bind
+            from ssl_registry.bound import bind_field
 
-            self._bound[key] = bind(cls, entry.argument, said, name)
+            self._bound[key] = bind_field(cls, entry.argument, said, name)
         return self._bound[key]
 
     def _load(self, entry: Entry) -> "type[Component]":
