@@ -72,12 +72,22 @@ def run_grid(grid: Grid, jobs: int, watch: Watch = lambda _: None) -> Outcomes:
 
     Args:
         grid: what to run.
-        jobs: how many at a time. One runs in this process; several run in processes of their
-            own, each with its share of the cores.
+        jobs: how many at a time. One runs in this process, unless it takes several devices;
+            several run in processes of their own, each with its share of the cores.
         watch: is told which runs are going on whenever one starts.
     """
     agenda = Agenda(grid.cells)
-    return _side_by_side(grid, agenda, jobs, watch) if jobs > 1 else _in_turn(grid, agenda, watch)
+    apart = jobs > 1 or _devices_a_run(grid) > 1
+    return _side_by_side(grid, agenda, jobs, watch) if apart else _in_turn(grid, agenda, watch)
+
+
+def _devices_a_run(grid: Grid) -> int:
+    """Return on how many devices at most a run trains.
+
+    Where they are several, the command of the run is started again for each of them: it must be
+    the run's own, not that of the experiment.
+    """
+    return max((cell.settings.devices for cell in grid.cells), default=1)
 
 
 def check_jobs(grid: Grid, jobs: int) -> None:
@@ -86,14 +96,16 @@ def check_jobs(grid: Grid, jobs: int) -> None:
     Raises:
         ConfigError: a component is known in this process alone, so no other could run it.
     """
-    if jobs == 1:
+    devices = _devices_a_run(grid)
+    if jobs == 1 and devices == 1:
         return
+    asked = f"jobs={jobs}" if jobs > 1 else f"devices={devices}"
     parts = [grid.settings.downstream, grid.settings.backbone]
     for part in [*parts, *(line.task for line in grid.settings.tasks)]:
         if part is not None and registry.entry_of(part).distribution == IN_PROCESS:
             raise ConfigError(
-                f"jobs={jobs}: {registry.entry_of(part).name} was registered in this process, and "
-                "the others would not know it: say jobs=1, or make a plugin of it"
+                f"{asked}: {registry.entry_of(part).name} was registered in this process, and the "
+                f"others would not know it: say {asked.partition('=')[0]}=1, or make a plugin of it"
             )
 
 
@@ -134,7 +146,7 @@ class _Processes:
 
     def __init__(self, grid: Grid, jobs: int) -> None:
         self.grid = grid
-        self.threads = max(1, torch.get_num_threads() // jobs)
+        self.threads = max(1, torch.get_num_threads() // (jobs * _devices_a_run(grid)))
         self.running: list[subprocess.Popen[bytes]] = []
         self.stopped = False
 
