@@ -38,6 +38,7 @@ create table if not exists files (
     sha256 text
 ) without rowid;
 create table if not exists cases (key text primary key, image text, label text) without rowid;
+create table if not exists headers (key text primary key, said text) without rowid;
 """
 
 
@@ -64,7 +65,7 @@ class ContentIndex:
         """
         names = _names_of(files)
         states = {file: state_of(file) for file in files}
-        known = {} if verify else self._recall(names, states)
+        known = {} if verify else self._look_up(names, states)
         unknown = [file for file in files if file not in known]
         with ThreadPoolExecutor(threads) as pool:
             for start in range(0, len(unknown), BATCH):
@@ -75,7 +76,16 @@ class ContentIndex:
                 done("looking up", start + len(batch), len(unknown))
         return {file: known[file] for file in files}
 
-    def _recall(
+    def known_files(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Return the SHA-256 of those files that were read before and are untouched.
+
+        Raises:
+            DataError: there is no such file.
+            OSError: the index cannot be opened.
+        """
+        return self._look_up(_names_of(files), {file: state_of(file) for file in files})
+
+    def _look_up(
         self, names: Mapping[Path, bytes], states: Mapping[Path, FileState]
     ) -> dict[Path, str]:
         """Return the hashes of the files that are still in the state they were in."""
@@ -118,6 +128,23 @@ class ContentIndex:
         """
         rows = [(key, contents.image, contents.label) for key, contents in found.items()]
         self._write("insert or replace into cases values (?, ?, ?)", rows)
+
+    def headers(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return what the headers of cases say, as it was kept, by the cases' keys.
+
+        Raises:
+            OSError: the index cannot be opened.
+        """
+        rows = self._read("select said from headers where key = ?", keys)
+        return {key: str(said) for key, (said,) in rows.items()}
+
+    def keep_headers(self, found: Mapping[str, str]) -> None:
+        """Keep what the headers of cases say, by the cases' keys.
+
+        Raises:
+            OSError: the index cannot be written.
+        """
+        self._write("insert or replace into headers values (?, ?)", list(found.items()))
 
     def forget(self) -> None:
         """Remove all of it; it is found again when it is needed."""

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import torch
@@ -149,7 +150,7 @@ def check_files(
         deep: whether to read every voxel as well.
         done: told how many images are checked.
     """
-    problems = check_headers(source, done)
+    problems, _ = check_headers(source, done)
     bad = {name for problem in problems for name in problem.cases}
     sound = [case for case in source.cases if case.name not in bad]
     if not deep:
@@ -160,18 +161,33 @@ def check_files(
     return problems, same_voxels((case, voxels[case.name].digest) for case in read)
 
 
-def check_headers(source: Source, done: Done = _silent) -> list[Problem]:
-    """Return what is wrong with the headers of volumes, each alone and one against the other."""
-    headers, problems = _read_headers(source, done)
-    return [*problems, *channel_problems(headers, source.modalities), *grid_notes(headers)]
+def check_headers(
+    source: Source, done: Done = _silent, known: Mapping[str, Header] = MappingProxyType({})
+) -> tuple[list[Problem], dict[str, Header]]:
+    """Return what is wrong with the headers of volumes, each alone and one against the other.
+
+    With it come the headers that could be read, by the cases' names.
+
+    Args:
+        source: what `open_source` returned.
+        done: told how many images are checked.
+        known: headers of cases whose files were found sound before; they are not read again.
+    """
+    headers, problems = _read_headers(source, done, known)
+    problems += channel_problems(headers, source.modalities)
+    return [*problems, *grid_notes(headers)], headers
 
 
-def _read_headers(source: Source, done: Done) -> tuple[dict[str, Header], list[Problem]]:
+def _read_headers(
+    source: Source, done: Done, known: Mapping[str, Header]
+) -> tuple[dict[str, Header], list[Problem]]:
     """Return the headers of volumes by the cases' names, and what is wrong with the others."""
     headers: dict[str, Header] = {}
     problems: list[Problem] = []
     for number, case in enumerate(source.cases, start=1):
-        if isinstance(case, FileCase) and not is_picture(case.image):
+        if case.name in known:
+            headers[case.name] = known[case.name]
+        elif isinstance(case, FileCase) and not is_picture(case.image):
             try:
                 headers[case.name] = _check_headers(case)
             except BadFileError as error:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +24,14 @@ GREYS: Final = 256
 """Steps of float32 that the range of an image's values must span."""
 
 REPLACE: Final = "replace it, or take it out of the data"
+
+
+@lru_cache(maxsize=2**16)
+def _orientation_of(axes: bytes) -> str:
+    """Return where axes point, from the bytes of their `[3, 3]`: most scans of a set share them."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(axes, np.float64).reshape(3, 3)
+    return "".join(nib.aff2axcodes(affine))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +63,7 @@ class Header:
     @property
     def orientation(self) -> str:
         """Where each axis points, for instance `RAS`."""
-        return "".join(nib.aff2axcodes(self.affine))  # type: ignore[no-untyped-call]
+        return _orientation_of(np.ascontiguousarray(self.affine[:3, :3]).tobytes())
 
     def spell_shape(self) -> str:
         """Return the shape as `240x240x155`, with the channels at the end if several."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from ssl_registry.data.cache.identity import identify_cases
+from ssl_registry.data.cache.identity import identify_cases, keep_headers, recall_headers
 from ssl_registry.data.checks.leakage import check_sides
 from ssl_registry.data.checks.report import check_headers
 from ssl_registry.data.joined_groups import join_groups
@@ -51,13 +51,17 @@ def open_checked(
     except DataError as error:
         raise DataError("\n".join([*_lines(met), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)
-    source = _without(source, [*met, *check_headers(source)], settings, console)
+    known = {} if settings.verify else recall_headers(source.cases)
+    problems, headers = check_headers(source, known=known)
+    source = _without(source, [*met, *problems], settings, console)
     with ProgressBar(console) as bar:
         contents, wrong = identify_cases(
             source.cases, workers=workers, verify=settings.verify, done=bar.advance
         )
     found = [problem_of(error, error.case or "") for error in wrong]
     source = replace(_without(source, found, settings, console), contents=contents)
+    fresh = {name: header for name, header in headers.items() if name not in known}
+    keep_headers(source.cases, fresh)
     voxels = {case.name: contents[case.name].voxels for case in source.cases}
     copies = same_voxels((case, voxels[case.name]) for case in source.cases)
     if copies:
