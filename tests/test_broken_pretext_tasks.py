@@ -376,6 +376,23 @@ class ReversesTheGradient(Flipped):
         return 2 * loss.detach() - loss
 
 
+class ReversesTheGradientOfAMovingTarget(ReversesTheGradient):
+    def judged_by(self) -> Literal["features"]:
+        return "features"
+
+
+class FillsItsQueue(HasAModel):
+    """Sound: its loss grows as its queue does."""
+
+    def judged_by(self) -> Literal["features"]:
+        return "features"
+
+    def after(self, model: OwnModel, loss: Tensor, images: Tensor) -> Tensor:
+        loss = loss + model.queue.sum()
+        model.queue = model.queue + 1
+        return loss
+
+
 class WrappedHead(nn.Module):
     """The head of `Flipped`, with something before it."""
 
@@ -487,7 +504,10 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
         (HasAnUnusedLayer(), "spare.weight"),
         (CutsTheEncoderOff(), "reaches the encoder"),
     ],
-    "training_lowers_the_loss": [(ReversesTheGradient(), "a loss below")],
+    "training_lowers_the_loss": [
+        (ReversesTheGradient(), "a loss below"),
+        (ReversesTheGradientOfAMovingTarget(), "a loss below"),
+    ],
     "compiling_changes_nothing": [(IsAnotherWhenCompiled(), "when compiled")],
     "autocast_works": [(MixesDtypes(), "dtype")],
     "work_stays_on_the_device": [(LeavesATensorBehind(), "a step on the device 'meta'")],
@@ -524,6 +544,12 @@ def test_the_sound_task_passes() -> None:
 
 def test_a_class_is_checked_with_its_default_fields() -> None:
     check_pretext_task(Flipped, image_shape=(16, 16))
+
+
+def test_a_queue_that_fills_may_raise_the_loss_of_a_task_judged_by_its_features() -> None:
+    checks = checks_of_pretext_task(FillsItsQueue(), image_shape=(16, 16))
+    (found,) = [check for check in checks if check.name == "training_lowers_the_loss"]
+    found()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from ssl_registry.cli.settings_page import COMMANDS
 from ssl_registry.entry import Kind
 from ssl_registry.loading import INTERFACES
 from ssl_registry.registry import registry
+from ssl_registry.scaffold.styles import SUMMARIES
 
 ROLES: dict[str, Kind] = {"task": "pretext", "backbone": "backbone", "downstream": "downstream"}
 """Which kind of component a settings key takes."""
@@ -37,6 +38,15 @@ def complete_plugins(incomplete: str) -> list[str]:
 def complete_kinds(incomplete: str) -> list[str]:
     """Return the kinds of components."""
     return [kind for kind in INTERFACES if kind.startswith(incomplete)]
+
+
+def complete_styles(incomplete: str) -> list[tuple[str, str]]:
+    """Return the styles of a new pretext task, with what the task asks."""
+    return [
+        (style, summary.format(image="image"))
+        for style, summary in SUMMARIES.items()
+        if style.startswith(incomplete)
+    ]
 
 
 def complete_words(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from ssl_registry.cli.completion import complete_kinds
+from ssl_registry.cli.completion import complete_kinds, complete_styles
 from ssl_registry.cli.console import console
 from ssl_registry.cli.listing import read_kind
 from ssl_registry.entry import Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.loading import INTERFACES
 from ssl_registry.scaffold.names import derive_names, dims_in_name
+from ssl_registry.scaffold.styles import read_style
 
 HERE = Path()
 
@@ -26,6 +27,14 @@ def new_plugin(
         typer.Option(
             help="pretext, backbone or downstream; pretext if not said",
             autocompletion=complete_kinds,
+        ),
+    ] = None,
+    style: Annotated[
+        str | None,
+        typer.Option(
+            help="of a pretext task: question, dense (with a decoder), contrast (with a teacher) "
+            "or model (its own forward pass); question if not said",
+            autocompletion=complete_styles,
         ),
     ] = None,
     dims: Annotated[
@@ -47,12 +56,13 @@ def new_plugin(
         name = typer.prompt("name of the distribution", default="ssl-registry-mirror")
     assert name is not None
     chosen = _kind(kind, asking)
+    begun = read_style(style, chosen)
     sides = _dims(dims, name, asking)
     from ssl_registry.scaffold.files import write_plugin
 
     names = derive_names(name, sides)
     folder = out / names.distribution
-    write_plugin(folder, names, chosen, sides)
+    write_plugin(folder, names, chosen, sides, begun)
     say = console()
     say.print(f"{folder} offers {names.component}. To install it and to run its tests:")
     say.print(

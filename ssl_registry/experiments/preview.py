@@ -11,7 +11,7 @@ marked comes from `PretextBatch.drawn`, where these keys, in these shapes, are u
   in lexicographic order (last axis fastest) in a grid of n cells a side, n ** dims = N.
 
 Where views are tiles stacked as channels (`view_channels(C)` is a multiple of C), they are
-taken apart again. A target that is itself an image is shown as the right answer.
+taken apart again. A target that is an image, or holds one, is shown as the right answer.
 """
 
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.planes import Box, split_stacked
 from ssl_registry.pretext import PretextBatch, PretextTask
 from ssl_registry.randomness import derive_generator
+from ssl_registry.trees import Tree, tensors_of
 
 SIZE: Final = {2: 128, 3: 64}
 """Side of the image in voxels, unless somebody says otherwise."""
@@ -189,8 +190,7 @@ def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Aske
         names = titles if len(titles) == len(boxes) else _number("tile", len(boxes))
     order = _drawn(batch, "permutation", 2)
     known = sorted(order) == list(range(len(tiles)))
-    answer = batch.target if isinstance(batch.target, Tensor) else None
-    pictured = answer is not None and answer.ndim == images.ndim and answer.is_floating_point()
+    answer = _pictured(batch.target, images)
     return Asked(
         text=question.text,
         tiles=tiles,
@@ -198,8 +198,16 @@ def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Aske
         boxes=boxes,
         names=names,
         order=order if known else None,
-        answer=answer[0] if pictured and answer is not None else None,
+        answer=None if answer is None else answer[0],
     )
+
+
+def _pictured(target: Tree, images: Tensor) -> Tensor | None:
+    """Return the first image `[B, C, *S]` in a target."""
+    pictures = (
+        part for part in tensors_of(target) if part.ndim == images.ndim and part.is_floating_point()
+    )
+    return next(pictures, None)
 
 
 def _take_apart(

@@ -11,6 +11,7 @@ from ssl_registry import __version__
 from ssl_registry.entry import API_VERSION, Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.scaffold.names import Names
+from ssl_registry.scaffold.styles import SUMMARIES, Style
 
 MODULES: Final[dict[Kind, str]] = {
     "pretext": "task",
@@ -20,7 +21,9 @@ MODULES: Final[dict[Kind, str]] = {
 """The module that holds the component."""
 
 
-def write_plugin(folder: Path, names: Names, kind: Kind, dims: int) -> list[Path]:
+def write_plugin(
+    folder: Path, names: Names, kind: Kind, dims: int, style: Style = "question"
+) -> list[Path]:
     """Write a package with one component into a new folder; return its files.
 
     Args:
@@ -28,13 +31,14 @@ def write_plugin(folder: Path, names: Names, kind: Kind, dims: int) -> list[Path
         names: of the package and the component.
         kind: which interface the component implements.
         dims: 2 or 3.
+        style: of a pretext task: what it begins as.
 
     Raises:
         ConfigError: there is something in the folder, or it cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already: name another plugin, or another --out")
-    texts = render_plugin(names, kind, dims)
+    texts = render_plugin(names, kind, dims, style)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".new-plugin-", dir=folder.parent) as beside:
@@ -48,7 +52,9 @@ def write_plugin(folder: Path, names: Names, kind: Kind, dims: int) -> list[Path
     return [folder / path for path in texts]
 
 
-def render_plugin(names: Names, kind: Kind, dims: int) -> dict[str, str]:
+def render_plugin(
+    names: Names, kind: Kind, dims: int, style: Style = "question"
+) -> dict[str, str]:
     """Return the text of every file of a plugin, by its path in the package's folder."""
     module = MODULES[kind]
     templates = {
@@ -60,7 +66,7 @@ def render_plugin(names: Names, kind: Kind, dims: int) -> dict[str, str]:
         f"{names.package}/__init__.py": "package.py.jinja",
         f"{names.package}/py.typed": "typed.jinja",
         f"{names.package}/hooks.py": "hooks.py.jinja",
-        f"{names.package}/{module}.py": f"{kind}.py.jinja",
+        f"{names.package}/{module}.py": f"{style if kind == 'pretext' else kind}.py.jinja",
         f"tests/test_{names.package}.py": f"{kind}_checks.py.jinja",
     }
     environment = Environment(
@@ -70,14 +76,14 @@ def render_plugin(names: Names, kind: Kind, dims: int) -> dict[str, str]:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701, these are no web pages
     )
-    values = _values(names, kind, dims, module)
+    values = _values(names, kind, dims, module, style)
     return {
         path: environment.get_template(template).render(values)
         for path, template in templates.items()
     }
 
 
-def _values(names: Names, kind: Kind, dims: int, module: str) -> dict[str, Any]:
+def _values(names: Names, kind: Kind, dims: int, module: str, style: Style) -> dict[str, Any]:
     major, minor, *_ = (int(part) for part in __version__.split("."))
     image = "image" if dims == 2 else "volume"
     return {
@@ -92,8 +98,9 @@ def _values(names: Names, kind: Kind, dims: int, module: str) -> dict[str, Any]:
         "module": module,
         "package": names.package,
         "side": 64 if dims == 2 else 32,
+        "style": style,
         "summary": {
-            "pretext": f"Along which axis was the {image} mirrored, if at all?",
+            "pretext": SUMMARIES[style].format(image=image),
             "backbone": "A few convolutions, most of them with a stride",
             "downstream": "A label for every voxel; cross-entropy, scored by the Jaccard index",
         }[kind],

@@ -118,6 +118,11 @@ class LearningTrial(Trial, ABC):
         """Whether the network can be tried on tensors that have shapes alone."""
         return True
 
+    @property
+    def target_moves(self) -> bool:
+        """Whether the loss depends on more than the weights and the inputs, such as a teacher."""
+        return False
+
     def has_to_learn(self, network: nn.Module) -> nn.Module:
         """Return the part of the network whose every parameter has to get a gradient."""
         return network
@@ -172,6 +177,11 @@ class PretextTrial(LearningTrial):
     def without_values(self) -> bool:
         """Whether the network can be tried on tensors that have shapes alone."""
         return self.compares
+
+    @property
+    def target_moves(self) -> bool:
+        """Whether the features alone tell if it was learnt."""
+        return any(one.judged_by() == "features" for one in self.component.judged_tasks().values())
 
     def network(self) -> nn.Module:
         """Return a network from views to outputs, or, of a model of its own, images to loss."""

@@ -23,6 +23,7 @@ from ssl_registry.experiments.planes import (
     split_stacked,
 )
 from ssl_registry.experiments.preview import Asked, ShownImage, ask, show_image
+from tests.dense import Inverted3d
 
 TASKS = [entry.name for entry in registry.entries(kind="pretext")]
 TILED = [name for name in TASKS if name.startswith(("rpl", "jigsaw"))]
@@ -284,3 +285,10 @@ def test_every_place_asked_for_is_marked_and_named_in_every_plane(name: str, fus
     assert len(panels) == len(PLANES[task.spatial_dims])
     for panel in panels:
         assert [outline.label for outline in panel.outlines] == ["centre", "1", "2", "3"]
+
+
+def test_the_image_within_a_tree_of_targets_is_the_answer() -> None:
+    image = torch.rand(1, 16, 16, 16)
+    (asked,) = ask(Inverted3d(), image, 0)
+    assert asked.answer is not None
+    assert torch.equal(asked.answer, 1 - image)
