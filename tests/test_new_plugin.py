@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -217,6 +219,72 @@ def test_what_is_written_passes_the_strict_type_checker(written: Path) -> None:
 def test_the_same_names_give_the_same_files() -> None:
     names = derive_names("mirror", 3)
     assert render_plugin(names, "pretext", 3) == render_plugin(names, "pretext", 3)
+
+
+def pass_their_own_tests(offers: Iterable[Offer], folder: Path) -> None:
+    """Write plugins, rename and move each class, and run the tests that were written beside it.
+
+    All in one process, where they are found as installed ones are: by their metadata on the path.
+    """
+    suites, path = [], []
+    for name, kind, dims, style in offers:
+        names = derive_names(name, dims)
+        write_plugin(folder / name, names, kind, dims, style)
+        rename_and_move(folder / name / names.package, names)
+        claim_to_be_installed(folder / name, names)
+        suites.append(str(folder / name / "tests"))
+        path.append(str(folder / name))
+    words = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", *suites]
+    call = (
+        f"import os, sys, pytest; sys.path[:0] = {path}; "
+        f"os.environ['PYTHONPATH'] = {os.pathsep.join(path)!r}; "  # for processes that checks start
+        f"sys.exit(pytest.main({words}))"
+    )
+    run(sys.executable, "-c", call, cwd=folder)
+
+
+def rename_and_move(package: Path, names: Names) -> None:
+    """Give the class another name and module; a question is also split in two."""
+    (module,) = package.glob("[tb]*k*.py")
+    text = module.read_text().replace(names.cls, "AnotherName")
+    module.unlink()
+    (package / "elsewhere.py").write_text(text)
+    hooks = package / "hooks.py"
+    said = hooks.read_text().replace(f"{module.stem}:{names.cls}", "elsewhere:AnotherName")
+    if "class AnotherName" in text and "mirrored" in text:
+        (package / "second.py").write_text(
+            f"from {names.package}.elsewhere import AnotherName\n\n\n"
+            'class Second(AnotherName):\n    """Along which axis, once more?"""\n'
+        )
+        more = f'Entry("{names.component}-second", "{names.package}.second:Second", '
+        said = said.replace(
+            "    ]\n", f'        {more}dims={names.cls[-2]}, summary="More"),\n    ]\n'
+        )
+    hooks.write_text(said)
+
+
+def claim_to_be_installed(folder: Path, names: Names) -> None:
+    """Write the metadata that pip would write."""
+    project: Any = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    metadata = folder / f"{names.package}-0.1.0.dist-info"
+    metadata.mkdir()
+    needs = "".join(f"Requires-Dist: {one}\n" for one in project["dependencies"])
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.4\nName: {names.distribution}\nVersion: 0.1.0\n{needs}"
+    )
+    ((name, module),) = project["entry-points"]["ssl_registry"].items()
+    (metadata / "entry_points.txt").write_text(f"[ssl_registry]\n{name} = {module}\n")
+
+
+def test_tests_that_are_written_survive_a_renamed_and_a_split_class(tmp_path: Path) -> None:
+    pass_their_own_tests([PLUGINS["pretext-2d"], STYLED["dense-2d"], STYLED["model-2d"]], tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dims", [2, 3])
+def test_tests_of_every_kind_and_style_survive_a_renamed_class(tmp_path: Path, dims: int) -> None:
+    """The contrast among them, whose augmentation is long to trace."""
+    pass_their_own_tests([offer for offer in EVERY.values() if offer[2] == dims], tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -52,9 +52,7 @@ def write_plugin(
     return [folder / path for path in texts]
 
 
-def render_plugin(
-    names: Names, kind: Kind, dims: int, style: Style = "question"
-) -> dict[str, str]:
+def render_plugin(names: Names, kind: Kind, dims: int, style: Style = "question") -> dict[str, str]:
     """Return the text of every file of a plugin, by its path in the package's folder."""
     module = MODULES[kind]
     templates = {
