@@ -18,7 +18,7 @@ def block_with(text: str) -> str:
 
 
 def test_the_training_loop_trains_and_is_short() -> None:
-    code = block_with("PretextModel")
+    code = block_with("build_model")
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
     names: dict[str, object] = {}
     exec(code, names)

@@ -1,7 +1,8 @@
 """What the site makes from the code: the order of its pages, component pages, pictures."""
 
+import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from component_pages import component_pages
 from evidence import evidence_pictures
@@ -18,6 +19,9 @@ ROOMS: Final = {
     "Reference": "reference",
 }
 """Headings of the navigation and the folders of their pages."""
+
+SITE_ONLY: Final = re.compile(r"<!-- site:\s(.*?)\s-->", re.DOTALL)
+"""Markdown that leads to what is made here, and nowhere in the repository."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -50,3 +54,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for address, content in made.items():
         files.append(File.generated(config, address, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Show what stands in a page for the site alone: pictures, and links to pages made here."""
+    return SITE_ONLY.sub(r"\1", markdown)
