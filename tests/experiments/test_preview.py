@@ -25,7 +25,7 @@ from ssl_registry.experiments.planes import (
 from ssl_registry.experiments.preview import Asked, ShownImage, ask, show_image
 from tests.dense import Inverted3d
 
-TASKS = [entry.name for entry in registry.entries(kind="pretext")]
+TASKS = [entry.name for entry in registry.entries(kind="pretext") if entry.dims]
 TILED = [name for name in TASKS if name.startswith(("rpl", "jigsaw"))]
 
 
