@@ -2,14 +2,23 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from ssl_registry import registry
+from tests.environments import ROOT, run
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+README = ROOT / "README.md"
+GUIDES = [ROOT / "docs" / "how-to" / f"{name}.md" for name in ("my-own-task", "my-own-backbone")]
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+BLOCKS = blocks_of(README)
 
 
 def block_with(text: str) -> str:
@@ -43,3 +52,15 @@ def test_the_task_of_the_readme_passes_the_conformance_checks(
         out=tmp_path / "run",
     )  # fmt: skip
     assert (done.folder / "encoder.safetensors").is_file()
+
+
+def test_what_readme_and_guides_show_passes_the_strict_type_checker(tmp_path: Path) -> None:
+    """As user code, with the cache of this repository, for torch is long to read."""
+    files = []
+    for page in (README, *GUIDES):
+        files.append(tmp_path / f"{page.stem.lower().replace('-', '_')}.py")
+        files[-1].write_text("\n\n".join(blocks_of(page)), encoding="utf-8")
+    run(
+        sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11", "--cache-dir",
+        ROOT / ".mypy_cache", "--config-file", ROOT / "pyproject.toml", *files, cwd=tmp_path,
+    )  # fmt: skip
