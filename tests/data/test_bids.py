@@ -79,12 +79,13 @@ def test_what_is_no_scan_of_the_anatomy_is_left_out_with_a_word(tmp_path: Path) 
         "sub-01/anat/sub-01_mask.nii.gz",
     )
     (tmp_path / "participants.tsv").write_text("participant_id\nsub-01\n")
+    (tmp_path / "notes.docx").write_text("x")
     source = open_source(tmp_path)
     assert [case.name for case in source.cases] == ["sub-01_T1w"]
     why = {Path(one.file).name: one.problem for one in source.left_out}
     assert set(why) == {
         "sub-01_task-rest_bold.nii.gz", "sub-01_dseg.nii.gz", "sub-01_mask.nii.gz",
-        "participants.tsv", "dataset_description.json",
+        "notes.docx",
     }  # fmt: skip
     assert "channels=bold asks for it" in why["sub-01_task-rest_bold.nii.gz"]
     assert check_data(str(tmp_path)).errors == ()

@@ -23,6 +23,7 @@ from PIL import Image
 from ssl_registry import registry
 from ssl_registry.cli import app
 from ssl_registry.data.sources.phantoms import phantom_slice, write_phantoms
+from tests.docs.layouts import write_layouts
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -83,7 +84,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(bright).convert("RGB").save(pictures / f"{name}.png")
         rows.append(f"{name},{index % 3}")
     (pictures.parent / "train.csv").write_text("\n".join(rows) + "\n")
-    parts = ["id,part", *(f"{row.partition(',')[0]},train" for row in rows[1:])]
+    write_layouts(folder, decathlon)
+    parts = ["case,part", *(f"{row.partition(',')[0]},train" for row in rows[1:])]
     (folder / "my_split.csv").write_text("\n".join(parts) + "\n")
     return folder
 

@@ -124,7 +124,13 @@ def _scans_in(found: FoundImages, channels: Sequence[str]) -> tuple[list[BidsSca
     problems = [
         p for reason, files in why.items() for p in leave_out(files, f"{reason}, and left out")
     ]
-    return scans, [*problems, *leave_out(found.others, "is no image, and left out")]
+    strangers = [path for path in found.others if not _is_described(path)]
+    return scans, [*problems, *leave_out(strangers, "is no image, and left out")]
+
+
+def _is_described(path: Path) -> bool:
+    """Whether BIDS knows a file that is no image: what describes the data and each scan."""
+    return path.suffix in (".json", ".tsv") or path.stem in ("README", "CHANGES", "LICENSE")
 
 
 def _scan_of(name: str, path: Path) -> BidsScan | None:

@@ -115,7 +115,9 @@ def _without_voxels(strangers: list[Path], inner: Path, found: FoundImages) -> I
     yield from (path for path in strangers if path not in voxels)
 
 
-def leave_out(files: Iterable[Path], why: str, remedy: str = "nothing, if so") -> list[Problem]:
+def leave_out(
+    files: Iterable[Path], why: str, remedy: str = "nothing, if that is right"
+) -> list[Problem]:
     """Return notes on files that are part of no case."""
     return [Problem("note", file, why, remedy) for file in files]
 

@@ -126,10 +126,13 @@ def _tell_left_out(source: Source) -> list[str]:
     reasons: dict[str, list[Problem]] = {}
     for problem in source.left_out:
         reasons.setdefault(problem.problem, []).append(problem)
-    return [
-        f"{spell(Path(same[0].file).name)}{f' and {len(same) - 1} more' if same[1:] else ''} {why}"
-        for why, same in reasons.items()
-    ]
+    notes = []
+    for why, same in reasons.items():
+        first = spell(Path(same[0].file).name)
+        notes.append(
+            f"{first} {why}" if len(same) == 1 else f"{len(same)} files, {first} and so on: {why}"
+        )
+    return notes
 
 
 def _phantoms(data: str, match: re.Match[str], dims: Literal[2, 3]) -> Source:
