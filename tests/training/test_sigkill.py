@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -17,8 +19,8 @@ from rich.console import Console
 from ssl_registry import load_encoder
 from ssl_registry.training.engine.checkpoint import load_checkpoint
 from ssl_registry.training.files.run_folder import RunFolder
+from tests.cubes import write_decathlon
 
-KILLS = 10
 SMALL = [
     "backbone=unet3d", "backbone.base_filters=2", "backbone.levels=2", "data=phantoms:10",
     "size=16", "batch_size=2", "epochs=3", "validate_every=1", "checkpoint_minutes=0",
@@ -30,10 +32,12 @@ COMMANDS = {
 }
 
 
-def command(words: list[str], log: Path) -> None:
+def command(words: list[str], log: Path, cache: str | None) -> None:
     """Be `ssl-registry` with these words, in a process that has imported it already."""
     from ssl_registry.cli import main
 
+    if cache is not None:
+        os.environ["SSL_REGISTRY_CACHE"] = cache
     with log.open("w") as file:
         sys.argv, sys.stdout, sys.stderr = ["ssl-registry", *words], file, file
         main()
@@ -47,11 +51,14 @@ class Warm:
         self.context = multiprocessing.get_context("forkserver")
         parts = ("pretraining", "finetuning")
         heavy = [f"ssl_registry.training.{part}" for part in parts]
-        self.context.set_forkserver_preload([*heavy, "ssl_registry.cli", __name__])
+        self.context.set_forkserver_preload(
+            [*heavy, "ssl_registry.experiments.efficiency", "ssl_registry.cli", __name__]
+        )
 
     def run(self, words: list[str], seconds: float | None = None) -> bool:
         """Run a command to its end, or kill it after so many seconds; say if it was killed."""
-        process = self.context.Process(target=command, args=(words, self.log))
+        cache = os.environ.get("SSL_REGISTRY_CACHE")
+        process = self.context.Process(target=command, args=(words, self.log, cache))
         process.start()
         process.join(seconds)
         process.kill()
@@ -92,23 +99,83 @@ def contents(run: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
-    tmp_path: Path, warm: Warm, name: str
-) -> None:
-    words = COMMANDS[name]
-    warm.run([*words, "epochs=1", f"out={tmp_path / 'warm-up'}"])  # the cache is full from now on
+def end_in_spite_of_kills(
+    tmp_path: Path, warm: Warm, words: list[str], kills: int, chance: random.Random
+) -> list[Path]:
+    """Kill a command at random moments, so many times; return the folders of the runs that ended.
+
+    The first folder is that of a run that nobody killed.
+    """
     started = time.monotonic()
     assert not warm.run([*words, f"out={tmp_path / 'whole'}"])
     seconds = time.monotonic() - started
-    chance = random.Random(name)
-    kills, runs = 0, []
-    while kills < KILLS or not (runs[-1] / "result.json").exists():
-        if not runs or (runs[-1] / "result.json").exists():
+    done, runs = 0, [tmp_path / "whole"]
+    while done < kills or not (runs[-1] / "result.json").exists():
+        if (runs[-1] / "result.json").exists():
             runs.append(tmp_path / f"run-{len(runs)}")
         resume = ["resume=true"] if (runs[-1] / "config.yaml").exists() else []
         # The first lives are short, and each moment of a run may be the last.
-        moment = chance.uniform(0, seconds) if kills < KILLS else None
-        kills += warm.run([*words, f"out={runs[-1]}", *resume], moment)
+        moment = chance.uniform(0, seconds) if done < kills else None
+        done += warm.run([*words, f"out={runs[-1]}", *resume], moment)
         see_that_all_is_usable(runs[-1])
-    assert all(contents(run) == contents(tmp_path / "whole") for run in runs)
+    return runs
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
+    tmp_path: Path, warm: Warm, name: str, kills: int
+) -> None:
+    words = COMMANDS[name]
+    warm.run([*words, "epochs=1", f"out={tmp_path / 'warm-up'}"])  # the cache is full from now on
+    runs = end_in_spite_of_kills(tmp_path, warm, words, kills, random.Random(name))
+    assert all(contents(run) == contents(runs[0]) for run in runs)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_killed_while_images_are_read_and_prepared_the_end_is_the_same(
+    tmp_path: Path, warm: Warm, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """Each life finds the cache and its index as the last one left them."""
+    data = write_decathlon(tmp_path / "data", range(40))
+    cold, chance = tmp_path / "cold", random.Random(kills)
+    words = ["pretrain", "task=rotation3d", *SMALL, f"data={data}", "epochs=1"]
+    monkeypatch.setenv("SSL_REGISTRY_CACHE", str(tmp_path / "other"))
+    started = time.monotonic()
+    warm.run([*words, f"out={tmp_path / 'whole'}"])
+    seconds = time.monotonic() - started
+    monkeypatch.setenv("SSL_REGISTRY_CACHE", str(cold))
+    for life in range(kills):
+        warm.run([*words, f"out={tmp_path / f'run-{life}'}"], chance.uniform(0, seconds))
+        if life % 5 == 4:
+            shutil.rmtree(cold, ignore_errors=True)  # and again from nothing
+    warm.run([*words, f"out={tmp_path / 'last'}"])
+    assert contents(tmp_path / "last") == contents(tmp_path / "whole")
+    images = {
+        path.name: path.read_bytes() for path in (tmp_path / "other" / "images").rglob("*.safet*")
+    }
+    kept = {path.name: path.read_bytes() for path in (cold / "images").rglob("*.safet*")}
+    assert kept == images
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+def test_an_experiment_killed_at_random_moments_ends_with_the_same_bits(
+    tmp_path: Path, warm: Warm, kills: int
+) -> None:
+    data = write_decathlon(tmp_path / "data", range(8))
+    words = [
+        "efficiency", "tasks=[rotation3d]", *SMALL[:3], f"data={data}", "size=16", "labelled=[2]",
+        "seeds=[0]", "pretrain.epochs=2", "finetune.steps=10", "checkpoint_minutes=0", "device=cpu",
+    ]  # fmt: skip
+    chance, out = random.Random(kills), tmp_path / "out"
+    started = time.monotonic()
+    warm.run([*words, f"out={tmp_path / 'whole'}"])
+    seconds = time.monotonic() - started
+    for _ in range(kills):
+        warm.run([*words, f"out={out}"], chance.uniform(0, seconds))
+        if (out / "report" / "index.html").exists():
+            shutil.rmtree(out)
+    warm.run([*words, f"out={out}"])
+    cells = sorted(path.parent.relative_to(out) for path in out.glob("*/*/*/result.json"))
+    assert len(cells) == 3
+    assert all(contents(out / cell) == contents(tmp_path / "whole" / cell) for cell in cells)
