@@ -7,7 +7,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from ssl_registry.data.sources.opening import open_source
-from ssl_registry.data.splits import split_source
+from ssl_registry.data.splits import count_units, split_source
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.efficiency import run_efficiency
 from ssl_registry.experiments.grid.cells import Cell, Grid, PretrainCell, finished, make_grid
@@ -75,18 +75,22 @@ def _fit(settings: EfficiencySettings) -> EfficiencySettings:
     Raises:
         DataError: it has none of them.
     """
+    source = open_source(settings.data, 3, reading=settings.reading)
+    source = source.grouped(settings.group_column, settings.group_pattern)
     split = split_source(
-        open_source(settings.data, 3),
+        source,
         seed=settings.split_seed,
         test_fraction=settings.test_fraction,
         validation_fraction=settings.validation_fraction,
     )
-    available = sum(case.labelled for case in split.train)
+    labelled = [case for case in split.train if case.labelled]
+    available = count_units(source, labelled, settings.count)
     wanted = settings.labelled or ()
     counts = tuple(count for count in wanted if count <= available)
     if not counts:
         raise DataError(
-            f"data={settings.data} has {available} labelled training cases, fewer than the "
+            f"data={settings.data} has {available} labelled training "
+            f"{source.unit_of(settings.count)}, fewer than the "
             f"{min(wanted)} that the demo needs"
         )
     return settings.model_copy(update={"labelled": counts})
