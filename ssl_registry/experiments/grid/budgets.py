@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ssl_registry.errors import ConfigError
 from ssl_registry.training.settings.options import (
     FinetuningOptions,
+    Logger,
     PretrainingOptions,
     TrainingOptions,
 )
@@ -20,6 +21,8 @@ from ssl_registry.training.settings.runs import DataSettings
 
 VALIDATIONS: Final = 20
 """About how often a run is validated, so that its best weights can be found."""
+
+FOLLOWED: Final = "what the runs are followed with; an experiment has many, so none by default"
 
 _AT_THE_TOP: Final = "it is the same for all lines: say it for the whole experiment, as {name}=..."
 
@@ -79,6 +82,8 @@ class PretrainBudget(PretrainingOptions, Budget):
     kind: ClassVar[str] = "pretrain"
     options: ClassVar[type[TrainingOptions]] = PretrainingOptions
 
+    logger: Logger = Field("none", description=FOLLOWED)
+
 
 class FinetuneBudget(FinetuningOptions, Budget):
     """How all lines learn from the labels, scratch included."""
@@ -94,6 +99,7 @@ class FinetuneBudget(FinetuningOptions, Budget):
         }
     )
 
+    logger: Logger = Field("none", description=FOLLOWED)
     batch_size: int = Field(2, ge=1, description="images a step, on each device")
     steps: int = Field(600, ge=1, description="optimiser steps of every run, few labels or many")
     freeze_share: float = Field(

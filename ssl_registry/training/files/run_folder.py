@@ -32,8 +32,8 @@ PREVIOUS: Final = "previous.ckpt"
 RESULT: Final = "result.json"
 
 _MAY_CHANGE: Final = {
-    "resume", "out", "checkpoint_minutes", "workers", "distributions", "verify", "data", "encoder",
-    "assume_unseen",
+    "resume", "out", "checkpoint_minutes", "workers", "logger", "distributions", "verify", "data",
+    "encoder", "assume_unseen",
     STARTED_FROM,
 }  # fmt: skip
 """Settings that a resumed run may change: they do not change what it computes, or, as with the

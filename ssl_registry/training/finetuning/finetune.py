@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -19,6 +20,7 @@ from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import TrainingBatches, say_batch
 from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, may_speak, on_main
+from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
@@ -50,6 +52,7 @@ from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
 from ssl_registry.training.finetuning.predictions_file import write_predictions
 from ssl_registry.training.finetuning.scan_answers import label_scans
 from ssl_registry.training.finetuning.selection import BestState, select
+from ssl_registry.training.finetuning.validation_pictures import picture_validation
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
@@ -79,6 +82,7 @@ def finetune(
         settings = read_settings(FinetuneSettings, with_stored(fields), "finetune")
     console = quiet_or_loud(quiet or not may_speak(settings))
     check_device(settings)
+    choose_logger(settings)
     settings, summary = complete(settings)
     folder = RunFolder(settings.out)
     origin = digest_of(settings.encoder) if settings.encoder else None
@@ -208,6 +212,8 @@ def _run(
     settings, task = plan.settings, plan.settings.downstream
     stopwatch, git = Stopwatch(), git_state()
     best = BestState(task.headline)
+    shown = partial(picture_validation, module, plan.validation)
+    following = Following(choose_logger(settings), folder, settings, shown)
     rows = train(
         fabric,
         module,
@@ -217,7 +223,7 @@ def _run(
         "fine-tuning" if settings.encoder else "training from scratch",
         console,
         steps=settings.steps_per_epoch,
-        callbacks=[best, stopwatch],
+        callbacks=[best, stopwatch, following],
     )
     selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")

@@ -42,6 +42,7 @@ from ssl_registry.training.engine.batches import (
 )
 from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, may_speak, on_main
+from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import Trained, example_moment, parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
@@ -166,6 +167,7 @@ def pretrain(
         settings = read_settings(PretrainSettings, with_stored(fields), "pretrain")
     console = quiet_or_loud(quiet or not may_speak(settings))
     check_device(settings)
+    choose_logger(settings)
     folder = RunFolder(settings.out)
     with folder.working():
         folder.check(settings.model_dump(mode="json"), settings.resume)
@@ -324,7 +326,7 @@ def _run(
         folder,
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
-        callbacks=[stopwatch],
+        callbacks=[stopwatch, Following(choose_logger(settings), folder, settings)],
     )
     verdict = _examine_after(module, exam, untrained)
     console.print(f"{VERDICTS[verdict.learnt]}: {verdict.note}")

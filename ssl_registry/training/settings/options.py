@@ -1,11 +1,14 @@
 """Options of training: what a run says for itself, and an experiment for all of its runs."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
 from ssl_registry.augmentation import Augmentation
 from ssl_registry.training.settings.optimisation import OptimisationSettings
+
+Logger: TypeAlias = Literal["auto", "tensorboard", "wandb", "mlflow", "none"]
+"""A library that shows runs, or none."""
 
 
 class Workers(BaseModel):
@@ -23,6 +26,10 @@ class TrainingOptions(Workers, OptimisationSettings):
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
     checkpoint_minutes: float = Field(
         1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
+    )
+    logger: Logger = Field(
+        "auto",
+        description="what a run is followed with; auto is TensorBoard where it is installed",
     )
     device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
