@@ -31,6 +31,11 @@ class Component(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @classmethod
+    def listed_fields(cls) -> tuple[str, ...]:
+        """Return the names of the fields, in the order in which they are listed."""
+        return tuple(cls.model_fields)
+
+    @classmethod
     def missing_methods(cls) -> list[str]:
         """Return the methods without which no instance can be used, sorted."""
         return sorted(getattr(cls, "__abstractmethods__", ()))
@@ -92,7 +97,8 @@ def _hint(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
 
 def field_names(model: type[BaseModel]) -> tuple[str, ...]:
     """Return what a model may be given: its fields, and what it hands on to others."""
-    return (*model.model_fields, *getattr(model, "handed_on", ()))
+    listed = model.listed_fields() if issubclass(model, Component) else tuple(model.model_fields)
+    return (*listed, *getattr(model, "handed_on", ()))
 
 
 def model_in(annotation: Any) -> type[BaseModel] | None:

@@ -81,7 +81,7 @@ def describe(name: str) -> Description:
         text=_REFERENCE.sub("", doc).strip(),
         reference=" ".join(cited.group(1).split()) if cited else "",
         links=_links(doc),
-        fields=[describe_field(name, info) for name, info in cls.model_fields.items()],
+        fields=[describe_field(name, cls.model_fields[name]) for name in cls.listed_fields()],
         shapes=_shapes(entry),
         python=python,
         command=command,

@@ -67,6 +67,7 @@ class PretextTask(Component, ABC):
     levels: tuple[int, ...] = Field(
         (),
         repr=False,
+        exclude_if=lambda levels: not levels,
         description="at which levels of the encoder's pyramid the loss is taken, 1 being the "
         "finest, each with a head of its own; where nothing is said, once, on the whole pyramid",
     )
@@ -97,6 +98,13 @@ class PretextTask(Component, ABC):
         from ssl_registry.question_model import QuestionModel
 
         return QuestionModel(self, encoder, image_shape)
+
+    @classmethod
+    def listed_fields(cls) -> tuple[str, ...]:
+        """Return the task's own fields, and behind them what every task has."""
+        shared = PretextTask.model_fields
+        own = [name for name in cls.model_fields if name not in shared]
+        return (*own, *shared)
 
     @classmethod
     def asks(cls) -> bool:

@@ -69,7 +69,7 @@ class Registry:
 
         Args:
             kind: only `"pretext"`, `"backbone"` or `"downstream"`.
-            dims: only components for 2D or for 3D.
+            dims: only components for 2D or for 3D, not those whose fields say it.
 
         Raises:
             ConfigError: `kind` or `dims` is none of these.
@@ -81,7 +81,7 @@ class Registry:
         chosen = [
             entry
             for entry in [*self._found[0], *self._registered.values()]
-            if kind in (None, entry.kind) and (dims is None or entry.dims in (None, dims))
+            if kind in (None, entry.kind) and dims in (None, entry.dims)
         ]
         order = list(INTERFACES)
         return sorted(

@@ -40,7 +40,8 @@ def installed(kind: Any, dims: int | None = None) -> list[str]:
 
 
 def make(name: str) -> Any:
-    return registry.create(name, **SMALL.get(name.rpartition(":")[2], {}))
+    fields = SMALL.get(name.rpartition(":")[2], registry.get(name).example_fields)
+    return registry.create(name, **fields)
 
 
 def pairs(kind: Any) -> Iterator[Check]:

@@ -35,7 +35,9 @@ def list_components(
     as_json: Annotated[bool, typer.Option("--json", help="for scripts")] = False,
 ) -> None:
     """List pretext tasks, backbones and downstream tasks; imports none of them."""
-    entries = registry.entries(kind=read_kind(kind) if kind else None, dims=dims)
+    chosen = read_kind(kind) if kind else None
+    suited = registry.entries(kind=chosen, dims=dims)
+    entries = [e for e in registry.entries(kind=chosen) if e in suited or e.dims is None]
     if as_json:
         console().print_json(json.dumps([entry.as_json() for entry in entries]))
     else:

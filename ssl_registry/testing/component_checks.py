@@ -60,7 +60,7 @@ def fields_cannot_be_changed(trial: Trial) -> None:
     modules that a component builds.
     """
     component = trial.component
-    field = next(reversed(type(component).model_fields), "field")
+    field = next(iter(type(component).listed_fields()), "field")
     refuses(f"a change of {field}", ValidationError, lambda: setattr(component, field, None))
 
 

@@ -73,7 +73,7 @@ def compiling_changes_nothing(trial: LearningTrial) -> None:
     plain = trial.step(trial.network())
     with _quiet_compiler():
         network = trial.network()
-        network.compile(backend="eager")
+        trial.compiled(network).compile(backend="eager")
         compiled = trial.step(network)
     same = torch.allclose(plain, compiled, rtol=1e-4, atol=1e-5)
     require(same, f"the loss {plain.item():.6g} when compiled", f"{compiled.item():.6g}")

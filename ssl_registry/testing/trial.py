@@ -118,6 +118,10 @@ class LearningTrial(Trial, ABC):
         """Whether the network can be tried on tensors that have shapes alone."""
         return True
 
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """Return the part of the network that is compiled."""
+        return network
+
     @property
     def target_moves(self) -> bool:
         """Whether the loss depends on more than the weights and the inputs, such as a teacher."""
@@ -177,6 +181,10 @@ class PretextTrial(LearningTrial):
     def without_values(self) -> bool:
         """Whether the network can be tried on tensors that have shapes alone."""
         return self.compares
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """Return all of it, or the encoder of a model that makes its views itself."""
+        return network.model.encoder if isinstance(network, Asking) else network
 
     @property
     def target_moves(self) -> bool:

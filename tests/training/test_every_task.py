@@ -8,7 +8,7 @@ import pytest
 
 from ssl_registry import finetune, load_encoder, pretrain, registry
 
-TASKS = [entry.name for entry in registry.entries(kind="pretext")]
+TASKS = [entry.name for entry in registry.entries(kind="pretext") if entry.dims]
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -47,7 +47,7 @@ def test_a_test_set_stays_through_pretraining_and_fine_tuning(aptos: Path, tmp_p
     fields = {**fixed, "downstream": "classification2d", "encoder": tmp_path / "pretrained"}
     done = finetune(**fields, out=tmp_path / "run")
     assert set(done.result["cases"]) == {"3_left", "3_right", "7_left", "7_right"}
-    with pytest.raises(ConfigError, match="were seen in the training of the encoder"):
+    with pytest.raises(ConfigError, match="were used to pretrain or to train the encoder"):
         finetune(**{**fields, "test_cases": None}, out=tmp_path / "other")
 
 

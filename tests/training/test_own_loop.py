@@ -82,7 +82,7 @@ def test_an_encoder_goes_on_to_fine_tuning(tmp_path: Path) -> None:
 def test_it_is_never_scored_on_what_it_learned_from(tmp_path: Path) -> None:
     images = open_images(**DATA, part="all")
     folder = save_encoder(tmp_path / "mine", encoder_of(), backbone=SMALL, images=images)
-    with pytest.raises(ConfigError, match="of the test cases were seen"):
+    with pytest.raises(ConfigError, match="of the test cases were used to pretrain"):
         finetune(encoder=folder, data="phantoms:10", epochs=1, out=tmp_path / "out", quiet=True)
 
 

@@ -63,7 +63,7 @@ def test_grading_splits_by_patient_and_scores_by_kappa(
 def test_another_grouping_than_in_pretraining_would_leak(
     aptos: Path, pretrained: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="were seen in the training of .*group_pattern"):
+    with pytest.raises(ConfigError, match="were used to pretrain or to train .*group_pattern"):
         finetune(
             downstream="classification2d",
             encoder=pretrained,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssl_registry import pretrain
 from ssl_registry.errors import ConfigError
+from ssl_registry.pretext_model import Moment
 from ssl_registry.training.engine import precision
 from ssl_registry.training.engine.batches import example_batch
 from ssl_registry.training.engine.devices import lay_out_channels
@@ -54,12 +55,16 @@ class Model(Trained):
         self.norm = nn.BatchNorm2d(4)
         self.last = last
 
-    def training_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def training_step(
+        self, batch: Tensor, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
         features = self.norm(self.conv(batch)).relu().flatten(1)
         return {"loss": self.last(features).square().mean()}
 
-    def validation_step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        return self.training_step(batch, generator)
+    def validation_step(
+        self, batch: Tensor, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
+        return self.training_step(batch, generator, moment)
 
 
 def model(last: type[nn.Linear] = nn.Linear, **fields: Any) -> Model:

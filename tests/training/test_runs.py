@@ -256,7 +256,7 @@ def test_both_arms_start_from_the_same_head_and_labels(pretrained: Path, tmp_pat
 def test_an_encoder_is_never_scored_on_what_it_was_pretrained_on(
     pretrained: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="of the test cases were seen in the training of"):
+    with pytest.raises(ConfigError, match="of the test cases were used to pretrain or to train"):
         finetune(**FINETUNE, encoder=pretrained, split_seed=5, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -124,7 +124,7 @@ def check_unseen(
     if met:
         more = f" and {len(met) - SHOWN} more" if len(met) > SHOWN else ""
         raise ConfigError(
-            f"{len(met)} of the test cases were seen in the training of {what}: "
+            f"{len(met)} of the test cases were used to pretrain or to train {what}: "
             f"{', '.join(met[:SHOWN])}{more}. A score on them would say nothing: pretrain without "
             "them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
             "validation_fraction, folds, fold, group_column and group_pattern in both runs), or "
