@@ -469,3 +469,21 @@ def test_what_is_no_image_is_refused() -> None:
         Augmentation(flips=(2,)).draw(1, (8, 8), chance("axes"))
     with pytest.raises(ConfigError, match="a picture has no slices"):
         Augmentation(thick_axis=2).draw(1, (8, 8), chance("axes"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_generator_on_the_cpu_serves_images_on_a_gpu() -> None:
+    for shape in SHAPES:
+        images, labels = noise(4, 2, *shape), torch.randint(3, (4, *shape))
+        fields = {name: value for name, value in EVERYTHING.items() if "noise" not in name}
+        here = only(**fields)(images, labels, generator=chance("gpu"))
+        there = only(**fields)(images.cuda(), labels.cuda(), generator=chance("gpu"))
+        assert here[1] is not None
+        assert there[1] is not None
+        assert there[0].is_cuda
+        assert torch.allclose(there[0].cpu(), here[0], atol=2e-3)
+        assert (there[1].cpu() != here[1]).float().mean() < 0.005
+        noisy, _ = only(**EVERYTHING)(images.cuda(), labels.cuda(), generator=chance("gpu"))
+        again, _ = only(**EVERYTHING)(images.cuda(), labels.cuda(), generator=chance("gpu"))
+        assert noisy.equal(again)
+        assert noisy.isfinite().all()

@@ -18,7 +18,7 @@ def add_noise(images: Tensor, deviation: Tensor, seed: int) -> None:
     generator = torch.Generator(images.device).manual_seed(seed)
     own = images.flatten(1).std(1, correction=0)
     noise = torch.empty_like(images).normal_(generator=generator)
-    images.add_(noise.mul_(_column(deviation * own, images)))
+    images.add_(noise.mul_(_column(deviation.to(own) * own, images)))
 
 
 def change_brightness(images: Tensor, factor: Tensor) -> None:
