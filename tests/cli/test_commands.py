@@ -139,7 +139,7 @@ def test_a_run_killed_half_way_is_resumed(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "result.json").exists()
     assert "resume=true" in call(*words, "epochs=400", status=2).stderr
     assert "epochs=400" in call(*words, "epochs=3", "resume=true", status=2).stderr
-    call(*words, "epochs=400", "resume=true")
+    call("pretrain", f"out={tmp_path / 'run'}", "resume=true")
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 1 + 400
     assert (tmp_path / "run" / "encoder.safetensors").is_file()

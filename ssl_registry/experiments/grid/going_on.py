@@ -14,7 +14,8 @@ from ssl_registry.experiments.grid.cells import FinetuneCell, Grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.files.case_table import CaseRow, as_text, case_changes, read_cases, tell
 from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of
-from ssl_registry.training.files.run_folder import CASES, CONFIG, RunFolder, read_result
+from ssl_registry.training.files.run_folder import CASES, RunFolder, read_result
+from ssl_registry.training.settings.stored import CONFIG
 
 LOCK: Final = ".lock"
 
