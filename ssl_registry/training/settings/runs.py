@@ -187,8 +187,8 @@ class RunSettings(Passes, TrainingOptions, SplitSettings):
         """Leave out what `config.yaml` says about where components and encoder came from then."""
         if not isinstance(values, dict):
             return values
-        told = ("distributions", STARTED_FROM)
-        return {key: value for key, value in values.items() if key not in told}
+        recorded = ("distributions", STARTED_FROM)
+        return {key: value for key, value in values.items() if key not in recorded}
 
     @property
     def processes(self) -> int:
