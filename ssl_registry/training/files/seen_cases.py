@@ -125,8 +125,8 @@ def check_unseen(
         more = f" and {len(scored) - SHOWN} more" if len(scored) > SHOWN else ""
         raise ConfigError(
             f"{len(scored)} of the test cases were used to pretrain or to train {what}: "
-            f"{', '.join(scored[:SHOWN])}{more}. A score on them would say nothing: pretrain without "
-            "them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
+            f"{', '.join(scored[:SHOWN])}{more}. A score on them would say nothing: pretrain "
+            "without them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
             "validation_fraction, folds, fold, group_column and group_pattern in both runs), or "
             "name other data"
         )
