@@ -39,18 +39,35 @@ def installed(kind: Any, dims: int | None = None) -> list[str]:
     return [entry.qualified_name for entry in registry.entries(kind, dims)]
 
 
+def bare(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
 def make(name: str) -> Any:
-    fields = SMALL.get(name.rpartition(":")[2], registry.get(name).example_fields)
+    fields = SMALL.get(bare(name), registry.get(name).example_fields)
     return registry.create(name, **fields)
 
 
-def pairs(kind: Any) -> Iterator[Check]:
-    """Yield the checks of every backbone with every task of its dimensions."""
+USUAL = {"unet2d", "unet3d"}
+"""The backbones on which every task is tried."""
+
+EXAMPLES = {"rotation2d", "rotation3d", "rpl2d", "rpl3d", "segmentation2d", "segmentation3d"}
+"""The tasks that every backbone is tried on: of one view, of several, and of a decoder."""
+
+
+def pairs(kind: Any, *, usual: bool) -> Iterator[Check]:
+    """Yield the checks of backbones with tasks of their dimensions: the usual pairs or the rest."""
     for name in installed("backbone"):
         backbone, small = make(name), name.partition(":")[0] not in CHECKED_ELSEWHERE
         wanted = TOGETHER | ({"training_lowers_the_loss"} if small else set())
         dims = backbone.spatial_dims
-        for task in map(make, installed(kind, dims)):
+        tasks = [
+            task
+            for task in installed(kind, dims)
+            if usual
+            == bool({name.rpartition(":")[2]} & USUAL or {task.rpartition(":")[2]} & EXAMPLES)
+        ]
+        for task in map(make, tasks):
             if kind == "pretext":
                 shape = (64, 64) if dims == 2 else (32, 32, 32)
                 checks = checks_of_pretext_task(task, shape, backbone=backbone)
@@ -71,8 +88,18 @@ def test_a_distribution_is_a_sound_plugin(check: Check) -> None:
     check()
 
 
-@parametrize_with_checks([*pairs("pretext")])
+@parametrize_with_checks([*pairs("pretext", usual=True)])
+def test_a_backbone_learns_from_a_pretext_task_or_refuses_its_views(check: Check) -> None:
+    learn_or_refuse(check)
+
+
+@pytest.mark.long
+@parametrize_with_checks([*pairs("pretext", usual=False)])
 def test_every_backbone_learns_from_every_pretext_task_or_refuses_its_views(check: Check) -> None:
+    learn_or_refuse(check)
+
+
+def learn_or_refuse(check: Check) -> None:
     try:
         check()
     except ConformanceError as failure:
@@ -81,7 +108,13 @@ def test_every_backbone_learns_from_every_pretext_task_or_refuses_its_views(chec
             raise
 
 
-@parametrize_with_checks([*pairs("downstream")])
+@parametrize_with_checks([*pairs("downstream", usual=True)])
+def test_a_backbone_serves_a_downstream_task(check: Check) -> None:
+    check()
+
+
+@pytest.mark.long
+@parametrize_with_checks([*pairs("downstream", usual=False)])
 def test_every_backbone_serves_every_downstream_task(check: Check) -> None:
     check()
 

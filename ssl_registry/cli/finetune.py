@@ -28,15 +28,14 @@ def run_finetune(
     """
     said = read_words(words)
     mention_failures()
-    from ssl_registry.training.settings.runs import FinetuneSettings
-    from ssl_registry.training.settings.stored import check_call
+    from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
 
-    check_call(FinetuneSettings, said, "finetune")
+    settings = read_settings(FinetuneSettings, said, "finetune")
     from ssl_registry.distributed import is_main
     from ssl_registry.training.finetuning.finetune import finetune
 
     with resumable():
-        done = finetune(**said)
+        done = finetune(settings)
     headline = done.result["headline"]
     score = done.result["score"][headline]
     tests = done.result["counts"]["test"]

@@ -1,22 +1,16 @@
 """`ssl-registry check`, as a person or a script calls it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ssl_registry.data.sources.phantoms import write_phantoms
+from tests.commands import Said, run_command
 
-COMMAND = Path(sys.executable).with_name("ssl-registry")
 
-
-def check(*words: str, status: int) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([COMMAND, "check", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
+def check(*words: str, status: int) -> Said:
+    return run_command("check", *words, status=status)
 
 
 @pytest.fixture

@@ -9,33 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from ssl_registry import registry
-from ssl_registry.cli import app
 from ssl_registry.description import describe
 from ssl_registry.field_descriptions import spell_type
+from tests.commands import PROGRAM, run_command
 
-COMMAND = Path(sys.executable).with_name("ssl-registry")
 NAMES = [entry.qualified_name for entry in registry.entries()]
 
 
-def call(*words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([COMMAND, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def ask(*words: str, status: int = 0) -> str:
-    """Return what a command prints; run in this process, where torch is there already."""
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == status, done.output
-    return done.stdout
+    """Return what a command prints."""
+    return run_command(*words, status=status).stdout
 
 
 def test_the_list_goes_by_kind_and_says_who_offers_what() -> None:
-    lines = [line.split() for line in call("list").stdout.splitlines()]
+    lines = [line.split() for line in run_command("list").stdout.splitlines()]
     titles = [words for words in lines if words in (["pretext", "tasks"], ["backbones"])]
     assert titles == [["pretext", "tasks"], ["backbones"]]
     (row,) = [words for words in lines if words[:1] == ["rpl3d"]]
@@ -46,21 +35,21 @@ def test_the_list_goes_by_kind_and_says_who_offers_what() -> None:
 
 
 def test_the_list_for_scripts_has_every_component() -> None:
-    said = json.loads(call("list", "--json").stdout)
+    said = json.loads(run_command("list", "--json").stdout)
     assert [one["qualified_name"] for one in said] == NAMES
     keys = ["name", "kind", "dims", "summary", "distribution", "version", "qualified_name"]
     assert all(list(one) == keys for one in said)
 
 
 def test_a_kind_that_is_misspelt_gets_a_hint() -> None:
-    assert "Did you mean backbone?" in call("list", "--kind", "backbones", status=2).stderr
+    assert "Did you mean backbone?" in run_command("list", "--kind", "backbones", status=2).stderr
 
 
 @pytest.mark.parametrize(
     ("words", "hint"), [(["lst"], "'list'"), (["chekc-plugin"], "'check-plugin'")]
 )
 def test_a_command_that_is_misspelt_gets_a_hint(words: list[str], hint: str) -> None:
-    said = " ".join(call(*words, status=2).stderr.replace("│", " ").split())
+    said = " ".join(run_command(*words, status=2).stderr.replace("│", " ").split())
     assert f"Did you mean {hint}" in said
 
 
@@ -76,7 +65,7 @@ def test_show_tells_text_fields_shapes_reference_and_example() -> None:
         "views  [4, 27, 1, 18, 18, 18]",
         "Taleb et al. 2020",
         "https://doi.org/10.48550/arXiv.2006.03829",
-        'registry.create("rpl3d")',
+        'registry.pretext_task("rpl3d")',
         "ssl-registry pretrain task=rpl3d",
     ):
         assert part in shown
@@ -84,7 +73,7 @@ def test_show_tells_text_fields_shapes_reference_and_example() -> None:
 
 @pytest.mark.parametrize(("word", "hint"), [("rlp3d", "rpl3d"), ("unet3", "unet3d")])
 def test_show_of_a_misspelt_name_tells_near_ones(word: str, hint: str) -> None:
-    assert f"Did you mean {hint}" in call("show", word, status=2).stderr
+    assert f"Did you mean {hint}" in run_command("show", word, status=2).stderr
 
 
 def test_show_for_scripts_says_the_same() -> None:
@@ -190,7 +179,7 @@ def test_the_shell_completes_names_without_torch(
 def test_completion_is_installed_by_the_word_that_the_readme_says(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert "`ssl-registry --install-completion`" in readme
-    command = f"'{COMMAND}' --install-completion && echo done"  # bash itself is asked, not its name
+    command = f"'{PROGRAM}' --install-completion && echo done"  # bash itself is asked, not its name
     subprocess.run(["bash", "-c", command], check=True, env={**os.environ, "HOME": str(tmp_path)})
     assert "ssl-registry" in (tmp_path / ".bashrc").read_text(encoding="utf-8")
 
@@ -261,4 +250,4 @@ def test_check_plugin_for_scripts_with_fields_of_ones_own() -> None:
     ],
 )
 def test_check_plugin_of_what_is_not_there_is_a_mistake(words: list[str], hint: str) -> None:
-    assert hint in call("check-plugin", *words, status=2).stderr
+    assert hint in run_command("check-plugin", *words, status=2).stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments import curves
+from tests.once import made_once
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +27,10 @@ def _in_the_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def curve(workplace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished experiment, to be looked at and copied, not to be changed."""
-    out = tmp_path_factory.mktemp("curve") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(workplace)
-        curves.run(out)
-    return out
+
+    def train(out: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(workplace)
+            curves.run(out)
+
+    return made_once(tmp_path_factory, "curve", train)

@@ -26,6 +26,7 @@ from ssl_registry.experiments.statistics.rows import write_rows
 from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.preparation.cases import quiet_or_loud
+from tests.commands import PROGRAM, run_command
 from tests.experiments.curves import (
     SMALL,
     digest,
@@ -39,7 +40,6 @@ from tests.experiments.curves import (
 )
 
 Rows = list[dict[str, str]]
-COMMAND = Path(sys.executable).with_name("ssl-registry")
 
 
 @pytest.fixture
@@ -244,10 +244,11 @@ def test_a_run_killed_while_its_first_file_was_written_starts_anew(copied: Path)
     assert results(copied) == rows
 
 
+@pytest.mark.long
 def test_sigkill_at_random_moments_changes_no_result(curve: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     few: dict[str, Any] = {"tasks": ["rotation3d"], "labelled": [1, 4], "seeds": [0, 1]}
-    command = [COMMAND, "efficiency", write_config(tmp_path, out=str(out), **few)]
+    command = [PROGRAM, "efficiency", write_config(tmp_path, out=str(out), **few)]
     chance = np.random.default_rng(0)
     for _ in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -303,7 +304,7 @@ def test_a_run_in_a_process_of_its_own_ends_with_the_experiment(tmp_path: Path) 
 def test_ctrl_c_ends_all_processes_and_the_command_goes_on_later(tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = write_config(tmp_path, out=str(out), pretrain={"epochs": 10_000})
-    command = [COMMAND, "efficiency", config, "--jobs", "2"]
+    command = [PROGRAM, "efficiency", config, "--jobs", "2"]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
@@ -376,11 +377,7 @@ def test_the_command_says_what_failed_with_status_1(copied: Path, tmp_path: Path
     stone = copied / "runs" / "scratch" / "1-labelled-seed-0"
     shutil.rmtree(stone)
     stone.write_text("in the way")
-    config = write_config(tmp_path, out=str(copied))
-    command = [COMMAND, "efficiency", config, "--jobs", "2"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "scratch, 1 of 7 labelled, seed 0: failed: out=" in done.stdout
+    done = run_command("efficiency", write_config(tmp_path, out=str(copied)), status=1)
+    assert "scratch, 1 of 7 labelled" in done.stdout
     assert "one run failed" in done.stderr
-    assert "Traceback" not in done.stderr
     assert "Traceback" in (copied / "logs" / "runs.scratch.1-labelled-seed-0.txt").read_text()

@@ -4,8 +4,6 @@ import csv
 import json
 import math
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,11 +26,11 @@ from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model, write_model
 from tests.affines import Affine, affines, dice, middle
+from tests.commands import run_command
 from tests.dicoms import write_slice
 from tests.pictures import write_picture
 from tests.volumes import write_nifti
 
-COMMAND = Path(sys.executable).with_name("ssl-registry")
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 
 
@@ -334,26 +332,19 @@ def test_what_cannot_be_predicted_at_all_is_named(trained: Path, tmp_path: Path)
             predict(trained / "run", trained / "scans", tmp_path, device="gpu", quiet=True)
 
 
-def call(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([COMMAND, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
 def test_the_command_says_what_it_wrote_and_what_it_left_out(trained: Path, tmp_path: Path) -> None:
     scans = tmp_path / "scans"
     shutil.copytree(trained / "scans" / "imagesTr", scans)
     words = ["predict", trained / "run", "--images", scans, "--out", tmp_path / "out"]
-    said = call(*words).stdout
+    said = run_command(*words).stdout
     assert "phantom_000.nii.gz and 5 more" in said
-    assert "--overwrite" in call(*words, status=2).stderr
+    assert "--overwrite" in run_command(*words, status=2).stderr
     (scans / "phantom_002.nii.gz").write_text("no scan")
-    done = call(*words, "--overwrite", status=1)
+    done = run_command(*words, "--overwrite", status=1)
     assert "left out: " in done.stdout
     assert "1 images could not be predicted (phantom_002)" in done.stderr
-    assert call(*words, "--skip-existing").stdout.strip().endswith("wrote nothing")
-    assert "contradict" in call(*words, "--skip-existing", "--overwrite", status=2).stderr
+    assert run_command(*words, "--skip-existing").stdout.strip().endswith("wrote nothing")
+    assert "contradict" in run_command(*words, "--skip-existing", "--overwrite", status=2).stderr
 
 
 PICTURE_RUN: dict[str, Any] = {

@@ -46,6 +46,8 @@ def read_array_headers(path: Path, names: Collection[str], kind: str) -> dict[st
         BadFileError: it is no archive; a header announces more than the archive can hold or than
             may be read; or an array holds Python objects.
     """
+    if not path.is_file():  # a pipe in its place would be waited for
+        raise BadFileError(path, "is not there, or is no file", REPLACE)
     with decoding(path, kind), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len(entries) > MOST_MEMBERS:

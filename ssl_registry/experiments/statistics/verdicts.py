@@ -36,7 +36,7 @@ class Effect(Enum):
     HELPED = "helped"
     WORSE = "made it worse"
     SAME = "made no difference that shows in three decimals"
-    UNCLEAR = "is unclear from these repeats"
+    UNCLEAR = "cannot be told from these repeats"
     NOTHING = "learnt nothing"
 
 

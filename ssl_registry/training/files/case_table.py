@@ -13,12 +13,12 @@ from typing import Final
 
 from ssl_registry.data.sources.cases import CLASS, Part, Source
 from ssl_registry.data.splits import Split
-from ssl_registry.documents import brief
+from ssl_registry.documents import MOST_JSON, brief, read_text
 from ssl_registry.errors import RunError, spell
 from ssl_registry.training.files.run_folder import CASES, RunFolder
 
 SHOWN: Final = 10
-"""Differences that are listed one by one."""
+"""Differences that are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,11 @@ def read_cases(folder: Path) -> list[CaseRow]:
     """
     path = folder / CASES
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            head, *rows = csv.reader(file)
-    except (OSError, ValueError, csv.Error) as error:
+        head, *rows = csv.reader(io.StringIO(read_text(path, RunError, MOST_JSON), newline=""))
+    except (RunError, ValueError, csv.Error) as error:
         raise RunError(
             f"{spell(path)} cannot be read ({brief(str(error))}), so whether the data are "
-            "those that the run began with are unknown: delete the run's folder and begin again"
+            "those that the run began with cannot be told: delete the run's folder and begin again"
         ) from error
     if tuple(head) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
         raise RunError(

@@ -9,10 +9,11 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssl_registry.errors import EncoderFileError
+from ssl_registry.training.files.handed_files import read_weights
 from ssl_registry.training.files.run_folder import RunFolder
 
 DECODER: Final = "decoder.safetensors"
@@ -56,7 +57,7 @@ def read_decoder(folder: str | Path, summary: DecoderSummary) -> Mapping[str, Te
     """
     path = Path(folder).expanduser() / DECODER
     try:
-        weights = load_file(path)
+        weights = read_weights(path)
     except (OSError, SafetensorError, MemoryError) as error:
         raise EncoderFileError(
             f"{path} cannot be read, though encoder.json describes it: {error}; copy the folder "

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from ssl_registry.backbone import Backbone, Encoder
@@ -24,6 +24,7 @@ from ssl_registry.training.files.handed_files import (
     check_room,
     misfit,
     read_described,
+    read_weights,
 )
 from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
@@ -209,7 +210,7 @@ def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
     wanted = in_channels or summary.in_channels
     path = Path(folder).expanduser() / WEIGHTS
     try:
-        weights = load_file(path)
+        weights = read_weights(path)
         check_room(
             lambda: summary.backbone.build(summary.in_channels), weights, path, EncoderFileError
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_registry.component import explain
@@ -73,6 +74,19 @@ def check_room(
         )
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file.
+
+    Raises:
+        OSError: there is no such file. A pipe in its place, which would be waited for, is none.
+        SafetensorError: it is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {spell(path.name)}")
+    return load_file(path)
+
+
 def misfit(path: Path, summary: str, cause: BaseException) -> str:
     """Return in words that weights are not those of the network that a summary describes."""
-    return f"{spell(path)} does not hold the weights of {summary}: {str(cause)[:MOST_SAID]}"
+    said = " ".join(str(cause).split())  # torch writes a line for each weight
+    return f"{spell(path)} does not hold the weights of {summary}: {said[:MOST_SAID]}"

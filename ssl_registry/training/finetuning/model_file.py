@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
@@ -22,6 +22,7 @@ from ssl_registry.training.files.handed_files import (
     check_room,
     misfit,
     read_described,
+    read_weights,
 )
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
@@ -152,7 +153,7 @@ def load_model(folder: str | Path) -> tuple[DownstreamModel, ModelSummary]:
     summary = read_model_summary(folder)
     path = Path(folder).expanduser() / WEIGHTS
     try:
-        weights = load_file(path)
+        weights = read_weights(path)
         check_room(lambda: _build(summary), weights, path, ModelFileError)
         with lend_to_torch(derive_generator(0, "load")):
             model = _build(summary)
