@@ -68,7 +68,11 @@ def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:
             continue
         where = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{owner} has no field {brief(where)}; {_hint(model, problem['loc'])}")
+            hint = _hint(model, problem["loc"])
+            said_before = any(line.endswith(f"; {hint}") for line in lines)
+            lines.append(
+                f"{owner} has no field {brief(where)}" + ("" if said_before else f"; {hint}")
+            )
         elif problem["type"] == "missing":
             lines.append(f"{owner} needs the field {brief(where)}")
         else:

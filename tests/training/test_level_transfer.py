@@ -134,8 +134,12 @@ def test_a_run_goes_on_with_the_levels_that_it_was_started_with(
 ) -> None:
     fields = {**FINETUNE, "freeze_epochs": 1, "encoder": pretrained, "out": tmp_path / "run"}
     (finetune(**fields, transfer_levels=1).folder / "result.json").unlink()
-    with pytest.raises(RunError, match="transfer_levels=1; this call says transfer_levels=None"):
-        finetune(**fields, resume=True)
+    finetune(**fields, resume=True)
+    said = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert said["transfer_levels"] == 1
+    (tmp_path / "run" / "result.json").unlink()
+    with pytest.raises(RunError, match="transfer_levels=1; this call says transfer_levels=2"):
+        finetune(**fields, transfer_levels=2, resume=True)
 
 
 def test_an_experiment_takes_over_levels_of_all_encoders_and_leaves_scratch_alone(

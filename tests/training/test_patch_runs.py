@@ -165,9 +165,12 @@ def test_a_class_is_not_learned_from_parts(tmp_path: Path) -> None:
 
 
 def test_an_encoder_from_patches_may_grade_whole_images(pretrained: Path, tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(0, 255, (12, 20, 20, 20), dtype=np.uint8)
+    draw = np.random.default_rng(0)
     grades = np.arange(12).reshape(12, 1) % 2
-    arrays = {f"{part}_images": values for part in ("train", "val", "test")}
+    arrays = {
+        f"{part}_images": draw.integers(0, 255, (12, 20, 20, 20), dtype=np.uint8)
+        for part in ("train", "val", "test")
+    }
     labels = {f"{part}_labels": grades for part in ("train", "val", "test")}
     np.savez(tmp_path / "volumes.npz", **arrays, **labels)
     run = finetune(

@@ -290,7 +290,7 @@ def test_bad_settings_of_finetuning_leave_nothing(
     ("change", "error", "message"),
     [
         ({"task": "rotation2d"}, ConfigError, "works in 2D"),
-        ({"task": "unet3d"}, ConfigError, "no pretext task"),
+        ({"task": "unet3d"}, ConfigError, "not a pretext task"),
         ({"task": {"name": "rpl3d", "jitter": 1, "gap": 5}}, ConfigError, "gap"),
         ({"size": 9}, ValueError, "size"),
         ({"task": {"jitter": 1}}, ConfigError, "no 'name'"),

@@ -4,3 +4,9 @@ from typing import Literal, TypeAlias
 
 CountedUnit: TypeAlias = Literal["patients", "cases"]
 """Of what labels are counted, and shares of them are taken."""
+
+
+def spell_labelled(count: int, unit: CountedUnit | str, word: str = "") -> str:
+    """Return a number of labelled patients or cases in words: `1 case`, `3 labelled patients`."""
+    counted = unit.removesuffix("s") if count == 1 else unit
+    return " ".join(part for part in (str(count), word, counted) if part)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssl_registry.data.cache.prepared import Prepared, prepare_case
 from ssl_registry.data.preparing.scan_grid import labels_as_prepared
+from ssl_registry.data.sources.counted_unit import spell_labelled
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 from ssl_registry.experiments.statistics.rows import Row
@@ -69,7 +70,7 @@ def choose_shown(rows: Sequence[Row]) -> ShownCases:
     best = max(keys, key=lambda key: len(alike[key]))
     runs = {line: alike[best][line] for line in lines_of(rows) if line in alike[best]}
     first = next(iter(runs.values()))
-    labelled = f"{first.labelled} labelled {first.unit}"
+    labelled = spell_labelled(first.labelled, first.unit, "labelled")
     return ShownCases(first.fraction, labelled, first.seed, first.fold, runs)
 
 

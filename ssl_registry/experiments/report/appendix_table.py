@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+from ssl_registry.data.sources.counted_unit import spell_labelled
 from ssl_registry.experiments.figures.styles import spell_line
 from ssl_registry.experiments.statistics.summary import Summary
 from ssl_registry.experiments.statistics.wording import spell_estimate, spell_p, spell_share
@@ -42,7 +43,9 @@ def as_markdown(summaries: Sequence[Summary], score: str, caption: str) -> str:
 def _table(summaries: Sequence[Summary], cell: Callable[[Summary], str]) -> list[str]:
     """Return a row a line and a column a share of the labels."""
     lines = list(dict.fromkeys(summary.line for summary in summaries))
-    columns = {summary.fraction: f"{summary.labelled} {summary.unit}" for summary in summaries}
+    columns = {
+        summary.fraction: spell_labelled(summary.labelled, summary.unit) for summary in summaries
+    }
     heads = [f"{spell_share(share)} ({columns[share]})" for share in sorted(columns)]
     cells = {(summary.line, summary.fraction): cell(summary) for summary in summaries}
     rows = [

@@ -9,6 +9,7 @@ from typing import Any, Final
 import jinja2
 import yaml
 
+from ssl_registry.data.sources.counted_unit import spell_labelled
 from ssl_registry.experiments.figures.report import draw_all
 from ssl_registry.experiments.figures.styles import spell_line
 from ssl_registry.experiments.files import write_text
@@ -138,7 +139,7 @@ def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
     known = comparison is not None and gain.count > 0
     return TableRow(
         share=spell_share(summary.fraction),
-        labelled=f"{summary.labelled} {summary.unit}",
+        labelled=spell_labelled(summary.labelled, summary.unit),
         line=spell_line(summary.line),
         score=spell_estimate(summary.score),
         runs=summary.score.count,

@@ -56,7 +56,7 @@ class Estimate:
     @classmethod
     def over_test_sets(cls, repeats: Repeats) -> Self:
         """Return the estimate from repeats by seed and fold; those that are NaN are left out."""
-        known = {key: value for key, value in repeats.items() if not math.isnan(value)}
+        known = {key: value for key, value in sorted(repeats.items()) if not math.isnan(value)}
         values, means = tuple(known.values()), average_test_sets(known)
         return cls(values, *_describe(means or values), test_sets=means)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from ssl_registry.data.sources.counted_unit import spell_labelled
 from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.experiments.statistics.estimates import LEVEL, Estimate, Repeats, holm
 from ssl_registry.experiments.statistics.label_factor import LabelFactor
@@ -210,7 +211,8 @@ class _Judge:
         comparison = summary.comparison
         assert comparison is not None
         gain = comparison.difference
-        share = f"{spell_share(summary.fraction)} ({summary.labelled} labelled {summary.unit})"
+        count = spell_labelled(summary.labelled, summary.unit, "labelled")
+        share = f"{spell_share(summary.fraction)} ({count})"
         if gain.count == 0:
             return f"{share}: {summary.score.mean:.3f}, without a pair from scratch."
         alike = [s for s in self.summaries if s.fraction == summary.fraction]

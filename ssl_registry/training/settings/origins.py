@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ssl_registry.component import Component
-from ssl_registry.errors import NameConflictError, UnknownComponentError
+from ssl_registry.errors import ConfigError, NameConflictError, UnknownComponentError
 from ssl_registry.registry import IN_PROCESS, registry
 
 STARTED_FROM: Final = "started_from"
@@ -39,6 +39,8 @@ def create_as_written(spec: Mapping[str, Any], origin: str | None, place: str) -
         return registry.create(spec)
     except UnknownComponentError as error:
         raise UnknownComponentError(f"{place}: {error}{_remedy(origin)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from error
     except NameConflictError:
         if not origin:
             raise
