@@ -1,7 +1,6 @@
 """Going on: what exists is used, what is missing runs, and what has changed is noticed."""
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -378,15 +377,7 @@ def test_the_command_says_what_failed_with_status_1(copied: Path, tmp_path: Path
     stone = copied / "runs" / "scratch" / "1-labelled-seed-0"
     shutil.rmtree(stone)
     stone.write_text("in the way")
-<<<<<<< HEAD
     done = run_command("efficiency", write_config(tmp_path, out=str(copied)), status=1)
     assert "scratch, 1 of 7 labelled" in done.stdout
-=======
-    config = write_config(tmp_path, out=str(copied))
-    command = [COMMAND, "efficiency", config, "--jobs", "2"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert re.search(r"scratch, 1 of 7 labelled.*, seed 0: failed: out=", done.stdout)
->>>>>>> f837d7a (Mend what the whole suite found after the second edition's parts met)
     assert "one run failed" in done.stderr
     assert "Traceback" in (copied / "logs" / "runs.scratch.1-labelled-seed-0.txt").read_text()
