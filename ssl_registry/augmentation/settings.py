@@ -6,7 +6,7 @@ checked before that.
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, overload
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -254,6 +254,26 @@ class Augmentation(BaseModel):
         from ssl_registry.augmentation.apply import change
 
         return change(images, drawn, labels)
+
+    @overload
+    def __call__(
+        self,
+        images: "Tensor",
+        labels: "Tensor",
+        *,
+        generator: "torch.Generator",
+        spacing: Sequence[float] | None = None,
+    ) -> "tuple[Tensor, Tensor]": ...
+
+    @overload
+    def __call__(
+        self,
+        images: "Tensor",
+        labels: "Tensor | None" = None,
+        *,
+        generator: "torch.Generator",
+        spacing: Sequence[float] | None = None,
+    ) -> "tuple[Tensor, Tensor | None]": ...
 
     def __call__(
         self,
