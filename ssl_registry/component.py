@@ -49,7 +49,7 @@ class Component(BaseModel):
 
 
 MOST_LINES: Final = 10
-"""Fields that one message tells of."""
+"""Fields that one message names."""
 
 
 def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:

@@ -20,7 +20,7 @@ from ssl_registry.trees import map_shapes
 
 BATCH: Final = 4
 SIDES: Final[dict[int, int]] = {2: 128, 3: 64}
-"""Sides of the images, in pixels or voxels, whose shapes are told."""
+"""Side lengths of the images, in pixels or voxels, whose shapes are shown."""
 
 _REFERENCE: Final = re.compile(r"^References?:\s*(.+?)(?:\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 _DOI: Final = re.compile(r"doi:(10\.[^\s,;]+?)(?=[).,;]*(?:\s|$|[).,;]))")

@@ -99,7 +99,7 @@ class DownstreamTask(Component, ABC):
     def chance(self, targets: Sequence[Tensor] | Tensor) -> float | None:
         """Return the headline of the best answer that does not look at the images.
 
-        By it a run tells whether it learnt anything. None, which is said without more, where
+        By it a run says whether it learnt anything. None, which is said without more, where
         nobody can say.
 
         Args:

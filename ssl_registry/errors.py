@@ -1,4 +1,4 @@
-"""What can go wrong, in words for the person who has to mend it.
+"""What can go wrong, in words for the person who has to fix it.
 
 Every message says what was wrong, where (file, field, value), and what to do. The
 command line prints it without a traceback and exits with status 2.
@@ -89,7 +89,7 @@ class PluginWarning(UserWarning):
 
 
 class ComponentDeprecationWarning(FutureWarning):
-    """An old name or field was met; it works until the version that the message names."""
+    """An old name or field was used; it works until the version that the message names."""
 
 
 LONGEST = 1000

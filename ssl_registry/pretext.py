@@ -164,7 +164,7 @@ class PretextTask(Component, ABC):
         raise self._not_asked("loss")
 
     def metrics(self, outputs: Any, target: Any) -> dict[str, Tensor]:
-        """Return scalars that tell how well the question is answered, such as accuracy."""
+        """Return scalars that measure how well the question is answered, such as accuracy."""
         return {}
 
     def chance(self, images: int) -> Chance | None:
@@ -176,7 +176,7 @@ class PretextTask(Component, ABC):
         return None
 
     def judged_by(self) -> JudgedBy:
-        """Return what tells at the end of pretraining whether the task was learnt.
+        """Return by what the task is judged to be learnt at the end of pretraining.
 
         `"answers"`: the metric `accuracy` on validation images, against `chance`. `"loss"`: the
         validation loss, against the untrained network's. `"features"`: that the features of

@@ -14,7 +14,7 @@ PAGE: Final = "docs/how-to/my-own-task.md"
 """Where it is written what an author has to do."""
 
 JudgedBy: TypeAlias = Literal["answers", "loss", "features"]
-"""What tells at the end whether a task was learnt."""
+"""By what a task is judged to be learnt at the end of pretraining."""
 
 
 class CaseInfo(NamedTuple):
@@ -22,7 +22,7 @@ class CaseInfo(NamedTuple):
 
     Attributes:
         name: of the case, unique in its data set.
-        group: the patient, whose images stay on one side of every split; the case's own name
+        group: the patient, whose images stay in one part of every split; the case's own name
             where nothing is known of patients.
         spacing: of the prepared image, in mm a voxel, one for each spatial axis; None where the
             file says none, as with pictures.

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from ssl_registry.terminal import harmless
 
 PATIENCE: Final = 60.0
-"""Seconds before a log is told how far it is: what is quicker than that says nothing there."""
+"""Seconds before a log shows the progress: what is quicker than that says nothing there."""
 
 REDRAW_SECONDS: Final = 0.2
 """Least time between two drawings of a bar; what it says may have to wait for the device."""
@@ -28,7 +28,7 @@ class _Stage:
         began: when.
         first: how much of it was done then.
         drawn: when its bar was last drawn.
-        tenths: how many tenths of it a log has been told of.
+        tenths: how many tenths of it a log has shown.
         bar: its bar on a terminal.
     """
 

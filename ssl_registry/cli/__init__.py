@@ -54,7 +54,7 @@ app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is told in one message, with status 2."""
+    """Run the command line; what the user can fix is one message, with status 2."""
     warnings.filterwarnings("ignore", category=PluginWarning)  # the commands say it themselves
     warnings.showwarning = _show_warning
     try:

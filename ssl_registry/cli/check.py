@@ -45,7 +45,7 @@ def run_check(
         str | None, typer.Option(help="files of the label maps, as '{case}_seg.nii.gz'")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=8, help="tell which labels resampling to it would erase")
+        int | None, typer.Option(min=8, help="report which labels resampling to it would erase")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, for scripts")] = False,
 ) -> None:
@@ -113,7 +113,7 @@ def _understood(report: "Report") -> Iterator[str]:
     yield "patients  " + (
         f"{patients} ({_few(source.groups.values())})"
         if patients is not None
-        else "not known, so every case counts as one (group_pattern or group_column tell them)"
+        else "not known, so every case counts as one (group_pattern or group_column name them)"
     )
     labels = (f"{value} {name}" for value, name in source.labels.items())
     yield f"labels    {_few(labels, 20) if source.labels else 'none: for pretraining alone'}"

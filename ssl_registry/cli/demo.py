@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ssl_registry.cli.console import mention_failures
-from ssl_registry.cli.efficiency import tell_report
+from ssl_registry.cli.efficiency import run_and_report
 from ssl_registry.registry import check_kind, registry
 
 OUT = Path("runs/demo")
@@ -32,4 +32,4 @@ def run_demo_command(
     chosen |= {"data": data} if data else {}
     chosen |= {"tasks": [task]} if task else {}
     settings = demo_settings(**chosen)
-    tell_report(lambda: run_demo(settings))
+    run_and_report(lambda: run_demo(settings))

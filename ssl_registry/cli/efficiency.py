@@ -40,10 +40,10 @@ def run_efficiency_command(
     if dry_run:
         show_grid(asked, jobs=jobs)
         return
-    tell_report(lambda: run_efficiency(asked, jobs=jobs))
+    run_and_report(lambda: run_efficiency(asked, jobs=jobs))
 
 
-def tell_report(run: Callable[[], Path]) -> None:
+def run_and_report(run: Callable[[], Path]) -> None:
     """Run an experiment and say where its report is; 1 if runs failed, 130 if it was stopped."""
     try:
         report = run()

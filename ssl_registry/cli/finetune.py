@@ -28,14 +28,15 @@ def run_finetune(
     """
     said = read_words(words)
     mention_failures()
-    from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+    from ssl_registry.training.settings.runs import FinetuneSettings
+    from ssl_registry.training.settings.stored import check_call
 
-    settings = read_settings(FinetuneSettings, said, "finetune")
+    check_call(FinetuneSettings, said, "finetune")
     from ssl_registry.distributed import is_main
     from ssl_registry.training.finetuning.finetune import finetune
 
     with resumable():
-        done = finetune(settings)
+        done = finetune(**said)
     headline = done.result["headline"]
     score = done.result["score"][headline]
     tests = done.result["counts"]["test"]

@@ -57,12 +57,12 @@ def new_plugin(
     assert name is not None
     chosen = _kind(kind, asking)
     begun = read_style(style, chosen)
-    sides = _dims(dims, name, asking)
+    chosen_dims = _dims(dims, name, asking)
     from ssl_registry.scaffold.files import write_plugin
 
-    names = derive_names(name, sides)
+    names = derive_names(name, chosen_dims)
     folder = out / names.distribution
-    write_plugin(folder, names, chosen, sides, begun)
+    write_plugin(folder, names, chosen, chosen_dims, begun)
     say = console()
     say.print(f"{folder} offers {names.component}. To install it and to run its tests:")
     say.print(

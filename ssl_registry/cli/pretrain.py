@@ -25,14 +25,15 @@ def run_pretrain(
     """
     said = read_words(words)
     mention_failures()
-    from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+    from ssl_registry.training.settings.runs import PretrainSettings
+    from ssl_registry.training.settings.stored import check_call
 
-    settings = read_settings(PretrainSettings, said, "pretrain")
+    check_call(PretrainSettings, said, "pretrain")
     from ssl_registry.distributed import is_main
     from ssl_registry.training.pretraining.pretrain import pretrain
 
     with resumable():
-        done = pretrain(settings)
+        done = pretrain(**said)
     values = {name: value for name, value in done.result["metrics"].items() if "_" in name}
     last = ", ".join(
         f"{name} {value:.3f}" for name, value in values.items() if not name.endswith("rate")

@@ -10,8 +10,8 @@ from ssl_registry.errors import BadFileError, DataError, spell
 Severity: TypeAlias = Literal["error", "note"]
 """An error: training would stop, or its score would be wrong. A note: it is dealt with."""
 
-Met: TypeAlias = Callable[[BadFileError], None]
-"""What is done about a bad file that is met while data are opened."""
+OnBadFile: TypeAlias = Callable[[BadFileError], None]
+"""What is done about a bad file that is found while data are opened."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Problem:
 
 
 def problem_of(error: BadFileError, *cases: str) -> Problem:
-    """Return the problem that an error tells of."""
+    """Return the problem that an error describes."""
     return Problem("error", error.file, error.problem, error.remedy, cases)
 
 
@@ -62,5 +62,5 @@ def by_wording(problems: Iterable[Problem]) -> list[list[Problem]]:
 
 
 def stop(error: BadFileError) -> None:
-    """Raise the error: what `open_source` does about a bad file unless told otherwise."""
+    """Raise the error: what `open_source` does about a bad file by default."""
     raise error

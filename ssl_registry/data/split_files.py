@@ -48,7 +48,7 @@ def read_split(path: Path, source: Source, fold: int | None = None, folds: int =
 def review_split(path: Path, source: Source) -> tuple[Parts, list[Problem]]:
     """Return the parts that a file gives to the cases of a source, and what is wrong with it.
 
-    Patients on several sides are left to `check_sides`.
+    Patients in several parts are left to `check_parts`.
 
     Raises:
         DataError: it cannot be read, or names no case of the source at all.
@@ -204,21 +204,21 @@ def _bare(parts: Parts, source: Source) -> list[str]:
 
 
 def _check_patients(what: str, parts: Parts, source: Source) -> None:
-    """See that no patient is on several sides of the split."""
+    """See that no patient is in several parts of the split."""
     patients: dict[str, dict[Part, str]] = defaultdict(dict)
     for case in source.cases:
         if case.name in parts:
             patients[source.group_of(case)].setdefault(parts[case.name], case.name)
-    torn = [sides for sides in patients.values() if len(sides) > 1]
+    torn = [torn_parts for torn_parts in patients.values() if len(torn_parts) > 1]
     if torn:
         shown = "; ".join(
-            " and ".join(f"{spell(name)} ({part})" for part, name in sides.items())
-            for sides in torn[:SHOWN]
+            " and ".join(f"{spell(name)} ({part})" for part, name in torn_parts.items())
+            for torn_parts in torn[:SHOWN]
         )
         more = f"; and {len(torn) - SHOWN} patients more" if len(torn) > SHOWN else ""
         raise DataError(
-            f"{what} has cases of one patient, or equal images, on several sides: {shown}{more}; "
-            "keep each patient on one side"
+            f"{what} has cases of one patient, or equal images, in several parts: {shown}{more}; "
+            "keep each patient in one part"
         )
 
 

@@ -46,7 +46,7 @@ def split_source(
 ) -> Split:
     """Divide a source's labelled cases; the same seed gives the same division everywhere.
 
-    All cases of a patient stay on one side, those without labels too, and classes are
+    All cases of a patient stay in one part, those without labels too, and classes are
     spread evenly over the parts. What a file fixes, or the data's authors divided, stays as
     it is, and only what that leaves open is drawn: the validation cases where it names none,
     and the others train. A source without labels is all training, for it has no test set to
@@ -104,7 +104,7 @@ def _complete(source: Source, parts: Parts, seed: int, validation_fraction: floa
 
     def trains(case: Case) -> bool:
         patient, part = source.group_of(case), parts.get(case.name)
-        # Authors may have put a patient on two sides: they are told so, and it is not for us to
+        # Authors may have put a patient in two parts: they are shown it, and it is not for us to
         # move its cases.
         return patient not in drawn and (part == "train" or (not part and patient not in held_out))
 

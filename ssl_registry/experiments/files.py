@@ -14,12 +14,12 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    with telling(path):
+    with explained_write_errors(path):
         write_whole(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 @contextmanager
-def telling(path: Path) -> Iterator[None]:
+def explained_write_errors(path: Path) -> Iterator[None]:
     """Say what to do where the disk refuses.
 
     Raises:

@@ -33,7 +33,7 @@ from ssl_registry.randomness import derive_generator
 from ssl_registry.trees import Tree, tensors_of
 
 SIZE: Final = {2: 128, 3: 64}
-"""Side of the image in voxels, unless somebody says otherwise."""
+"""Side of the image in voxels, by default."""
 
 EXAMPLES: Final = 3
 """How many questions are shown of a task that shows the network one view."""

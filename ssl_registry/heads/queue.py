@@ -11,7 +11,7 @@ NOBODY = 0
 
 
 class Queue(nn.Module):
-    """The last embeddings that training saw, the oldest of which make place for new ones.
+    """The last embeddings that training saw, the oldest of which make room for new ones.
 
     What it holds are buffers, so it travels in checkpoints. Where several processes train
     together, each puts in what all of them have, in the order of the processes: all queues are

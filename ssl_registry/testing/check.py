@@ -93,11 +93,11 @@ class Check:
             "contract": self.contract,
             "documented": self.documented,
         }
-        told = [
+        said = [
             fill(f"{what:10}  {' '.join(text.split())}", 96, **_HANG)
             for what, text in lines.items()
         ]
-        explained.args = ("\n".join([f"{self.subject}: {self.name} does not hold", *told]),)
+        explained.args = ("\n".join([f"{self.subject}: {self.name} does not hold", *said]),)
         return explained
 
 

@@ -18,11 +18,12 @@ from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import write_encoder
 from ssl_registry.training.files.provenance import versions_of
-from ssl_registry.training.files.run_folder import CONFIG, RunFolder
+from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.preparation.case_infos import case_infos
 from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, SplitSettings, read_settings
+from ssl_registry.training.settings.stored import CONFIG
 
 ImagesPart: TypeAlias = Literal["train", "validation", "test", "all"]
 """Which images of a data set are opened: one part of its split, or all of it."""

@@ -17,7 +17,7 @@ from ssl_registry.errors import BadFileError, SslRegistryError
 from ssl_registry.training.finetuning.model_file import ModelSummary
 
 LeaveOut: TypeAlias = Callable[[str, SslRegistryError], None]
-"""Is told which image cannot be predicted, and why."""
+"""Called with the image that cannot be predicted, and why."""
 
 
 def open_unlabelled(
@@ -29,7 +29,7 @@ def open_unlabelled(
         images: a folder of images, one image, or whatever else `data` may name.
         summary: of the model.
         reading: what is said of their layout.
-        leave_out: told of those that cannot be used.
+        leave_out: called with the images that cannot be used.
 
     Raises:
         DataError: there are none.

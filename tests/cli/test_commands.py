@@ -137,7 +137,7 @@ def test_a_run_killed_half_way_is_resumed(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "result.json").exists()
     assert "resume=true" in run_command(*words, "epochs=100", status=2).stderr
     assert "epochs=100" in run_command(*words, "epochs=3", "resume=true", status=2).stderr
-    run_command(*words, "epochs=100", "resume=true")
+    run_command("pretrain", f"out={tmp_path / 'run'}", "resume=true")
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 1 + 100
     assert (tmp_path / "run" / "encoder.safetensors").is_file()

@@ -46,6 +46,8 @@ REFUSED = [
     (("preview", "rpl33d"), "Did you mean rpl3d"),
     (("preview", "unet3d"), "asks nothing"),
     (("demo", "--task", "rpl33d"), "Did you mean rpl3d"),
+    (("pretrain", "out=begun", "resume=true", "epocs=3"), "did you mean epochs?"),
+    (("pretrain", "out=begun", "resume=true", "task.jitter=2", "clip=-1"), "clip=-1"),
     (("split", "scans", "tset_fraction=0.3"), "did you mean test_fraction?"),
     (("predict", "x", "--images", "y", "--out", "z", "--device", "tpu"), "choose auto"),
     (("predict", "no-run", "--images", "y", "--out", "z"), "no-run: there is no such"),
@@ -56,13 +58,16 @@ SETTINGS = ["pretrain", "finetune", "efficiency"]
 
 
 @pytest.fixture(scope="module")
-def shown() -> dict[tuple[str, ...], tuple[str, list[str]]]:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[str, list[str]]]:
     """What each command says, and which heavy modules a process then holds; one process for all,
     since the first that imports one gives it to all after it."""
+    here = tmp_path_factory.mktemp("here")
+    (here / "begun").mkdir()
+    (here / "begun" / "config.yaml").write_text("{task: {name: rpl3d, jitter: 1}, out: begun}")
     commands = [*(words for words, _ in REFUSED), *(("show", name) for name in SETTINGS)]
     done = subprocess.run(
         [sys.executable, "-c", LOOK], input=json.dumps(commands), capture_output=True, text=True,
-        check=True, env={**os.environ, "COLUMNS": "160"},
+        check=True, cwd=here, env={**os.environ, "COLUMNS": "160"},
     )  # fmt: skip
     said = json.loads(done.stdout.splitlines()[-1])
     return dict(zip(commands, map(tuple, said), strict=True))

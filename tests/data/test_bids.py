@@ -56,12 +56,12 @@ def test_modalities_are_told_apart_and_asked_for(tmp_path: Path) -> None:
 
 def test_modalities_of_a_session_are_stacked_in_the_order_asked_for(tmp_path: Path) -> None:
     write_bids(tmp_path, *MODALITIES)
-    met: list[BadFileError] = []
+    refused: list[BadFileError] = []
     reading = Reading(channels=("T1w", "FLAIR"))
-    source = open_source(tmp_path, met=met.append, reading=reading)
+    source = open_source(tmp_path, on_bad_file=refused.append, reading=reading)
     assert [case.name for case in source.cases] == ["sub-01", "sub-02"]
     assert source.cases[1].read()["image"].data[1, 0, 0, 0] == float(noise(seed=3)[0, 0, 0])
-    assert [error.problem for error in met] == ["belongs to sub-03, which has no FLAIR"]
+    assert [error.problem for error in refused] == ["belongs to sub-03, which has no FLAIR"]
 
 
 def test_a_second_scan_of_a_session_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checks of whole sources: everything that is wrong is told, and nothing that is right."""
+"""Checks of whole sources: everything that is wrong is reported, and nothing that is right."""
 
 import gzip
 import json
@@ -312,7 +312,7 @@ def test_a_patient_on_both_sides_of_a_split_is_an_error(eyes: Path) -> None:
     split = split_of(eyes, _0_a="train", _0_b="test", _1_a="train", _1_b="training")
     report = check_data(str(eyes), group_pattern="(.)_", split=split)
     (problem,) = report.errors
-    assert "has the patient 0 on several sides of the split: test (0_b), train (0_a)" in (
+    assert "has the patient 0 in several parts of the split: test (0_b), train (0_a)" in (
         problem.problem
     )
     assert problem.cases == ("0_a",)
@@ -324,7 +324,7 @@ def test_copies_on_both_sides_of_a_split_are_an_error(eyes: Path) -> None:
     shutil.copy(eyes / "train_images" / "0_a.png", eyes / "train_images" / "2_b.png")
     split = split_of(eyes, _0_a="test", _2_b="validation")
     (problem,) = check_data(str(eyes), split=split).errors
-    assert "they lie on several sides of the split: test (0_a), validation (2_b)" in problem.problem
+    assert "they lie in several parts of the split: test (0_a), validation (2_b)" in problem.problem
     assert problem.cases == ("2_b",)
 
 

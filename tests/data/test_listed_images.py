@@ -136,11 +136,11 @@ def test_a_wrong_table_of_paths_is_refused_in_words(
 def test_bad_rows_are_met_one_by_one(tmp_path: Path) -> None:
     scans(tmp_path, "a")
     (tmp_path / "text.nii.gz.txt").write_text("x")
-    met: list[BadFileError] = []
+    refused: list[BadFileError] = []
     rows = ("image,grade", "a.nii.gz,0", "no.nii.gz,1", "text.nii.gz.txt,1")
-    source = open_source(write_table(tmp_path, *rows), met=met.append)
+    source = open_source(write_table(tmp_path, *rows), on_bad_file=refused.append)
     assert grades(source) == {"a": 0}
-    assert len(met) == 2
+    assert len(refused) == 2
 
 
 def test_a_patient_with_stray_spaces_is_one_patient(tmp_path: Path) -> None:

@@ -58,11 +58,11 @@ def test_a_pattern_with_a_folder_is_of_the_whole_path(tmp_path: Path) -> None:
 
 def test_a_case_that_lacks_a_channel_is_named(tmp_path: Path) -> None:
     write(tmp_path, "x/a_t1", "x/a_t2", "x/b_t2", "x/c_seg")
-    met: list[BadFileError] = []
+    refused: list[BadFileError] = []
     reading = Reading(channels=CHANNELS, label_maps=SEG)
-    source = open_source(tmp_path, met=met.append, reading=reading)
+    source = open_source(tmp_path, on_bad_file=refused.append, reading=reading)
     assert [case.name for case in source.cases] == ["x/a"]
-    assert [error.problem for error in met] == [
+    assert [error.problem for error in refused] == [
         "belongs to the case x/b, which lacks b_t1.nii.gz",
         "has no image of its name",
     ]

@@ -112,7 +112,7 @@ def test_the_folds_of_nnunet_are_taken_one_by_one(tmp_path: Path) -> None:
         ("case,part\np00_1,test\nnobody,train\nno_one,train\n", "lacks: nobody, no_one .* p00_1, "),
         (
             "case,part\np00_1,test\np00_2,train\n",
-            r"several sides: p00_1 \(test\) and p00_2 \(train",
+            r"several parts: p00_1 \(test\) and p00_2 \(train",
         ),
         ("case,part\nu0_1,test\n", "hold.* out cases that have no label: u0_1"),
         ("case,part\np00_1,test\np00_1,train\n", "'p00_1' is named for test and for train"),

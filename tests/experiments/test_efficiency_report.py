@@ -206,7 +206,7 @@ def test_graded_images_have_confusion_matrices_and_samples(tmp_path: Path) -> No
 def test_one_run_a_line_makes_a_report_that_cannot_tell(tmp_path: Path) -> None:
     rows = write_experiment(tmp_path, {"scratch": 0.5, "rpl3d": 0.9}, fractions=(0.5,), seeds=(0,))
     page = write_efficiency_report(read(tmp_path, tasks=["rpl3d"]), rows, [], [])
-    assert "Whether rpl3d helps cannot be told from these repeats" in page.read_text()
+    assert "Whether rpl3d helps is unclear from these repeats" in page.read_text()
 
 
 def test_lines_that_learnt_nothing_are_called_so_in_the_report_and_its_table(

@@ -121,8 +121,8 @@ def test_a_balanced_sample_is_corrected_by_the_root_of_bayes_rule() -> None:
     tests = np.random.default_rng(2).normal(size=(200, 40))
     model = a_linear_model(choose_strength(items)).fit(items.features, items.classes)
     wanted = (model.predict_proba(tests) * frequency**0.5).argmax(axis=1)  # forty of each were seen
-    told = fit_linear(items).told(frequency)
-    assert (told.predict(tests @ told.matrix.T + told.offset) == wanted).all()
+    adapted = fit_linear(items).with_frequencies(frequency)
+    assert (adapted.predict(tests @ adapted.matrix.T + adapted.offset) == wanted).all()
     assert (model.predict(tests) != wanted).any()
 
 

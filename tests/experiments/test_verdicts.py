@@ -39,7 +39,7 @@ def shifted(by: Sequence[float]) -> dict[float, list[float]]:
     [
         ([0.05, 0.06, 0.07], Effect.HELPED, "rpl3d helped: dice +0.060 against scratch"),
         ([-0.05, -0.06, -0.07], Effect.WORSE, "rpl3d made it worse: dice -0.060 against"),
-        ([0.05, -0.06, 0.07], Effect.UNCLEAR, "Whether rpl3d helps cannot be told from these"),
+        ([0.05, -0.06, 0.07], Effect.UNCLEAR, "Whether rpl3d helps is unclear from these"),
     ],
 )
 def test_the_outcome_follows_from_the_interval(
@@ -120,7 +120,7 @@ def test_a_line_whose_pretraining_failed_has_its_sentence_and_the_reason() -> No
         "The pretext task was not learnt, for its training failed (pretrain/rpl3d/seed-7): "
         "out of memory",
     )
-    assert jigsaw.sentence.startswith("Whether jigsaw3d helps cannot be told from these repeats:")
+    assert jigsaw.sentence.startswith("Whether jigsaw3d helps is unclear from these repeats:")
     assert "the loss became nan in epoch 1" in jigsaw.warnings[0]
 
 

@@ -148,7 +148,7 @@ def test_without_chance_the_loss_has_to_fall(tmp_path: Path) -> None:
 def test_without_validation_images_nobody_can_tell(tmp_path: Path) -> None:
     learnt, note = examined(tmp_path / "run", validation_fraction=0, epochs=1)
     assert learnt is None
-    assert note == "there is no validation image to tell by"
+    assert note == "there is no validation image to judge by"
 
 
 def test_a_resumed_run_is_judged_like_one_that_was_not_killed(
@@ -185,7 +185,7 @@ def test_answers_are_judged_by_the_exact_binomial_test(
         assert verdict.learnt is False
     else:
         assert verdict.learnt is None
-        assert "too few to tell" in verdict.note
+        assert "too few to distinguish" in verdict.note
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Who is who: a number that only equal images share.
 
 An image that occurs twice in a batch, or whose older embedding is still in the memory, is
-no negative of itself. Nobody tells a pretext task the images' names, so they are told
+no negative of itself. A pretext task does not know the images' names, so they are told
 apart by what they show.
 """
 

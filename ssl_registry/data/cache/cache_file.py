@@ -3,7 +3,7 @@
 safetensors (https://github.com/huggingface/safetensors) begins with the length of its
 header and the header, JSON that gives each array's dtype, shape and place; the arrays
 follow, uncompressed, and nothing else does. So a file that was cut short, or grew, or whose
-header was damaged, is told from a whole one without reading the arrays.
+header was damaged, is recognised without reading the arrays.
 """
 
 import json

@@ -34,7 +34,7 @@ def identify_cases(
         cases: which ones.
         workers: processes that decode; with fewer than two it is done in this one.
         verify: read all files, whatever their dates say.
-        done: is told how far it is.
+        done: called with the progress.
 
     Raises:
         DataError: a file cannot be opened at all, or the cache cannot be written.
@@ -104,7 +104,7 @@ def keep_headers(cases: Sequence[Case], headers: Mapping[str, Header]) -> None:
 
 
 def _files_of(case: Case) -> tuple[Path, ...]:
-    """Return the files of a case; none where they cannot be told, which its check will say."""
+    """Return the files of a case; none where they are unknown, which its check will say."""
     try:
         return case.files
     except BadFileError:

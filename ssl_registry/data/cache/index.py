@@ -22,7 +22,7 @@ K = TypeVar("K", str, bytes)
 T = TypeVar("T")
 
 Done: TypeAlias = Callable[[str, int, int], object]
-"""Is told what is being done, and how many of how many there are."""
+"""Called with what is being done, how many are done, and of how many."""
 
 PATIENCE: Final = 60.0
 """Seconds to wait while another job writes."""
@@ -57,7 +57,7 @@ class ContentIndex:
             files: which ones.
             threads: how many read at a time.
             verify: read all of them, whatever is known.
-            done: is told how far it is.
+            done: called with the progress.
 
         Raises:
             DataError: a file cannot be read.

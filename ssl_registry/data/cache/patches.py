@@ -68,7 +68,7 @@ class LabelledPatches(Dataset[tuple[Tensor, Tensor]]):
     Args:
         patches: how many, and where their chance comes from.
         foreground: share of the patches that hold a labelled voxel for certain. Its class is
-            drawn first, of those that the image has, so that a small organ is met as often
+            drawn first, of those that the image has, so that a small organ comes up as often
             as a large one.
     """
 

@@ -171,7 +171,7 @@ def prepare_cases(
         preprocessing: how.
         size: side of the result in voxels; None leaves the sides as they are.
         workers: processes that prepare; 0 does it in this one. The result is the same.
-        done: is told how far it is.
+        done: called with the progress.
 
     Raises:
         DataError: an image cannot be used, the cache cannot be written, or a process died.

@@ -1,1 +1,1 @@
-"""Checks of a data set: headers, voxels, label maps, and what lies on both sides of a split."""
+"""Checks of a data set: headers, voxels, label maps, and what lies in several parts of a split."""

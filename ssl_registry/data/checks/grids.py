@@ -45,7 +45,7 @@ def channel_problems(headers: Mapping[str, Header], stated: int | None) -> Itera
             "note",
             first.file,
             f"and others have {most} channels, but 'modality' in dataset.json names {stated}",
-            "mend dataset.json if the scans are right",
+            "correct dataset.json if the scans are right",
         )
     elif stated is None and most > 1:
         yield Problem(
@@ -88,7 +88,7 @@ def _affine_notes(header: Header) -> Iterator[Problem]:
             "note",
             header.file,
             f"has voxels of {_spell(header.spacing)} mm, which are not a body's",
-            "mend its affine if its unit was not mm",
+            "correct its affine if its unit was not mm",
         )
 
 

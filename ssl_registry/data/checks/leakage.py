@@ -10,13 +10,13 @@ from ssl_registry.data.sources.duplicates import Copies
 from ssl_registry.errors import spell
 
 KEPT_FIRST: Final[tuple[Part, ...]] = ("test", "validation", "train")
-"""Of a patient on several sides, which cases are kept where the others are left out."""
+"""Which cases of a patient in several parts are kept where the others are left out."""
 
 
-def check_sides(source: Source, copies: Iterable[Copies], parts: Parts) -> list[Problem]:
-    """Return an error for each patient, and for images that are the same, on several sides.
+def check_parts(source: Source, copies: Iterable[Copies], parts: Parts) -> list[Problem]:
+    """Return an error for each patient, and for images that are the same, in several parts.
 
-    Images that are the same on one side, or without a split, are a note.
+    Images that are the same in one part, or without a split, are a note.
 
     Args:
         source: where the cases are from, with their patients.
@@ -32,21 +32,21 @@ def _patients(source: Source, parts: Parts) -> Iterator[Problem]:
         if case.name in parts:
             patients[source.group_of(case)].append(case)
     for patient, cases in patients.items():
-        sides = _sides(cases, parts)
-        if len(sides) > 1:
+        found = _names_by_part(cases, parts)
+        if len(found) > 1:
             yield Problem(
                 "error",
                 source.name,
-                f"has the patient {spell(patient)} on several sides of the split: {_spell(sides)}",
-                "keep each patient on one side",
-                _others(sides),
+                f"has the patient {spell(patient)} in several parts of the split: {_spell(found)}",
+                "keep each patient in one part",
+                _others(found),
             )
 
 
 def _copies(copies: Iterable[Copies], source: Source, parts: Parts) -> Iterator[Problem]:
     for cases in copies:
         first, others = cases[0], cases[1:]
-        sides = _sides([case for case in cases if case.name in parts], parts)
+        found = _names_by_part([case for case in cases if case.name in parts], parts)
         names = ", ".join(spell(case.name) for case in others[:3])
         names += ", ..." if len(others) > 3 else ""
         grades = {case.grade for case in cases}
@@ -55,13 +55,13 @@ def _copies(copies: Iterable[Copies], source: Source, parts: Parts) -> Iterator[
             if len(grades) > 1
             else ""
         )
-        if len(sides) > 1:
+        if len(found) > 1:
             yield Problem(
                 "error",
                 spell(first.name),
-                f"{what}, and they lie on several sides of the split: {_spell(sides)}",
+                f"{what}, and they lie in several parts of the split: {_spell(found)}",
                 "keep one of them",
-                _others(sides),
+                _others(found),
             )
         else:
             yield Problem(
@@ -76,23 +76,23 @@ def _class(source: Source, grade: int | None) -> str:
     return "none" if grade is None else source.labels.get(grade, str(grade))
 
 
-def _sides(cases: Iterable[Case], parts: Parts) -> dict[Part, list[str]]:
+def _names_by_part(cases: Iterable[Case], parts: Parts) -> dict[Part, list[str]]:
     """Return the names of cases by their parts, those of the test set first."""
-    sides: dict[Part, list[str]] = {}
+    found: dict[Part, list[str]] = {}
     for part in KEPT_FIRST:
         names = [case.name for case in cases if parts[case.name] == part]
         if names:
-            sides[part] = names
-    return sides
+            found[part] = names
+    return found
 
 
-def _others(sides: Mapping[Part, list[str]]) -> tuple[str, ...]:
+def _others(found: Mapping[Part, list[str]]) -> tuple[str, ...]:
     """Return the cases outside the part that is kept."""
-    return tuple(name for names in list(sides.values())[1:] for name in names)
+    return tuple(name for names in list(found.values())[1:] for name in names)
 
 
-def _spell(sides: Mapping[Part, list[str]]) -> str:
+def _spell(found: Mapping[Part, list[str]]) -> str:
     return ", ".join(
         f"{part} ({spell(names[0])}{', ...' if len(names) > 1 else ''})"
-        for part, names in sides.items()
+        for part, names in found.items()
     )

@@ -1,6 +1,6 @@
 """Checks of a source: the headers of all files, one against the other, and every voxel if asked.
 
-Nothing here changes data or decides what to do about them: it tells.
+Nothing here changes data or decides what to do about them: it reports.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import torch
 
 from ssl_registry.data.checks.erased import erased_notes
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
-from ssl_registry.data.checks.leakage import check_sides
+from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.formats.label_maps import check_channel, check_grid
 from ssl_registry.data.formats.pictures import is_picture
@@ -28,7 +28,7 @@ from ssl_registry.data.split_files import review_split
 from ssl_registry.errors import BadFileError, DataError
 
 Done: TypeAlias = Callable[[int, int], None]
-"""Told how many images of how many are checked."""
+"""Called with how many images are checked, and of how many."""
 
 
 def _silent(_: int, __: int) -> None: ...
@@ -85,9 +85,9 @@ def check_data(
         group_pattern: the same from the names of the cases.
         split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
         deep: whether to read every voxel, not the headers alone.
-        size: side of the prepared images; read every label map, and tell of components that
+        size: side of the prepared images; read every label map, and report components that
             resampling to it would erase.
-        done: told how many images are checked.
+        done: called with how many images are checked.
 
     Raises:
         DataError: there is no such data, column, pattern or split: the call is wrong, not the
@@ -96,7 +96,10 @@ def check_data(
     problems: list[Problem] = []
     try:
         source = open_source(
-            data, dims, met=lambda error: problems.append(problem_of(error)), reading=reading
+            data,
+            dims,
+            on_bad_file=lambda error: problems.append(problem_of(error)),
+            reading=reading,
         )
     except DataError as error:
         if not Path(data).expanduser().exists():
@@ -104,7 +107,7 @@ def check_data(
         whole = problem_of(error) if isinstance(error, BadFileError) else refusal_of(data, error)
         return _report(data, len(problems), deep, [*problems, whole])
     source = source.grouped(group_column, group_pattern)
-    parts, met = review_split(split, source) if split else (source.parts, [])
+    parts, reviewed = review_split(split, source) if split else (source.parts, [])
     found, copies = check_files(source, deep=deep, done=done)
     if size is not None:
         bad = {name for problem in found for name in problem.cases}
@@ -112,9 +115,9 @@ def check_data(
         sound = [case for case in marked if case.name not in bad]
         found += erased_notes(sound, size, source.labels)
     images = len(source.cases) + len(problems)
-    sides = check_sides(source, copies, parts)
-    told = [*problems, *met, *found, *sides, *source.left_out]
-    return replace(_report(data, images, deep, told), source=source)
+    leaks = check_parts(source, copies, parts)
+    every = [*problems, *reviewed, *found, *leaks, *source.left_out]
+    return replace(_report(data, images, deep, every), source=source)
 
 
 def _report(data: str, images: int, deep: bool, problems: list[Problem]) -> Report:
@@ -123,7 +126,7 @@ def _report(data: str, images: int, deep: bool, problems: list[Problem]) -> Repo
 
 
 def channels_of(source: Source) -> int | None:
-    """Return how many channels the images of a source have; None where that cannot be told."""
+    """Return how many channels the images of a source have; None where that is unknown."""
     if source.channel_names or source.modalities:
         return len(source.channel_names) or source.modalities
     for case in source.cases:
@@ -148,7 +151,7 @@ def check_files(
     Args:
         source: what `open_source` returned.
         deep: whether to read every voxel as well.
-        done: told how many images are checked.
+        done: called with how many images are checked.
     """
     problems, _ = check_headers(source, done)
     bad = {name for problem in problems for name in problem.cases}
@@ -170,7 +173,7 @@ def check_headers(
 
     Args:
         source: what `open_source` returned.
-        done: told how many images are checked.
+        done: called with how many images are checked.
         known: headers of cases whose files were found sound before; they are not read again.
     """
     headers, problems = _read_headers(source, done, known)

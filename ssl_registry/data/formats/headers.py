@@ -124,7 +124,7 @@ def make_header(
     check_shape(file, sides, dtype)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise BadFileError(
-            file, "has an affine without an inverse, so that voxels have no place", "mend it"
+            file, "has an affine without an inverse, so that voxels have no place", "correct it"
         )
     x, y, z, *channels = volume_sides(sides)
     return Header(file, (x, y, z), channels[0] if channels else 1, dtype, affine, placed)
@@ -180,4 +180,4 @@ def first_line(error: BaseException) -> str:
 
 
 _ITK_OBJECT: Final = re.compile(r"ITK ERROR: \w+\(0x[0-9a-f]+\): ")
-"""Where ITK says which object of its own met an error, with its address in memory."""
+"""Where ITK says in which object of its own an error arose, with its address in memory."""

@@ -98,5 +98,5 @@ def check_values(marks: Tensor, file: Path, known: frozenset[int]) -> None:
         file,
         f"holds the label {shown}, which 'labels' in dataset.json lacks (it has "
         f"{', '.join(str(value) for value in sorted(known))})",
-        "add it there, or mend the file",
+        "add it there, or correct the file",
     )

@@ -1,7 +1,7 @@
 """NIfTI files, versions 1 and 2, either byte order, compressed or not.
 
 Reference: https://nifti.nimh.nih.gov (NIfTI-1 2003, NIfTI-2 2011). nibabel interprets the
-header, mends it where `nibabel.load` does, and scales the voxels; how much is read, and when,
+header, repairs it where `nibabel.load` does, and scales the voxels; how much is read, and when,
 is decided here, because its own loader follows whatever size a header announces and never
 reaches the checksum at the end of a compressed stream.
 """
@@ -32,8 +32,8 @@ MOST_EXTENSION: Final = 2**26
 
 CHUNK: Final = 2**20
 
-_SILENT: Final = logging.Logger("nibabel's mending", logging.CRITICAL + 1)
-"""Where nibabel says what it mends: `check` tells of it, the terminal need not."""
+_SILENT: Final = logging.Logger("nibabel's repairs", logging.CRITICAL + 1)
+"""Where nibabel says what it repairs: `check` reports it, the terminal need not."""
 
 Fields: TypeAlias = Any
 """nibabel's header, whose methods are not annotated."""
@@ -83,7 +83,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def nibabel_header(path: Path) -> Fields:
-    """Return nibabel's header, mended as `nibabel.load` mends it, without extensions.
+    """Return nibabel's header, repaired as `nibabel.load` repairs it, without extensions.
 
     Raises:
         BadFileError: the file does not begin with one, or it states no usable spacing.
@@ -105,7 +105,7 @@ def nibabel_header(path: Path) -> Fields:
 
 
 def _mended(path: Path, fields: Fields) -> Fields:
-    """Return a header as `nibabel.load` has it: mended where nibabel knows how.
+    """Return a header as `nibabel.load` has it: repaired where nibabel knows how.
 
     Where it does, `pixdim[0]` is neither 1 nor -1, a form has an unknown code, or a spacing is
     no positive number. A spacing that would have to be guessed is refused.
@@ -123,7 +123,7 @@ def _mended(path: Path, fields: Fields) -> Fields:
     )
     if np.any(needed):
         raise BadFileError(
-            path, f"states a spacing of {'x'.join(f'{step:g}' for step in stated)} mm", "mend it"
+            path, f"states a spacing of {'x'.join(f'{step:g}' for step in stated)} mm", "correct it"
         )
     return fields
 

@@ -135,7 +135,7 @@ def read_picture(
             raise BadFileError(
                 label,
                 f"holds the label {strange[0]}, unlike the other masks (they have {known})",
-                "mend it",
+                "correct it",
             )
         scan.add_image(tio.LabelMap(tensor=marks, affine=np.eye(4)), "label")
     return scan

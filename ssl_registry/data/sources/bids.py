@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 from ssl_registry.data.places import entries_of
-from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.finding import FoundImages, find_images, leave_out
 from ssl_registry.data.sources.folder_names import SUBJECT
@@ -61,7 +61,7 @@ def is_bids(folder: Path) -> bool:
     return False
 
 
-def open_bids(folder: Path, channels: Sequence[str], met: Met) -> Source:
+def open_bids(folder: Path, channels: Sequence[str], on_bad_file: OnBadFile) -> Source:
     """Return the scans of a BIDS folder, without labels.
 
     Args:
@@ -69,12 +69,12 @@ def open_bids(folder: Path, channels: Sequence[str], met: Met) -> Source:
         channels: suffixes, such as `T1w`: those scans alone, and, of several, the scans of one
             session stacked as channels in this order. Without them every scan of the anatomy is an
             image of its own, whatever its modality.
-        met: told of images that cannot be used, which are left out.
+        on_bad_file: called with images that cannot be used, which are left out.
 
     Raises:
         DataError: there is no such scan.
     """
-    found = find_images(folder, folder, met)
+    found = find_images(folder, folder, on_bad_file)
     scans, left_out = _scans_in(found, channels)
     if not scans:
         said = f" of the modalities {', '.join(map(spell, channels))}" if channels else ""
@@ -83,7 +83,7 @@ def open_bids(folder: Path, channels: Sequence[str], met: Met) -> Source:
             ".nii.gz: say layout=images for all images, however they are called"
         )
     if len(channels) > 1:
-        cases = _stacked(scans, channels, met)
+        cases = _stacked(scans, channels, on_bad_file)
     else:
         cases = {scan.path.name.partition(".")[0]: (scan,) for scan in scans}
     if not cases:
@@ -143,9 +143,12 @@ def _scan_of(name: str, path: Path) -> BidsScan | None:
 
 
 def _stacked(
-    scans: Iterable[BidsScan], channels: Sequence[str], met: Met
+    scans: Iterable[BidsScan], channels: Sequence[str], on_bad_file: OnBadFile
 ) -> dict[str, tuple[BidsScan, ...]]:
-    """Return the scans of each session by their modalities; `met` is told of what does not fit."""
+    """Return the scans of each session by their modalities.
+
+    `on_bad_file` is called with those that do not fit.
+    """
     sessions: dict[str, dict[str, list[BidsScan]]] = {}
     for scan in scans:
         sessions.setdefault(scan.session, {}).setdefault(scan.modality, []).append(scan)
@@ -156,10 +159,14 @@ def _stacked(
         double = [scan for several in by_modality.values() for scan in several[1:]]
         if missing:
             wrong = f"belongs to {session}, which has no {' and no '.join(missing)}"
-            met(BadFileError(first, wrong, "add the scan, or take out those of the session"))
+            on_bad_file(
+                BadFileError(first, wrong, "add the scan, or take out those of the session")
+            )
         elif double:
             wrong = f"is a second {double[0].modality} of {session}"
-            met(BadFileError(double[0].path, wrong, "keep one, or give each a run of its own"))
+            on_bad_file(
+                BadFileError(double[0].path, wrong, "keep one, or give each a run of its own")
+            )
         else:
             whole[session] = tuple(by_modality[channel][0] for channel in channels)
     return whole

@@ -154,7 +154,7 @@ class Source:
         parts: division that the data's authors made; it may leave cases open.
         columns: further columns of the table that lists the cases, by the cases' names.
         modalities: channels that the images should have, where the data say so.
-        notes: what was met and how it was handled, for the user to read.
+        notes: what was found and how it was handled, for the user to read.
         skipped: what was left out because it cannot be used.
         layout: as which the data were read, by the name that `layout=` takes.
         channel_names: what the channels show, where the data say so.

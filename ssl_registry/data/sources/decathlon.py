@@ -7,7 +7,7 @@ from typing import Any, Final
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.places import check_name, check_place
-from ssl_registry.data.problems import Met
+from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.finding import find_images, leave_out
 from ssl_registry.documents import brief, read_json
@@ -20,7 +20,7 @@ MOST_LABELS: Final = 256
 UNLISTED: Final = f"is not listed in {SUMMARY}"
 
 
-def open_decathlon(folder: Path, met: Met) -> Source:
+def open_decathlon(folder: Path, on_bad_file: OnBadFile) -> Source:
     """Return the source that a `dataset.json` describes.
 
     Raises:
@@ -36,7 +36,7 @@ def open_decathlon(folder: Path, met: Met) -> Source:
             if case.name in cases:
                 raise BadFileError(path, f"lists {spell(case.name)} twice", "take out one row")
         except BadFileError as error:
-            met(error)
+            on_bad_file(error)
         else:
             cases[case.name] = case
     if not cases:
@@ -101,10 +101,10 @@ def _decathlon_case(folder: Path, row: object, values: frozenset[int]) -> FileCa
     summary = folder / SUMMARY
     fields = {"image": row} if isinstance(row, str) else row
     if not isinstance(fields, dict) or not isinstance(fields.get("image"), str):
-        raise BadFileError(summary, f"has the row {brief(row)}, which names no image", "mend it")
+        raise BadFileError(summary, f"has the row {brief(row)}, which names no image", "correct it")
     label = fields.get("label")
     if label and not isinstance(label, str):
-        raise BadFileError(summary, f"has the label {brief(label)}; expected a path", "mend it")
+        raise BadFileError(summary, f"has the label {brief(label)}; expected a path", "correct it")
     if label and not values:
         raise DataError(
             f"{spell(summary)}: there are label files, but 'labels' does not say what their values "

@@ -9,7 +9,7 @@ from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import PictureHeader, is_picture, picture_header
 from ssl_registry.data.formats.volumes import case_name, files_of, is_volume
 from ssl_registry.data.places import check_name, check_place, entries_of
-from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.errors import BadFileError, DataError, spell
 
 
@@ -27,25 +27,25 @@ class FoundImages:
     others: list[Path] = field(default_factory=list)
 
 
-def find_images(folder: Path, root: Path, met: Met) -> FoundImages:
+def find_images(folder: Path, root: Path, on_bad_file: OnBadFile) -> FoundImages:
     """Return the images of a folder and of all folders in it.
 
     Args:
         folder: where they lie.
         root: the data folder, which links may not leave.
-        met: told of images that cannot be used, which are left out.
+        on_bad_file: called with images that cannot be used, which are left out.
     """
     found = FoundImages()
     try:
         check_place(folder, root)
     except BadFileError as error:
-        met(error)
+        on_bad_file(error)
         return found
     # Each folder with the real places of those above it, which a link must not lead back to.
     waiting = [(folder, frozenset[Path]())]
     while waiting:
         inner, above = waiting.pop()
-        folders = _look_into(inner, folder, root, found, met)
+        folders = _look_into(inner, folder, root, found, on_bad_file)
         here = above | {inner.resolve()}
         for deeper in reversed(folders):
             if deeper.is_symlink() and deeper.resolve() in here:
@@ -55,7 +55,9 @@ def find_images(folder: Path, root: Path, met: Met) -> FoundImages:
     return found
 
 
-def _look_into(inner: Path, folder: Path, root: Path, found: FoundImages, met: Met) -> list[Path]:
+def _look_into(
+    inner: Path, folder: Path, root: Path, found: FoundImages, on_bad_file: OnBadFile
+) -> list[Path]:
     """Add what lies in one folder; return the folders in it, which are still to be looked into."""
     folders, strangers = [], []
     slices = inner != folder and is_series(inner)
@@ -75,7 +77,7 @@ def _look_into(inner: Path, folder: Path, root: Path, found: FoundImages, met: M
             elif not slices:
                 strangers.append(path)
         except BadFileError as error:
-            met(error)
+            on_bad_file(error)
     found.others.extend(_without_voxels(strangers, inner, found))
     return folders
 
@@ -110,7 +112,7 @@ def _without_voxels(strangers: list[Path], inner: Path, found: FoundImages) -> I
             if path.parent == inner and path.suffix.lower() in (".mhd", ".nhdr"):
                 try:
                     voxels.update(files_of(path))
-                except DataError:  # told where the image itself is looked at
+                except DataError:  # reported where the image itself is looked at
                     continue
     yield from (path for path in strangers if path not in voxels)
 
@@ -190,8 +192,8 @@ class FolderImages:
     notes: tuple[str, ...]
 
 
-def look_at(files: Mapping[str, Path], folder: Path, met: Met) -> FolderImages:
-    """Return the images of a source; `met` is told of pictures that cannot be read.
+def look_at(files: Mapping[str, Path], folder: Path, on_bad_file: OnBadFile) -> FolderImages:
+    """Return the images of a source; `on_bad_file` is called with pictures that cannot be read.
 
     Raises:
         DataError: there are pictures and volumes, or no image can be read.
@@ -204,7 +206,7 @@ def look_at(files: Mapping[str, Path], folder: Path, met: Met) -> FolderImages:
         try:
             headers[name] = picture_header(path)
         except BadFileError as error:
-            met(error)
+            on_bad_file(error)
     if not headers:
         raise DataError(f"{spell(folder)} holds no picture that can be read")
     most = max(header.channels for header in headers.values())

@@ -1,4 +1,4 @@
-"""What the names of folders tell: patients, classes, or neither."""
+"""What the names of folders mean: patients, classes, or neither."""
 
 import re
 from collections import Counter

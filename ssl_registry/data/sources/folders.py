@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
-from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.channel_numbers import stacks_of
 from ssl_registry.data.sources.finding import (
@@ -33,17 +33,19 @@ Dims: TypeAlias = Literal[2, 3] | None
 NO_IMAGE: Final = "is no image, and left out"
 
 
-def open_folders(folder: Path, dims: Dims, met: Met) -> Source:
+def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
     """Return the images of a folder: of classes where its folders can be nothing else.
 
     Raises:
         DataError: there is no image, or there are pictures and volumes together.
     """
-    found = find_images(folder, folder, met)
+    found = find_images(folder, folder, on_bad_file)
     why = why_no_classes(list(found.files))
     if why is not None:
-        return _stacked(folder, found, met) or _as_images(folder, found, dims, met, why)
-    source = _as_classes(folder, found, dims, met)
+        return _stacked(folder, found, on_bad_file) or _as_images(
+            folder, found, dims, on_bad_file, why
+        )
+    source = _as_classes(folder, found, dims, on_bad_file)
     note = (
         f"its {len(source.labels)} folders are taken for classes ({_few(source.labels.values())}); "
         "if they are something else, say layout=images"
@@ -51,18 +53,18 @@ def open_folders(folder: Path, dims: Dims, met: Met) -> Source:
     return replace(source, notes=(note, *source.notes))
 
 
-def open_image_folder(folder: Path, dims: Dims, met: Met) -> Source:
+def open_image_folder(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
     """Return the images of a folder at any depth, without labels.
 
-    Where the folders on the way tell the patient, that is the patient.
+    Where the folders on the way name a patient, that is the patient.
 
     Raises:
         DataError: there is no image, or there are pictures and volumes together.
     """
-    return _as_images(folder, find_images(folder, folder, met), dims, met, None)
+    return _as_images(folder, find_images(folder, folder, on_bad_file), dims, on_bad_file, None)
 
 
-def open_classes(folder: Path, dims: Dims, met: Met) -> Source:
+def open_classes(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
     """Return the images of class folders; the class is the folder's place in their order.
 
     Names are ordered by the alphabet, numbers in them as numbers. Order matters to the quadratic
@@ -71,14 +73,16 @@ def open_classes(folder: Path, dims: Dims, met: Met) -> Source:
     Raises:
         DataError: there is one class alone, or pictures and volumes are mixed.
     """
-    return _as_classes(folder, find_images(folder, folder, met), dims, met)
+    return _as_classes(folder, find_images(folder, folder, on_bad_file), dims, on_bad_file)
 
 
-def _as_images(folder: Path, found: FoundImages, dims: Dims, met: Met, why: str | None) -> Source:
+def _as_images(
+    folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBadFile, why: str | None
+) -> Source:
     if not found.files:
         raise DataError(_nothing_in(folder))
     files, left_out = _usable(folder, found, dims)
-    images = look_at(files, folder, met)
+    images = look_at(files, folder, on_bad_file)
     groups = patients_of(images.files)
     return Source(
         str(folder),
@@ -120,13 +124,13 @@ def _tell_patients(
     return notes
 
 
-def _stacked(folder: Path, found: FoundImages, met: Met) -> Source | None:
+def _stacked(folder: Path, found: FoundImages, on_bad_file: OnBadFile) -> Source | None:
     """Return the images of a folder such as nnU-Net's imagesTs; None where it is none."""
     stacks = stacks_of(found.files)
     if stacks is None or any(is_picture(path) for path in found.files.values()):
         return None
     for path, wrong in stacks.broken.values():
-        met(BadFileError(path, wrong, "add the file, or take out the others of its case"))
+        on_bad_file(BadFileError(path, wrong, "add the file, or take out the others of its case"))
     cases = tuple(
         FileCase(n, first, further=tuple(more)) for n, (first, *more) in stacks.whole.items()
     )
@@ -148,7 +152,7 @@ def _stacked(folder: Path, found: FoundImages, met: Met) -> Source | None:
     )
 
 
-def _as_classes(folder: Path, found: FoundImages, dims: Dims, met: Met) -> Source:
+def _as_classes(folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBadFile) -> Source:
     files, left_out = _usable(folder, found, dims)
     folders = in_order(classes_in(list(files)))
     if len(folders) < 2:
@@ -157,7 +161,7 @@ def _as_classes(folder: Path, found: FoundImages, dims: Dims, met: Met) -> Sourc
             f"{spell(folder)} holds {there}, and a class needs another one beside it: for images "
             "without labels say layout=images"
         )
-    images = look_at(files, folder, met)
+    images = look_at(files, folder, on_bad_file)
     grades = {name: folders.index(name.partition("/")[0]) for name in images.files if "/" in name}
     cases = tuple(
         FileCase(name, path, grade=grades.get(name), channels=images.channels)

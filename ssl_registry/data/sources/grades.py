@@ -43,7 +43,7 @@ def read_grades(
     if odd is not None:
         raise DataError(
             f"{spell(path)}: row {lines[odd]} gives {spell(odd)} the grade {brief(words[odd])}, "
-            f"but {len(numbers)} rows have numbers: mend it, or leave it empty (NA) for no grade"
+            f"but {len(numbers)} rows have numbers: correct it, or leave it empty (NA) for no grade"
         )
     for name, number in numbers.items():
         if not number.is_integer() or not 0 <= number < MOST_GRADES:

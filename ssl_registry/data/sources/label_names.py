@@ -1,4 +1,4 @@
-"""Label maps among images: what their names tell, and which values they hold."""
+"""Label maps among images: what their names mean, and which values they hold."""
 
 import re
 from collections.abc import Mapping

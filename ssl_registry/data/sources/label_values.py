@@ -29,7 +29,7 @@ def values_of(label: Path) -> frozenset[int]:
         raise BadFileError(
             label,
             f"holds the label {shown}: labels are whole numbers from 0 to {MOST_LABELS - 1}",
-            "mend it; resample label maps by nearest neighbour",
+            "correct it; resample label maps by nearest neighbour",
         )
     return frozenset(int(value) for value in values)
 

@@ -10,7 +10,7 @@ from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.places import check_name, check_place
-from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Part, Source, tidy
 from ssl_registry.data.sources.finding import (
     FolderImages,
@@ -74,7 +74,7 @@ def suits(path: Path) -> bool:
     return IMAGE in columns or any(set(pair) <= set(columns) for pair in GRADED)
 
 
-def open_table(path: Path, dims: Literal[2, 3] | None, met: Met) -> Source:
+def open_table(path: Path, dims: Literal[2, 3] | None, on_bad_file: OnBadFile) -> Source:
     """Return the images that a table lists.
 
     In the layout of APTOS 2019 (`id_code,diagnosis`) or EyePACS (`image,level`) they lie in
@@ -89,10 +89,10 @@ def open_table(path: Path, dims: Literal[2, 3] | None, met: Met) -> Source:
             grade, a patient or a part that is none.
     """
     table = _read(path)
-    files, left_out = _files_of(table, met)
+    files, left_out = _files_of(table, on_bad_file)
     files, others = of_dims(files, path.parent, dims)
-    images = look_at(files, path.parent, met)
-    source = _labelled(table, images, met)
+    images = look_at(files, path.parent, on_bad_file)
+    source = _labelled(table, images, on_bad_file)
     rest = {table.images, table.grades, table.labels}
     return replace(
         source,
@@ -163,10 +163,10 @@ def _name_of(path: Path, line: int, column: str, text: str, by_path: bool) -> st
     return PurePosixPath(*(part for part in name.parts if part not in ("/", ".."))).as_posix()
 
 
-def _files_of(table: ImageTable, met: Met) -> tuple[dict[str, Path], list[Problem]]:
+def _files_of(table: ImageTable, on_bad_file: OnBadFile) -> tuple[dict[str, Path], list[Problem]]:
     """Return the images by their names, and notes on those that are left out.
 
-    `met` is told of images that are listed and not there.
+    `on_bad_file` is called with images that are listed and not there.
 
     Raises:
         DataError: there is none at all.
@@ -180,11 +180,11 @@ def _files_of(table: ImageTable, met: Met) -> tuple[dict[str, Path], list[Proble
         files = _by_path(table, found.files, bad) if table.listed else dict(found.files)
         left_out = [] if folder == root else outside(root, [folder], f"lies outside {folder.name}")
     for error in bad:
-        met(error)
+        on_bad_file(error)
     seen = {*files, *(_stem(Path(error.file)) for error in bad)}
     for name in table.rows:
         if name not in seen and not table.listed:
-            met(_not_there(table, name, folder / name))
+            on_bad_file(_not_there(table, name, folder / name))
     if not files:
         raise DataError(f"{spell(folder)} holds none of the images that {spell(table.path)} lists")
     if table.listed:
@@ -257,12 +257,12 @@ def _image_folder(table: Path) -> Path:
     return next((folder for folder in named if folder.is_dir()), table.parent)
 
 
-def _labelled(table: ImageTable, images: FolderImages, met: Met) -> Source:
+def _labelled(table: ImageTable, images: FolderImages, on_bad_file: OnBadFile) -> Source:
     """Return the images with the grades or the label maps that the table has for them."""
     name = str(table.path.parent if table.path.name == "train.csv" else table.path)
     marks = table.column(table.labels) if table.labels else {}
     if any(marks.values()):
-        return _with_maps(name, table, images, marks, met)
+        return _with_maps(name, table, images, marks, on_bad_file)
     grades: dict[str, int] = {}
     labels: dict[int, str] = {}
     notes: list[str] = []
@@ -279,7 +279,11 @@ def _labelled(table: ImageTable, images: FolderImages, met: Met) -> Source:
 
 
 def _with_maps(
-    name: str, table: ImageTable, images: FolderImages, marks: Mapping[str, str], met: Met
+    name: str,
+    table: ImageTable,
+    images: FolderImages,
+    marks: Mapping[str, str],
+    on_bad_file: OnBadFile,
 ) -> Source:
     """Return the images with their label maps, whose values are the labels."""
     values: set[int] = {0}
@@ -290,7 +294,7 @@ def _with_maps(
             if label is not None:
                 values |= values_of(_image_at(label, table.path.parent))
         except BadFileError as error:
-            met(error)
+            on_bad_file(error)
         else:
             cases.append(FileCase(case, file, label, channels=images.channels))
     labels = labels_of(values, table.path)
@@ -307,7 +311,7 @@ def _with_maps(
 
 
 def _patients(table: ImageTable, files: Iterable[str]) -> dict[str, str]:
-    """Return the patient of each image that the table tells of.
+    """Return the patient of each image that the table names.
 
     Raises:
         DataError: some rows name a patient, and others do not.

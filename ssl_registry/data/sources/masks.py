@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from ssl_registry.data.formats.pictures import check_size, read_mask
-from ssl_registry.data.problems import Met
+from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.finding import (
     FolderImages,
@@ -31,7 +31,7 @@ def has_masks(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in MASKS)
 
 
-def open_masks(folder: Path, met: Met) -> Source:
+def open_masks(folder: Path, on_bad_file: OnBadFile) -> Source:
     """Return the images of `images` with those of `masks` of the same names as labels.
 
     The classes are the values that occur in the masks, of which 0 is the background.
@@ -43,8 +43,8 @@ def open_masks(folder: Path, met: Met) -> Source:
     if masks is None or not (folder / IMAGES).is_dir():
         there, lacks = (masks.name, f"`{IMAGES}`") if masks else ("neither", "`masks` or `labels`")
         raise DataError(f"{spell(folder)} holds {there}, but no folder {lacks} beside it")
-    found = find_images(folder / IMAGES, folder, met)
-    marks = find_images(masks, folder, met)
+    found = find_images(folder / IMAGES, folder, on_bad_file)
+    marks = find_images(masks, folder, on_bad_file)
     dims = dims_of([*found.files.values(), *marks.files.values()], folder)
     one, many = ("a picture", "pictures") if dims == 2 else ("a volume", "volumes")
     lost = sorted(set(marks.files) - set(found.files))
@@ -52,8 +52,8 @@ def open_masks(folder: Path, met: Met) -> Source:
         raise DataError(
             f"{spell(masks)} holds {len(lost)} masks without {one} ({spell(lost[0])}, ...)"
         )
-    images = look_at(found.files, folder, met)
-    values, broken = _read_masks(images, marks.files, met)
+    images = look_at(found.files, folder, on_bad_file)
+    values, broken = _read_masks(images, marks.files, on_bad_file)
     labels = labels_of(values, folder)
     cases = tuple(
         FileCase(name, path, marks.files.get(name), frozenset(labels), channels=images.channels)
@@ -80,7 +80,7 @@ def open_masks(folder: Path, met: Met) -> Source:
 
 
 def _read_masks(
-    images: FolderImages, marks: Mapping[str, Path], met: Met
+    images: FolderImages, marks: Mapping[str, Path], on_bad_file: OnBadFile
 ) -> tuple[set[int], set[str]]:
     """Return the values of all masks, and the names of the images whose masks are bad."""
     values, broken = {0}, set()
@@ -93,5 +93,5 @@ def _read_masks(
             values |= values_of(marks[name])
         except BadFileError as error:
             broken.add(name)
-            met(error)
+            on_bad_file(error)
     return values, broken

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.places import check_name, check_place, entries_of
-from ssl_registry.data.problems import Met, Problem
+from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Part, Source
 from ssl_registry.data.sources.channel_numbers import NUMBERED
 from ssl_registry.data.sources.decathlon import MOST_LABELS, SUMMARY
@@ -63,7 +63,7 @@ def is_nnunet(folder: Path) -> bool:
     return (folder / f"{image.removesuffix(ending)}_0000{ending}").is_file()
 
 
-def open_nnunet(folder: Path, met: Met) -> Source:
+def open_nnunet(folder: Path, on_bad_file: OnBadFile) -> Source:
     """Return the cases of nnU-Net's raw layout.
 
     The images of `imagesTr` that have a map in `labelsTr` are labelled. Those of `imagesTs` are
@@ -82,15 +82,15 @@ def open_nnunet(folder: Path, met: Met) -> Source:
             try:
                 cases[name] = _listed_case(folder, name, row, summary)
             except BadFileError as error:
-                met(error)
+                on_bad_file(error)
     else:
         for images, labels in IMAGES.items():
-            found, others = _cases_in(folder, images, labels, summary, met)
+            found, others = _cases_in(folder, images, labels, summary, on_bad_file)
             left_out += others
             for case in found:
                 if case.name in cases:
                     wrong = f"is a case of {images} and of imagesTr: {case.name}"
-                    met(BadFileError(case.image, wrong, "remove or rename one of them"))
+                    on_bad_file(BadFileError(case.image, wrong, "remove or rename one of them"))
                     continue
                 cases[case.name] = case
                 if images == "imagesTs" and case.labelled:
@@ -265,13 +265,13 @@ def _ending_of(file: str) -> str:
 
 
 def _cases_in(
-    folder: Path, images: str, labels: str, summary: DatasetJson, met: Met
+    folder: Path, images: str, labels: str, summary: DatasetJson, on_bad_file: OnBadFile
 ) -> tuple[list[FileCase], list[Problem]]:
     """Return the cases of a folder of images, and notes on the files that belong to none."""
     if not (folder / images).is_dir():
         return [], []
-    channels, strangers = _channels_in(folder, images, summary, met)
-    maps, others = _maps_in(folder, labels, summary, met)
+    channels, strangers = _channels_in(folder, images, summary, on_bad_file)
+    maps, others = _maps_in(folder, labels, summary, on_bad_file)
     cases = []
     for name, files in channels.items():
         label = maps.pop(name, None)
@@ -281,18 +281,20 @@ def _cases_in(
             if label is not None:
                 check_file(label, folder)
         except BadFileError as error:
-            met(error)
+            on_bad_file(error)
         else:
             values = frozenset(summary.labels) if label else frozenset[int]()
             cases.append(FileCase(name, first, label, values, further=tuple(further)))
     for label in maps.values():
-        met(BadFileError(label, f"has no image in {images}", "add the image, or remove the map"))
+        on_bad_file(
+            BadFileError(label, f"has no image in {images}", "add the image, or remove the map")
+        )
     why = f"is no file <case>_0000{summary.ending}, and left out"
     return cases, leave_out([*strangers, *others], why)
 
 
 def _channels_in(
-    folder: Path, images: str, summary: DatasetJson, met: Met
+    folder: Path, images: str, summary: DatasetJson, on_bad_file: OnBadFile
 ) -> tuple[dict[str, dict[int, Path]], list[Path]]:
     """Return the files of each case by the number of the channel, and the files beside them."""
     channels: dict[str, dict[int, Path]] = {}
@@ -306,14 +308,14 @@ def _channels_in(
             try:
                 check_name(path)
             except BadFileError as error:
-                met(error)
+                on_bad_file(error)
             else:
                 channels.setdefault(found.group(1), {})[int(found.group(2))] = path
     return channels, strangers
 
 
 def _maps_in(
-    folder: Path, labels: str, summary: DatasetJson, met: Met
+    folder: Path, labels: str, summary: DatasetJson, on_bad_file: OnBadFile
 ) -> tuple[dict[str, Path], list[Path]]:
     if not (folder / labels).is_dir():
         return {}, []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.problems import Met, Problem, stop
+from ssl_registry.data.problems import OnBadFile, Problem, stop
 from ssl_registry.data.sources import phantoms
 from ssl_registry.data.sources.bids import is_bids, open_bids
 from ssl_registry.data.sources.cases import Case, Source
@@ -69,7 +69,7 @@ class PhantomCase(Case):
 def open_source(
     data: str | Path,
     dims: Dims = None,
-    met: Met = stop,
+    on_bad_file: OnBadFile = stop,
     reading: Reading = AS_FOUND,
 ) -> Source:
     """Return the source that `data` names; reads no voxel of a volume whose labels are listed.
@@ -81,7 +81,7 @@ def open_source(
             depth, without labels.
         dims: what the images have to be: 2 for pictures, 3 for volumes; None takes both.
             Phantoms are volumes, or slices of them where 2 is asked for.
-        met: told of each file that cannot be used, which is then left out; unless said
+        on_bad_file: called with each file that cannot be used, which is then left out; unless said
             otherwise, the first one is raised.
         reading: what the user says of the layout.
 
@@ -95,7 +95,7 @@ def open_source(
         source = _phantoms(str(data), match, dims or 3)
     else:
         try:
-            source = _open(Path(data).expanduser(), dims, met, reading)
+            source = _open(Path(data).expanduser(), dims, on_bad_file, reading)
         except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
             raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
     if dims is not None and source.dims != dims:
@@ -109,7 +109,7 @@ def open_source(
 
 
 def _with_named_patients(source: Source) -> Source:
-    """Return the source with patients by the names of its files, if nothing else tells them."""
+    """Return the source with patients by the names of its files, if nothing else names them."""
     patients = {} if source.groups else patients_in_names(case.name for case in source.cases)
     if not patients:
         return source
@@ -143,9 +143,9 @@ def _phantoms(data: str, match: re.Match[str], dims: Literal[2, 3]) -> Source:
     return Source(data, cases, dims, phantoms.LABELS, layout="phantoms")
 
 
-def _open(path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
+def _open(path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading) -> Source:
     if path.is_file():
-        return _open_file(path, dims, met, reading)
+        return _open_file(path, dims, on_bad_file, reading)
     if not path.is_dir():
         raise DataError(
             f"data={spell(path)}: there is no such file or folder (a folder of scans or pictures, "
@@ -157,21 +157,23 @@ def _open(path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
             f"channels={','.join(reading.channels)} goes with patterns of file names, which hold "
             f"{{case}}, and with BIDS, but {spell(path)} is {SPELLED[layout]}: leave it out"
         )
-    return _open_as(layout, path, dims, met, reading)
+    return _open_as(layout, path, dims, on_bad_file, reading)
 
 
-def _open_as(layout: LayoutName, path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
+def _open_as(
+    layout: LayoutName, path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading
+) -> Source:
     """Return the source in a folder of that layout."""
     openers: Mapping[LayoutName, Callable[[], Source]] = {
-        "auto": lambda: open_folders(path, dims, met),
-        "decathlon": lambda: open_decathlon(path, met),
-        "nnunet": lambda: open_nnunet(path, met),
-        "bids": lambda: open_bids(path, reading.channels, met),
-        "table": lambda: open_table(_table_in(path), dims, met),
-        "classes": lambda: open_classes(path, dims, met),
-        "masks": lambda: open_masks(path, met),
-        "pattern": lambda: open_pattern(path, reading.channels, reading.label_maps, met),
-        "images": lambda: open_image_folder(path, dims, met),
+        "auto": lambda: open_folders(path, dims, on_bad_file),
+        "decathlon": lambda: open_decathlon(path, on_bad_file),
+        "nnunet": lambda: open_nnunet(path, on_bad_file),
+        "bids": lambda: open_bids(path, reading.channels, on_bad_file),
+        "table": lambda: open_table(_table_in(path), dims, on_bad_file),
+        "classes": lambda: open_classes(path, dims, on_bad_file),
+        "masks": lambda: open_masks(path, on_bad_file),
+        "pattern": lambda: open_pattern(path, reading.channels, reading.label_maps, on_bad_file),
+        "images": lambda: open_image_folder(path, dims, on_bad_file),
     }
     if layout in ("decathlon", "nnunet") and not (path / SUMMARY).is_file():
         raise DataError(f"layout={layout}: {spell(path)} holds no {SUMMARY}")
@@ -206,14 +208,14 @@ def _find_layout(path: Path, reading: Reading) -> LayoutName:
     return "auto"
 
 
-def _open_file(path: Path, dims: Dims, met: Met, reading: Reading) -> Source:
+def _open_file(path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading) -> Source:
     if reading.layout not in ("auto", "table"):
         raise ConfigError(
             f"layout={reading.layout} is of a folder, but data={spell(path)} is a file: name its "
             "folder, or leave layout out"
         )
     if path.suffix == ".csv":
-        return open_table(path, dims, met)
+        return open_table(path, dims, on_bad_file)
     if path.suffix == ".npz":
         return open_archive(path)
     raise DataError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from ssl_registry.data.formats.volumes import case_name
-from ssl_registry.data.problems import Met
+from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.finding import dims_of, find_images, leave_out
 from ssl_registry.data.sources.folder_names import patients_of
@@ -17,7 +17,9 @@ from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 CASE: Final = "{case}"
 
 
-def open_pattern(folder: Path, channels: Sequence[str], labels: str | None, met: Met) -> Source:
+def open_pattern(
+    folder: Path, channels: Sequence[str], labels: str | None, on_bad_file: OnBadFile
+) -> Source:
     """Return the images whose channels, and label map, are files of certain names.
 
     In a pattern, `{case}` stands for the name of the case, in which there is no `/`, and `*` for
@@ -28,13 +30,13 @@ def open_pattern(folder: Path, channels: Sequence[str], labels: str | None, met:
         folder: where the files are.
         channels: a pattern for each channel, in order.
         labels: the pattern of the label maps.
-        met: told of cases that lack a channel, which are left out.
+        on_bad_file: called with cases that lack a channel, which are left out.
 
     Raises:
         ConfigError: a pattern holds no `{case}`.
         DataError: no file fits.
     """
-    found = find_images(folder, folder, met)
+    found = find_images(folder, folder, on_bad_file)
     paths = {path.relative_to(folder).as_posix(): path for path in found.files.values()}
     stacks = [_fitting("channels", pattern, paths) for pattern in channels]
     maps = _fitting("label_maps", labels, paths) if labels is not None else {}
@@ -52,11 +54,13 @@ def open_pattern(folder: Path, channels: Sequence[str], labels: str | None, met:
             if label := maps.pop(name, None):
                 values |= values_of(label)
         except BadFileError as error:
-            met(error)
+            on_bad_file(error)
         else:
             cases.append(FileCase(name, files[0], label, further=tuple(files[1:])))
     for label in maps.values():
-        met(BadFileError(label, "has no image of its name", "add the image, or remove the map"))
+        on_bad_file(
+            BadFileError(label, "has no image of its name", "add the image, or remove the map")
+        )
     named = labels_of(values, folder) if any(case.label for case in cases) else {}
     cases = [replace(case, label_values=frozenset(named)) if case.label else case for case in cases]
     used = {file for case in cases for file in (*case.images, case.label)}
@@ -84,7 +88,7 @@ def open_pattern(folder: Path, channels: Sequence[str], labels: str | None, met:
 
 
 def _patients(cases: Sequence[FileCase], folder: Path) -> dict[str, str]:
-    """Return the patient of each case whose files lie in folders that tell it."""
+    """Return the patient of each case whose files lie in folders that name it."""
     paths = {case.name: case.image.relative_to(folder).as_posix() for case in cases}
     patients = patients_of(paths.values())
     return {name: patients[path] for name, path in paths.items() if path in patients}

@@ -32,7 +32,7 @@ class Picture:
 
     Attributes:
         path: of the PNG file.
-        alt: what it shows, for who cannot see it.
+        alt: what it shows, for readers who cannot see it.
     """
 
     path: Path

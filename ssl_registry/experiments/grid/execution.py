@@ -74,7 +74,7 @@ def run_grid(grid: Grid, jobs: int, watch: Watch = lambda _: None) -> Outcomes:
         grid: what to run.
         jobs: how many at a time. One runs in this process, unless it takes several devices;
             several run in processes of their own, each with its share of the cores.
-        watch: is told which runs are going on whenever one starts.
+        watch: called with the runs that are going on, whenever one starts.
     """
     agenda = Agenda(grid.cells)
     apart = jobs > 1 or _devices_a_run(grid) > 1

@@ -9,12 +9,13 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 
 from ssl_registry.errors import RunError
-from ssl_registry.experiments.files import telling, write_text
+from ssl_registry.experiments.files import explained_write_errors, write_text
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.files.case_table import CaseRow, as_text, case_changes, read_cases, tell
 from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of
-from ssl_registry.training.files.run_folder import CASES, CONFIG, RunFolder, read_result
+from ssl_registry.training.files.run_folder import CASES, RunFolder, read_result
+from ssl_registry.training.settings.stored import CONFIG
 
 LOCK: Final = ".lock"
 
@@ -110,7 +111,7 @@ def delete_outdated(grid: Grid) -> list[str]:
     names = list(find_outdated(grid))
     for name in reversed(names):  # what was made from an encoder goes before the encoder
         folder = grid.settings.out / name
-        with telling(folder):
+        with explained_write_errors(folder):
             shutil.rmtree(folder)
     return names
 
@@ -209,7 +210,7 @@ def only_one(out: Path) -> Iterator[None]:
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     lock = FileLock(out / LOCK, thread_local=False)
-    with telling(out):
+    with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)

@@ -88,7 +88,7 @@ class Probe:
         chosen: Classes = self.classes[np.argmax(self.log_odds(mapped) + self.shift, axis=1)]
         return chosen
 
-    def told(self, frequency: Array) -> "Probe":
+    def with_frequencies(self, frequency: Array) -> "Probe":
         """Return the probe for classes that are so frequent, and not as its items were.
 
         By Bayes' rule the odds of a class grow with its frequency (Saerens et al. 2002,

@@ -86,13 +86,13 @@ def _predict_classes(plan: Plan, encoder: Encoder) -> dict[str, Tensor]:
 def _predict_masks(plan: Plan, encoder: Encoder) -> dict[str, list[Tensor]]:
     """Return the labels `[*S]` of each test case, by each probe.
 
-    The probes learn from as many voxels of each class, lest the background be all that
-    they see, and are told afterwards how frequent each class is in the labelled cases.
+    The probes learn from as many voxels of each class, so that background
+    is not all they see, and are given the frequency of each class in the labelled cases.
     """
     items = stack([_draw_voxels(plan, encoder, case) for case in plan.train])
     labels, count = [case.label().flatten() for case in plan.train], len(plan.source.labels)
     frequency = torch.stack([label.bincount(minlength=count) for label in labels]).sum(0).numpy()
-    probes = {name: fit(items).told(frequency) for name, fit in FITS.items()}
+    probes = {name: fit(items).with_frequencies(frequency) for name, fit in FITS.items()}
     predictions: dict[str, list[Tensor]] = {name: [] for name in probes}
     for case in plan.test:
         pyramid, shape = pyramid_of(encoder, case), case.label().shape

@@ -31,7 +31,7 @@ def as_markdown(summaries: Sequence[Summary], score: str, caption: str) -> str:
             "Difference to training from scratch, paired by seed and fold, and averaged over the "
             "seeds of each test set where there are several: mean, 95 % interval, p of the paired "
             "t-test (two-sided), the same corrected for the number of lines in a column (Holm), "
-            "and, where the difference can be told, how many times as many labels training from "
+            "and, where the difference is clear, how many times as many labels training from "
             "scratch takes for the same score:",
             "",
             *_table([summary for summary in summaries if summary.comparison], _difference),

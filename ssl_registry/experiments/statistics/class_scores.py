@@ -28,7 +28,7 @@ class ClassScores:
 
 
 def class_scores(rows: Sequence[Row], fraction: float) -> ClassScores | None:
-    """Return the scores of each class, or None where the runs tell of none."""
+    """Return the scores of each class, or None where the runs have none."""
     chosen = [row for row in rows if row.fraction == fraction]
     found = [(row, _of_classes(row)) for row in chosen]
     names = list(dict.fromkeys(name for _, scores in found for name in scores))

@@ -14,7 +14,7 @@ CONFIDENCE: Final = 0.95
 """Of all intervals."""
 
 LEVEL: Final = 1 - CONFIDENCE
-"""Below which p value a difference can be told from none."""
+"""The p value below which a difference counts as one."""
 
 ROUNDING: Final = 1e-12
 """Relative spread of equal numbers that were averaged in another order."""

@@ -14,7 +14,7 @@ class LineLearning:
     """How many runs of a line, at one share of the labels, learnt anything.
 
     Attributes:
-        known: runs of which that can be told.
+        known: runs of which that is known.
         failed: those of them that learnt nothing.
         chance: mean score that answers blind to the image reach; NaN where nobody can say.
         never_predicted: in how many runs a class was never predicted, by its name.
@@ -48,11 +48,11 @@ def learning_of(rows: Sequence[Row], line: str, fraction: float) -> LineLearning
     """Return what the runs of a line learnt at a share of the labels."""
     runs = [row for row in rows if row.line == line and row.fraction == fraction]
     verdicts = [row.learning for row in runs if row.learning is not None]
-    told = [verdict.learnt for verdict in verdicts if verdict.learnt is not None]
+    judged = [verdict.learnt for verdict in verdicts if verdict.learnt is not None]
     chances = [verdict.chance for verdict in verdicts if not math.isnan(verdict.chance)]
     return LineLearning(
-        known=len(told),
-        failed=told.count(False),
+        known=len(judged),
+        failed=judged.count(False),
         chance=statistics.fmean(chances) if chances else math.nan,
         never_predicted=Counter(name for v in verdicts for name in v.never_predicted),
         runs=len(runs),

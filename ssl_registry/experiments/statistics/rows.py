@@ -78,7 +78,7 @@ class PretrainRow:
         fold: which test set it left out.
         metrics: the last row of its `metrics.csv`.
         seconds: that it took.
-        learnt: whether the pretext task was learnt; None where that cannot be told.
+        learnt: whether the pretext task was learnt; None where that is unknown.
         note: in plain words why it was not.
         folder: of the run.
     """

@@ -49,8 +49,8 @@ class Comparison:
     label_factor: LabelFactor | None
 
     @property
-    def told(self) -> bool:
-        """Whether the difference can be told from none, and does not round to nothing."""
+    def clear(self) -> bool:
+        """Whether the difference is significant, and does not round to nothing."""
         return self.p_holm < LEVEL and not rounds_to_nothing(self.difference.mean)
 
 
@@ -80,8 +80,8 @@ class Summary:
     @property
     def shown_factor(self) -> LabelFactor | None:
         """The label-efficiency factor, where there is a difference that it could be of."""
-        told = self.comparison is not None and self.comparison.told and not self.learnt.nothing
-        return self.comparison.label_factor if told and self.comparison else None
+        clear = self.comparison is not None and self.comparison.clear and not self.learnt.nothing
+        return self.comparison.label_factor if clear and self.comparison else None
 
 
 def rounds_to_nothing(difference: float) -> bool:

@@ -37,7 +37,7 @@ class Effect(Enum):
     HELPED = "helped"
     WORSE = "made it worse"
     SAME = "made no difference that shows in three decimals"
-    UNCLEAR = "cannot be told from these repeats"
+    UNCLEAR = "is unclear from these repeats"
     NOTHING = "learnt nothing"
 
 

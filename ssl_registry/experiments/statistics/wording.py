@@ -32,7 +32,7 @@ def spell_gain(difference: float) -> str:
 
 
 def spell_scope(estimate: Estimate, tests: str) -> str:
-    """Return over what an interval tells: other patients, or repeats on the same ones.
+    """Return what an interval covers: other patients, or repeats on the same ones.
 
     Args:
         estimate: with its observations.

@@ -50,8 +50,8 @@ def check_device(settings: RunSettings) -> None:
         )
 
 
-def may_speak(settings: RunSettings) -> bool:
-    """Say whether this process is the one that talks, before the processes know each other."""
+def is_first_process(settings: RunSettings) -> bool:
+    """Return whether this process prints, before the processes are connected."""
     names = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")
     return settings.processes == 1 or all(os.environ.get(name, "0") == "0" for name in names)
 
@@ -148,7 +148,7 @@ class _Autocast(MixedPrecision):
 
 
 def lay_out_channels(model: Trained, batch: Any, settings: RunSettings) -> None:
-    """Suit the model to its processes and its device, in place.
+    """Prepare the model for its processes and its device, in place.
 
     Where the processes are to share batch statistics, its layers of batch normalisation do.
     On a CPU its weights lie channels last, which makes convolutions faster there; so then
@@ -209,8 +209,8 @@ def on_main(action: Callable[[], object]) -> None:
         except RunError as error:
             failure = error
     if processes() > 1:
-        told = [str(failure or "")]
-        distributed.broadcast_object_list(told, 0)
-        failure = failure or (RunError(told[0]) if told[0] else None)
+        message = [str(failure or "")]
+        distributed.broadcast_object_list(message, 0)
+        failure = failure or (RunError(message[0]) if message[0] else None)
     if failure is not None:
         raise failure

@@ -62,35 +62,35 @@ def train(
     """
     settings = model.settings
     metrics = MetricsFile(folder)
-    told = [StepProgress(console, what), *callbacks, metrics]
+    listeners = [StepProgress(console, what), *callbacks, metrics]
     with lend_to_torch(derive_generator(settings.seed, "loop")), quiet_lightning():
         training = Training(fabric, model, data, validation, steps)
-        saver = _Saver(training, folder, told)
+        saver = _Saver(training, folder, listeners)
         saver.load(console)
-        for callback in told:
+        for callback in listeners:
             callback.on_start(training.step, training.total)
         try:
             while training.epoch < settings.epochs:
-                _train_epoch(training, saver, told)
+                _train_epoch(training, saver, listeners)
         finally:
-            for callback in told:
+            for callback in listeners:
                 callback.on_end()
     return metrics.rows
 
 
-def _train_epoch(training: "Training", saver: "_Saver", told: Sequence[Callback]) -> None:
+def _train_epoch(training: "Training", saver: "_Saver", listeners: Sequence[Callback]) -> None:
     for batch in training.rest_of_epoch():
         loss, completes = training.learn(batch)
         if not completes:
             continue
-        for callback in told:
+        for callback in listeners:
             callback.on_step(training.step, training.total, loss)
         if training.may_look:
             training.check_loss()
         if training.in_epoch and (training.may_look or processes() == 1):
             saver.save_if_due()
     row = training.close_epoch()
-    for callback in told:
+    for callback in listeners:
         callback.on_epoch(row, training.model)
     saver.save_if_due(last=training.epoch == training.settings.epochs)
 

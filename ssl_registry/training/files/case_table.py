@@ -18,7 +18,7 @@ from ssl_registry.errors import RunError, spell
 from ssl_registry.training.files.run_folder import CASES, RunFolder
 
 SHOWN: Final = 10
-"""Differences that are told one by one."""
+"""Differences that are listed one by one."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_cases(folder: Path) -> list[CaseRow]:
     except (RunError, ValueError, csv.Error) as error:
         raise RunError(
             f"{spell(path)} cannot be read ({brief(str(error))}), so whether the data are "
-            "those that the run began with cannot be told: delete the run's folder and begin again"
+            "those that the run began with are unknown: delete the run's folder and begin again"
         ) from error
     if tuple(head) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
         raise RunError(

@@ -131,7 +131,7 @@ def _to_hand_on(path: Path, names: bool) -> str:
 
 
 def card_of(summary: EncoderSummary) -> str:
-    """Return the page that tells what an encoder is and how to load it."""
+    """Return the page that says what an encoder is and how to load it."""
     task = summary.task["name"] if summary.task else "training with labels"
     backbone = json.dumps(summary.backbone.model_dump(mode="json"))
     name = summary.data.get("name", "unknown data")

@@ -22,10 +22,10 @@ from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_json, read_yaml
 from ssl_registry.errors import RunError
 from ssl_registry.training.settings.origins import STARTED_FROM
+from ssl_registry.training.settings.stored import CONFIG, fill_up
 
 CASES: Final = "cases.csv"
 CHECKPOINT: Final = "last.ckpt"
-CONFIG: Final = "config.yaml"
 LOCK: Final = ".lock"
 METRICS: Final = "metrics.csv"
 PREVIOUS: Final = "previous.ckpt"
@@ -289,19 +289,8 @@ def with_stored(fields: Mapping[str, Any]) -> dict[str, Any]:
     folder = RunFolder(Path(fields["out"]))
     folder.check_started()
     stored = {key: value for key, value in folder.settings().items() if key != STARTED_FROM}
-    merged: dict[str, Any] = _merge(stored, fields)
+    merged: dict[str, Any] = fill_up(stored, fields)
     return merged
-
-
-def _merge(stored: Any, said: Any) -> Any:
-    """Return what was said, filled up from what is stored, as deep as both go."""
-    if not isinstance(stored, Mapping):
-        return said
-    if isinstance(said, str) and said.rpartition(":")[2] == stored.get("name"):
-        return stored
-    if not isinstance(said, Mapping) or said.get("name", stored.get("name")) != stored.get("name"):
-        return said
-    return {**stored, **{key: _merge(stored.get(key), value) for key, value in said.items()}}
 
 
 def _without_nan(value: Any) -> Any:

@@ -28,7 +28,7 @@ from ssl_registry.data.sources.contents import voxels_of
 from ssl_registry.errors import ConfigError, spell
 
 SHOWN: Final = 20
-"""Cases that are told one by one."""
+"""Cases that are listed one by one."""
 
 
 @dataclass(frozen=True)
@@ -120,24 +120,24 @@ def check_unseen(
     """
     seen = seen_of(data)
     names = {voxels_of(image): name for image, name in seen.names.items()}
-    met = list(_met(names, source, test))
-    if met:
-        more = f" and {len(met) - SHOWN} more" if len(met) > SHOWN else ""
+    scored = list(_seen_in(names, source, test))
+    if scored:
+        more = f" and {len(scored) - SHOWN} more" if len(scored) > SHOWN else ""
         raise ConfigError(
-            f"{len(met)} of the test cases were used to pretrain or to train {what}: "
-            f"{', '.join(met[:SHOWN])}{more}. A score on them would say nothing: pretrain without "
-            "them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
+            f"{len(scored)} of the test cases were used to pretrain or to train {what}: "
+            f"{', '.join(scored[:SHOWN])}{more}. A score on them would say nothing: pretrain "
+            "without them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
             "validation_fraction, folds, fold, group_column and group_pattern in both runs), or "
             "name other data"
         )
     if not seen.complete and not assume_unseen:
         raise ConfigError(
             f"the file of {what} does not say on which images it was trained, so whether it has "
-            "seen the test cases cannot be told: say assume_unseen=true if you know that it has not"
+            "seen the test cases is unknown: say assume_unseen=true if you know that it has not"
         )
 
 
-def _met(names: Mapping[str, str], source: Source, test: Sequence[Case]) -> Iterable[str]:
+def _seen_in(names: Mapping[str, str], source: Source, test: Sequence[Case]) -> Iterable[str]:
     """Yield, in words, the test cases that were seen, or of whose patients an image was."""
     seen_of_group: dict[str, Case] = {}
     for case in source.cases:

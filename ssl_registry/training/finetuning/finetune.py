@@ -19,7 +19,7 @@ from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import TrainingBatches, say_batch
 from ssl_registry.training.engine.callbacks import Stopwatch
-from ssl_registry.training.engine.devices import check_device, may_speak, on_main
+from ssl_registry.training.engine.devices import check_device, is_first_process, on_main
 from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import parameters_of
@@ -80,7 +80,7 @@ def finetune(
     """
     if settings is None:
         settings = read_settings(FinetuneSettings, with_stored(fields), "finetune")
-    console = quiet_or_loud(quiet or not may_speak(settings))
+    console = quiet_or_loud(quiet or not is_first_process(settings))
     check_device(settings)
     choose_logger(settings)
     settings, summary = complete(settings)
@@ -182,7 +182,7 @@ def _say_plan(plan: Plan, module: Finetuning, console: Console) -> None:
     console.print(
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
-        f"{plan.tell_labels()}, {settings.epochs} epochs in "
+        f"{plan.describe_labels()}, {settings.epochs} epochs in "
         f"batches of {say_batch(settings)}, augmentation {settings.augment.spell()}, seed "
         f"{settings.seed}; tested on {len(plan.test)} others"
     )

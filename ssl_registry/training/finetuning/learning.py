@@ -20,7 +20,7 @@ class FinetuneVerdict:
     """Whether a fine-tuned network answers better than one that does not look at the image.
 
     Attributes:
-        learnt: None where that cannot be told.
+        learnt: None where that is unknown.
         note: why, in words.
         chance: headline score of the best answer that does not depend on the image; NaN where
             the task does not say.

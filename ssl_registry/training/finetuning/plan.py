@@ -16,7 +16,12 @@ from ssl_registry.training.files.encoder_file import EncoderSummary, read_encode
 from ssl_registry.training.files.seen_cases import check_unseen
 from ssl_registry.training.finetuning.decoder_transfer import check_transfer
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
-from ssl_registry.training.preparation.cases import open_split, prepare, skipped_so_far, those_of
+from ssl_registry.training.preparation.cases import (
+    open_split,
+    prepare,
+    select_prepared,
+    skipped_so_far,
+)
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, read_settings
 
 
@@ -54,7 +59,7 @@ class Plan:
     available: int
     counted: LabelCount
 
-    def tell_labels(self) -> str:
+    def describe_labels(self) -> str:
         """Return how many labels the run learns from, and of what that is counted."""
         used, available, unit = self.counted
         said = f"{used} of {available} labelled {unit}"
@@ -121,7 +126,7 @@ def _check_thawed(settings: FinetuneSettings) -> None:
         raise ConfigError(
             f"freeze_epochs={frozen} of epochs={settings.epochs}: the encoder would be frozen to "
             "the end and never fine-tuned. Lower freeze_epochs, or train for more epochs; what "
-            "frozen features are worth is told by the probes of an experiment (probes=true)"
+            "frozen features are worth is what the probes of an experiment show (probes=true)"
         )
 
 
@@ -169,7 +174,7 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
         settings.workers,
         skipped,
     )
-    train, test = those_of(cases, chosen), those_of(cases, split.test)
+    train, test = select_prepared(cases, chosen), select_prepared(cases, split.test)
     if not train or not test:
         part = "training" if not train else "test"
         raise DataError(f"data={settings.data}: no {part} image can be used")
@@ -179,7 +184,7 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
         replace(source, skipped=tuple(skipped or ())),
         split,
         train,
-        those_of(cases, split.validation),
+        select_prepared(cases, split.validation),
         test,
         available=len(usable),
         counted=LabelCount(

@@ -22,7 +22,7 @@ from ssl_registry.training.settings.runs import DataSettings, SplitSettings
 def open_split(
     settings: SplitSettings, dims: Literal[2, 3] | None, console: Console
 ) -> tuple[Source, Split]:
-    """Return the source that the settings name and its division, telling what was met.
+    """Return the source that the settings name and its division, and say what was found.
 
     Raises:
         DataError: there is no such data, it has other dimensions or no patients, or files
@@ -139,7 +139,7 @@ def _prepare_usable(
     workers: int,
     skipped: list[Problem] | None,
 ) -> list[Prepared]:
-    """Return the cases prepared; what was prepared before a bad one was met waits in the cache."""
+    """Return the cases prepared; what was prepared before a bad one waits in the cache."""
     while True:
         try:
             with ProgressBar(console) as bar:
@@ -154,8 +154,8 @@ def _prepare_usable(
                 raise
 
 
-def those_of(prepared: Sequence[Prepared], cases: Sequence[Case]) -> list[Prepared]:
-    """Return, of what was prepared, what belongs to these cases."""
+def select_prepared(prepared: Sequence[Prepared], cases: Sequence[Case]) -> list[Prepared]:
+    """Return the prepared images of these cases."""
     names = {case.name for case in cases}
     return [one for one in prepared if one.case.name in names]
 

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 
 from ssl_registry.data.cache.identity import identify_cases, keep_headers, recall_headers
-from ssl_registry.data.checks.leakage import check_sides
+from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.checks.report import check_headers
 from ssl_registry.data.joined_groups import join_groups
 from ssl_registry.data.problems import Problem, problem_of, same_problems
@@ -26,7 +26,7 @@ SKIPPED = "skipped.csv"
 """File of a run that lists what was left out: `file,case,reason`."""
 
 SHOWN = 5
-"""Problems that are told one by one."""
+"""Problems that are listed one by one."""
 
 
 def open_checked(
@@ -35,25 +35,25 @@ def open_checked(
     """Return the source that the settings name, checked and known by content, and its copies.
 
     Patients of whom an image is the same are one patient. With `on_bad_data="skip"` the source
-    lacks the bad cases and tells them in `skipped`.
+    lacks the bad cases and lists them in `skipped`.
 
     Raises:
         DataError: there is no such data, or a file cannot be used and `on_bad_data` is "stop".
     """
-    met: list[Problem] = []
+    refused: list[Problem] = []
     try:
         source = open_source(
             settings.data,
             dims,
-            met=lambda error: met.append(problem_of(error)),
+            on_bad_file=lambda error: refused.append(problem_of(error)),
             reading=settings.reading,
         )
     except DataError as error:
-        raise DataError("\n".join([*_lines(met), str(error)])) from error
+        raise DataError("\n".join([*_lines(refused), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)
     known = {} if settings.verify else recall_headers(source.cases)
     problems, headers = check_headers(source, known=known)
-    source = _without(source, [*met, *problems], settings, console)
+    source = _without(source, [*refused, *problems], settings, console)
     with ProgressBar(console) as bar:
         contents, wrong = identify_cases(
             source.cases, workers=workers, verify=settings.verify, done=bar.advance
@@ -94,7 +94,7 @@ def check_division(
     settings: DataSettings,
     console: Console,
 ) -> tuple[Source, Split]:
-    """Return the source and its split, once no patient and no image is on several sides.
+    """Return the source and its split, once no patient and no image is in several parts.
 
     With `on_bad_data="skip"` their cases outside the test set are left out.
 
@@ -104,7 +104,7 @@ def check_division(
     parts: dict[str, Part] = {case.name: "train" for case in split.train}
     parts |= {case.name: "validation" for case in split.validation}
     parts |= {case.name: "test" for case in split.test}
-    source = _without(source, check_sides(source, copies, parts), settings, console)
+    source = _without(source, check_parts(source, copies, parts), settings, console)
     there = {case.name for case in source.cases}
     train, validation, test = (
         tuple(case for case in cases if case.name in there)

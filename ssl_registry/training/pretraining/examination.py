@@ -38,7 +38,7 @@ RANK: Final = 1.1
 and more for ten images."""
 
 KEPT: Final = 0.2
-"""Share of the directions beyond the first that features have to keep, where they alone tell."""
+"""Share of the directions beyond the first that features have to keep, where they alone decide."""
 
 ENOUGH: Final = 3
 """Images without which nothing is said about the features: two always lie on one line."""
@@ -68,7 +68,7 @@ class LearningVerdict:
     """Whether a pretext task was learnt.
 
     Attributes:
-        learnt: None where that cannot be told.
+        learnt: None where that is unknown.
         note: why, in words.
     """
 
@@ -198,7 +198,7 @@ def judge_task(
         return next(iter(verdicts.values()))
     found = [verdict.learnt for verdict in verdicts.values()]
     learnt = False if False in found else None if None in found else True
-    words = {True: "learnt", False: "NOT LEARNT", None: "cannot be told"}
+    words = {True: "learnt", False: "NOT LEARNT", None: "unclear"}
     notes = [
         f"{prefix.rstrip('_')} {words[verdict.learnt]} ({verdict.note})"
         for prefix, verdict in verdicts.items()
@@ -213,13 +213,13 @@ def judge_learning(
 
     It was not where the encoder's features are no numbers or all the same. Else the answers have
     to be right more often than guesses, or the loss lower than it was, or, where only the
-    features can tell, they have to differ from the untrained network's without having lost
+    features say anything, they have to differ from the untrained network's without having lost
     most of their directions.
 
     Args:
         trained: the examination after training.
-        untrained: that before it; needed unless the answers tell.
-        judged_by: what tells.
+        untrained: that before it; needed unless it is judged by the answers.
+        judged_by: by what it is judged.
     """
     fault = _fault(trained)
     if fault is not None:
@@ -286,7 +286,7 @@ def _by_answers(trained: Examination, chance: Chance) -> LearningVerdict:
     if luck < LEVEL:
         return LearningVerdict(True, said)
     if chance.accuracy**chance.answers >= LEVEL:
-        return LearningVerdict(None, f"{said}: too few to tell answers from guesses")
+        return LearningVerdict(None, f"{said}: too few to distinguish answers from guesses")
     return LearningVerdict(False, f"no better than guessing: {said} (p = {luck:.2g})")
 
 
@@ -303,7 +303,7 @@ def _by_loss(trained: Examination, untrained: Examination) -> LearningVerdict:
 def _by_features(trained: Examination, untrained: Examination | None) -> LearningVerdict:
     """Judge by the features of validation images alone."""
     if untrained is None or trained.images < ENOUGH:
-        return LearningVerdict(None, "there are too few validation images to tell by features")
+        return LearningVerdict(None, "there are too few validation images to judge by features")
     before, after = effective_rank(untrained.features), effective_rank(trained.features)
     said = (
         f"the features of {trained.images} validation images vary in {after:.1f} directions, "
@@ -313,4 +313,4 @@ def _by_features(trained: Examination, untrained: Examination | None) -> Learnin
         return LearningVerdict(False, f"{said}: training did not change them")
     if after - 1 < KEPT * (before - 1):
         return LearningVerdict(False, f"the encoder is collapsing: {said}")
-    return LearningVerdict(True, f"{said}; this task's loss cannot tell more")
+    return LearningVerdict(True, f"{said}; this task's loss says no more")

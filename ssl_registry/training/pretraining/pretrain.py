@@ -41,7 +41,7 @@ from ssl_registry.training.engine.batches import (
     say_batch,
 )
 from ssl_registry.training.engine.callbacks import Stopwatch
-from ssl_registry.training.engine.devices import check_device, may_speak, on_main
+from ssl_registry.training.engine.devices import check_device, is_first_process, on_main
 from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import Trained, example_moment, parameters_of
@@ -56,8 +56,8 @@ from ssl_registry.training.preparation.cases import (
     open_split,
     prepare,
     quiet_or_loud,
+    select_prepared,
     skipped_so_far,
-    those_of,
 )
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
@@ -74,7 +74,7 @@ from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 VERDICTS: Final = {
     True: "the pretext task was learnt",
     False: "THE PRETEXT TASK WAS NOT LEARNT",
-    None: "whether the pretext task was learnt cannot be told",
+    None: "it is unclear whether the pretext task was learnt",
 }
 
 
@@ -165,7 +165,7 @@ def pretrain(
     """
     if settings is None:
         settings = read_settings(PretrainSettings, with_stored(fields), "pretrain")
-    console = quiet_or_loud(quiet or not may_speak(settings))
+    console = quiet_or_loud(quiet or not is_first_process(settings))
     check_device(settings)
     choose_logger(settings)
     folder = RunFolder(settings.out)
@@ -190,7 +190,10 @@ def _pretrain(settings: PretrainSettings, folder: RunFolder, console: Console) -
         settings.workers,
         skipped,
     )
-    training, validation = those_of(cases, split.train), those_of(cases, split.validation)
+    training, validation = (
+        select_prepared(cases, split.train),
+        select_prepared(cases, split.validation),
+    )
     if not training:
         raise DataError(f"data={settings.data}: no training image can be used")
     model = _build(settings, training[0].channels)
@@ -387,7 +390,7 @@ def _examine_after(
     module: Pretraining, exam: _Exam | None, untrained: dict[str, Examination] | None
 ) -> LearningVerdict:
     if exam is None:
-        return LearningVerdict(None, "there is no validation image to tell by")
+        return LearningVerdict(None, "there is no validation image to judge by")
     settings = module.settings
     trained = examine_model(module.model, settings.task, exam, settings.seed)
     return judge_task(settings.task, trained, untrained)

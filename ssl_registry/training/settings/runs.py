@@ -187,8 +187,8 @@ class RunSettings(Passes, TrainingOptions, SplitSettings):
         """Leave out what `config.yaml` says about where components and encoder came from then."""
         if not isinstance(values, dict):
             return values
-        told = ("distributions", STARTED_FROM)
-        return {key: value for key, value in values.items() if key not in told}
+        recorded = ("distributions", STARTED_FROM)
+        return {key: value for key, value in values.items() if key not in recorded}
 
     @property
     def processes(self) -> int:
@@ -359,9 +359,6 @@ def read_settings(cls: type[M], values: Mapping[str, Any], command: str) -> M:
         ConfigError: a key is unknown, missing or out of bounds.
         UnknownComponentError, NameConflictError, PluginError: a component's name is.
     """
-    origins = values.get("distributions")
-    if isinstance(origins, Mapping):
-        check_installed(values, origins, command)
     check_settings(cls, values, command)
     try:
         return cls.model_validate(dict(values))
@@ -375,6 +372,9 @@ def check_settings(cls: type[BaseModel], values: Mapping[str, Any], command: str
     Raises:
         ConfigError, UnknownComponentError, NameConflictError: as `read_settings`.
     """
+    origins = values.get("distributions")
+    if isinstance(origins, Mapping):
+        check_installed(values, origins, command)
     try:
         cls.model_validate(dict(values), context=FIRST_LOOK)
     except ValidationError as error:

@@ -1,0 +1,42 @@
+"""Settings of a call and those of the run that it resumes; torch is not imported for them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from ssl_registry.documents import read_yaml
+from ssl_registry.errors import RunError
+from ssl_registry.training.settings.runs import check_settings
+
+CONFIG: Final = "config.yaml"
+"""File of a run's folder that holds its settings."""
+
+
+def fill_up(stored: Any, said: Any) -> Any:
+    """Return what was said, filled up from what is stored, as deep as both go."""
+    if not isinstance(stored, Mapping):
+        return said
+    if isinstance(said, str) and said.rpartition(":")[2] == stored.get("name"):
+        return stored
+    if not isinstance(said, Mapping) or said.get("name", stored.get("name")) != stored.get("name"):
+        return said
+    return {**stored, **{key: fill_up(stored.get(key), value) for key, value in said.items()}}
+
+
+def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> None:
+    """See all of a call that can be seen without importing a component, or torch.
+
+    A call that resumes a run says what it changes; where there is no run, that is said later.
+
+    Raises:
+        ConfigError, UnknownComponentError, NameConflictError: as `read_settings`.
+        RunError: the run's settings cannot be read.
+    """
+    if said.get("resume") is True and isinstance(said.get("out"), (str, Path)):
+        config = Path(said["out"]) / CONFIG
+        if not config.is_file():
+            return
+        said = fill_up(read_yaml(config, RunError), said)
+    check_settings(cls, said, command)
