@@ -1,5 +1,6 @@
 """The small experiment, run once, in a repository of its own."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with one commit, whose state stays as it is while the tests run."""
     folder = tmp_path_factory.mktemp("workplace")
     who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    # At one time, so that the commit is the same for all test processes that share an experiment.
+    then = {f"GIT_{role}_DATE": "2026-01-01T00:00:00Z" for role in ("AUTHOR", "COMMITTER")}
     for words in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "one"]):
-        subprocess.run(["git", *words], cwd=folder, check=True)
+        subprocess.run(["git", *words], cwd=folder, check=True, env={**os.environ, **then})
     return folder
 
 

@@ -87,6 +87,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("kind", CHANGES)
 def test_other_data_are_named_and_stop_the_run(
     stopped: tuple[Callable[..., Any], Path, Path], kind: str
@@ -94,10 +98,10 @@ def test_other_data_are_named_and_stop_the_run(
     run, data, out = stopped
     make_other, message = CHANGES[kind]
     make_other(data)
-    before = {path: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     with pytest.raises(RunError, match=f"the data are not those .*{message}.*put them back"):
         run(out=out, resume=True, quiet=True)
-    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
 
 
 def test_the_same_data_elsewhere_and_unpacked_go_on(

@@ -29,7 +29,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refused(encoder: Path, data: Path, out: Path, **fields: Any) -> str:
     """Return what fine-tuning says when it refuses."""
-    with pytest.raises(ConfigError, match="seen in the training of") as refusal:
+    with pytest.raises(ConfigError, match="used to pretrain or to train") as refusal:
         finetune(**{**RUN, **DECATHLON_SPLIT, **fields}, encoder=encoder, data=data, out=out)
     assert not out.exists()
     return str(refusal.value)

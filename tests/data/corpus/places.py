@@ -122,7 +122,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], object], str]] = {
 }
 
 WORKS: Mapping[str, Callable[[Path], object]] = {
-    "one folder alone": lambda folder: sound(folder / "ill"),
+    "one folder alone": lambda folder: [sound(folder / "ill")],  # the data is the outer one
     "links in a circle among class folders": _class_in_a_circle,
     "a link within": _link("sound.nii.gz"),
     "pipes for lists": _pipe_for_a_list,
