@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import count
 from typing import ClassVar, Literal, cast
 
 import numpy as np
@@ -89,6 +90,10 @@ class Halves(Encoder):
         return [coarse, fine] if self.fault == "coarse first" else [fine, coarse]
 
 
+WIDTHS = count(1)
+"""A width for each network of a backbone that never builds the same."""
+
+
 class HalvesBackbone(Backbone):
     spatial_dims: ClassVar[Literal[2, 3]] = 2
 
@@ -97,7 +102,10 @@ class HalvesBackbone(Backbone):
     def build(self, in_channels: int) -> Encoder:
         if self.fault == "no encoder":
             return cast(Encoder, nn.Conv2d(in_channels, 2, 3))
-        return Halves(in_channels, self.fault)
+        encoder = Halves(in_channels, self.fault)
+        if self.fault == "another network each time":
+            encoder.spare = nn.Linear(next(WIDTHS), 1)
+        return encoder
 
 
 BROKEN: dict[str, list[tuple[str, str]]] = {
@@ -122,6 +130,7 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
         ("attribute", "encoder that was loaded"),
         ("tied", "share memory"),
     ],
+    "encoder_files_are_read_back": [("another network each time", "from its own weights")],
     "losses_are_finite_scalars": [("nan", "came +nan")],
     "gradients_reach_every_parameter": [("spare layer", "finite gradient for spare.weight")],
     "training_lowers_the_loss": [("stuck", "a loss below")],

@@ -1,13 +1,14 @@
 """What a backbone promises, and the encoders that it builds."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import torch
 from safetensors.torch import load, save
 
 from ssl_registry.backbone import Encoder
-from ssl_registry.errors import ImageShapeError
+from ssl_registry.errors import EncoderFileError, ImageShapeError
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, require
 from ssl_registry.testing.trial import BackboneTrial, seeded, undisturbed_streams
@@ -128,6 +129,27 @@ def weights_go_through_the_encoder_file(trial: BackboneTrial) -> None:
     require(same, "equal features of the encoder that was loaded", "different ones")
 
 
+def encoder_files_are_read_back(trial: BackboneTrial) -> None:
+    """`load_encoder` builds the encoder again from what `pretrain` writes, and within its memory.
+
+    Before memory is taken, the weights of the network that a file describes are counted, without
+    values where that is possible: a constructor that looks at values is built within bounds. What
+    it builds has to be the same network every time.
+    """
+    from ssl_registry.training.files.handed_files import check_room
+
+    channels = trial.channels[0]
+    weights = {name: v.clone() for name, v in trial.encoder(seed=1).state_dict().items()}
+    try:
+        check_room(
+            lambda: trial.component.build(channels), weights, Path("encoder"), EncoderFileError
+        )
+        trial.encoder(seed=2).load_state_dict(weights)
+    except (EncoderFileError, RuntimeError) as error:
+        first = " ".join(str(error).split())[:200]
+        require(False, "the encoder from its own weights", first)
+
+
 def _check_levels(
     trial: BackboneTrial, encoder: Encoder, shape: tuple[int, ...], may_refuse: bool
 ) -> None:
@@ -164,4 +186,5 @@ BACKBONE_CHECKS: Final[tuple[Callable[[BackboneTrial], None], ...]] = (
     features_keep_the_dtype,
     wrong_channels_are_refused,
     weights_go_through_the_encoder_file,
+    encoder_files_are_read_back,
 )

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError
+from ssl_registry.experiments import EfficiencySettings
 from ssl_registry.experiments.grid.budgets import divide_steps
 from ssl_registry.experiments.grid.cells import make_grid
 from ssl_registry.experiments.probes.probing import probe
@@ -249,6 +250,18 @@ def test_epochs_divide_the_steps_and_give_about_twenty_validations(steps: int) -
     assert 1 <= epochs / every <= 40
     if steps >= 20:
         assert epochs / every >= 10
+
+
+def test_a_line_may_say_what_is_taken_over_of_its_encoders(tmp_path: Path) -> None:
+    tasks = [
+        {"name": "rpl3d", "jitter": 1, "label": "both"},
+        {"name": "rpl3d", "jitter": 1, "label": "alone", "transfer": "encoder"},
+    ]
+    chosen = settings(tmp_path, tasks=tasks, seeds=[0], labelled=[1])
+    again = EfficiencySettings.read(**chosen.model_dump(mode="json"))
+    grid = make_grid(again, quiet_or_loud(quiet=True))
+    said = {cell.line: cell.settings.transfer for cell in grid.finetuning}
+    assert said == {"scratch": None, "both": None, "alone": "encoder"}
 
 
 def test_a_task_may_have_a_budget_and_a_label_of_its_own(tmp_path: Path) -> None:

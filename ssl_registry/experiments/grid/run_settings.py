@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ssl_registry.backbone import check_levels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
@@ -205,7 +205,7 @@ def finetuning_of(
         "encoder": encoder,
         "transfer_levels": take if encoder else None,
         "assume_unseen": settings.assume_unseen and line.encoder is not None,
-        "transfer": budget.transfer if encoder else None,
+        "transfer": _transfer(settings, line) if encoder else None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,
         "count": settings.count,
@@ -217,6 +217,12 @@ def finetuning_of(
         **_shared(settings, seed, fold),
     }
     return read_settings(FinetuneSettings, fields, "efficiency")
+
+
+def _transfer(settings: EfficiencySettings, line: Line) -> Literal["all", "encoder"] | None:
+    """Return what a line takes over: what it says itself, or the experiment."""
+    own = line.task.transfer if line.task else None
+    return own or settings.finetune.transfer
 
 
 def _repetition(settings: EfficiencySettings, seed: int, fold: int) -> str:

@@ -47,8 +47,9 @@ class TaskLine(BaseModel):
     """A line of the figure: encoders pretrained by one pretext task.
 
     In a file it is the task's name, or a mapping with `name`, the task's own fields, and,
-    where wanted, `label` (what the line is called) and `pretrain` (what differs from the
-    experiment's `pretrain`).
+    where wanted, `label` (what the line is called), `pretrain` (what differs from the
+    experiment's `pretrain`) and `transfer` (what fine-tuning takes over, in place of the
+    experiment's `finetune.transfer`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class TaskLine(BaseModel):
     label: str
     task: TaskSpec
     pretrain: dict[str, Any] = Field(default_factory=dict)
+    transfer: Literal["all", "encoder"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -70,15 +72,18 @@ class TaskLine(BaseModel):
                 f"tasks: {line} has no finetune of its own, for all lines are fine-tuned alike: "
                 "say finetune.KEY=... for the experiment"
             )
-        spec = {key: inner for key, inner in value.items() if key not in ("label", "pretrain")}
+        own = ("label", "pretrain", "transfer")
+        spec = {key: inner for key, inner in value.items() if key not in own}
         task = find_or_create(spec, info)
-        label = value.get("label", entry_of(task).name)
-        return {"label": label, "task": task, "pretrain": value.get("pretrain", {})}
+        said = {key: value[key] for key in own if key in value}
+        return {"label": entry_of(task).name, "task": task, **said}
 
     @model_serializer
     def _as_a_mapping(self) -> dict[str, Any]:
         spec = {**registry.spec_of(self.task), "label": self.label}
-        return {**spec, "pretrain": dict(self.pretrain)} if self.pretrain else spec
+        if self.pretrain:
+            spec["pretrain"] = dict(self.pretrain)
+        return {**spec, "transfer": self.transfer} if self.transfer else spec
 
 
 class EfficiencySettings(DataSettings):
