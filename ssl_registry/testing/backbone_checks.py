@@ -11,7 +11,8 @@ from ssl_registry.backbone import Encoder
 from ssl_registry.errors import EncoderFileError, ImageShapeError
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, require
-from ssl_registry.testing.trial import BackboneTrial, seeded, undisturbed_streams
+from ssl_registry.testing.networks import seeded
+from ssl_registry.testing.trial import BackboneTrial, undisturbed_streams
 
 
 def an_encoder_is_built(trial: BackboneTrial) -> None:

@@ -11,12 +11,8 @@ from ssl_registry.errors import ImageShapeError, ImageTypeError, SslRegistryErro
 from ssl_registry.pretext import PretextBatch
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, refuses, require
-from ssl_registry.testing.trial import (
-    BATCH,
-    PretextTrial,
-    seeded,
-    undisturbed_streams,
-)
+from ssl_registry.testing.networks import seeded
+from ssl_registry.testing.trial import BATCH, PretextTrial, undisturbed_streams
 from ssl_registry.trees import tensors_of
 
 SEEDS_THAT_MAY_AGREE: Final = 16

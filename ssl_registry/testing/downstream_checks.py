@@ -8,7 +8,8 @@ import torch
 
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import require
-from ssl_registry.testing.trial import BATCH, DownstreamTrial, seeded, undisturbed_streams
+from ssl_registry.testing.networks import seeded
+from ssl_registry.testing.trial import BATCH, DownstreamTrial, undisturbed_streams
 
 
 def target_kind_is_known(trial: DownstreamTrial) -> None:

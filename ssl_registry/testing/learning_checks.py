@@ -10,7 +10,8 @@ import torch
 from ssl_registry.errors import PluginError
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import ConformanceError, require
-from ssl_registry.testing.trial import LearningTrial, levels_of, seeded
+from ssl_registry.testing.networks import seeded
+from ssl_registry.testing.trial import LearningTrial, levels_of
 
 STEPS: Final = 12
 RATES: Final = (1e-2, 1e-3, 1e-4)

@@ -23,6 +23,7 @@ from ssl_registry.pretext_model import CaseInfo, Moment, PretextModel, check_mod
 from ssl_registry.question_model import QuestionModel
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import require
+from ssl_registry.testing.networks import Answering, Asking, SmallEncoder, seeded
 from ssl_registry.trees import Tree, move, tensors_of
 
 BATCH: Final = 4
@@ -37,11 +38,6 @@ CANDIDATES: Final[dict[int, tuple[Shape, ...]]] = {
 
 OTHERS: Final[dict[int, tuple[Shape, ...]]] = {2: ((64, 32), (50, 41)), 3: ((24, 17, 20),)}
 """Shapes that a backbone is tried on besides."""
-
-
-def seeded(seed: int) -> torch.Generator:
-    """Return a generator on the CPU that starts from `seed`."""
-    return torch.Generator().manual_seed(seed)
 
 
 def label_of(component: Component) -> str:
@@ -217,47 +213,6 @@ class PretextTrial(LearningTrial):
         return network.added()
 
 
-class Answering(nn.Module):
-    """The question's model as a network from views to outputs."""
-
-    def __init__(self, model: QuestionModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, views: Tensor) -> Tree:
-        """Return the head's outputs for views `[B, V, C, *S]`."""
-        return self.model.answer(views)
-
-    def added(self) -> nn.Module:
-        """Return the head."""
-        return self.model.head
-
-
-class Asking(nn.Module):
-    """A pretext model as a network from images to loss; chance is the same each time."""
-
-    def __init__(self, model: PretextModel, moment: Moment) -> None:
-        super().__init__()
-        self.model, self.moment = model, moment
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the loss of images `[B, C, *S]`."""
-        moment = self.moment._replace(cases=self.moment.cases[: len(images)])
-        loss: Tensor = self.model(images, seeded(3), moment)[0]
-        return loss
-
-    def added(self) -> nn.Module:
-        """Return the modules whose parameters are not the encoder's."""
-        encoder = set(self.model.encoder.parameters())
-        alone = [
-            module
-            for module in self.model.modules()
-            if any(True for _ in module.parameters(recurse=False))
-            and not encoder & set(module.parameters(recurse=False))
-        ]
-        return nn.ModuleList(alone)
-
-
 @dataclass(frozen=True)
 class BackboneTrial(LearningTrial):
     """A backbone on trial."""
@@ -354,27 +309,6 @@ class DownstreamTrial(LearningTrial):
         """Return the head; a task may look at some levels of the encoder only."""
         assert isinstance(network, nn.Sequential)
         return network[1]
-
-
-class SmallEncoder(Encoder):
-    """Three convolutions with a stride: the smallest network with a pyramid."""
-
-    def __init__(self, in_channels: int, dims: int) -> None:
-        super().__init__()
-        self.in_channels, self.channels, self.strides = in_channels, (4, 8, 16), (1, 2, 4)
-        convolution = nn.Conv2d if dims == 2 else nn.Conv3d
-        self.levels = nn.ModuleList(
-            convolution(fed, made, 3, stride=stride, padding=1)
-            for fed, made, stride in ((in_channels, 4, 1), (4, 8, 2), (8, 16, 2))
-        )
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Return three levels of `x` `[B, C, *S]`, finest first."""
-        pyramid = []
-        for level in self.levels:
-            x = level(x).relu()
-            pyramid.append(x)
-        return pyramid
 
 
 def build(backbone: Backbone | None, channels: int, dims: int) -> Encoder:

@@ -27,7 +27,7 @@ from ssl_registry.training.engine.batches import TrainingBatches, example_batch,
 from ssl_registry.training.engine.callbacks import StepProgress
 from ssl_registry.training.engine.devices import launch, lay_out_channels
 from ssl_registry.training.engine.loop import Training
-from ssl_registry.training.pretraining.pretrain import Pretraining
+from ssl_registry.training.pretraining.pretext_training import Pretraining
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
 pytest.importorskip("ssl_registry_rotation")

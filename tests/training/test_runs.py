@@ -18,7 +18,7 @@ from ssl_registry import finetune, load_encoder, pretrain
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError, RunError
 from ssl_registry.training.engine.loop import Training
-from ssl_registry.training.pretraining.pretrain import Pretraining
+from ssl_registry.training.pretraining.pretext_training import Pretraining
 from tests.kills import Killed, kill_at
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}

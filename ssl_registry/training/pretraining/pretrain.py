@@ -1,14 +1,12 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import lightning as L
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from ssl_registry.backbone import FinestLevels, whole_encoder
 from ssl_registry.data.cache.patches import Patches
@@ -19,15 +17,9 @@ from ssl_registry.errors import (
     ConfigError,
     DataError,
     ImageShapeError,
-    PluginError,
-    SslRegistryError,
 )
 from ssl_registry.pretext_model import (
-    PAGE,
-    CaseInfo,
-    Moment,
     PretextModel,
-    check_answer,
     check_model,
     kept_encoder,
 )
@@ -44,7 +36,7 @@ from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, is_first_process, on_main
 from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
-from ssl_registry.training.engine.trained import Trained, example_moment, parameters_of
+from ssl_registry.training.engine.trained import example_moment, parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
 from ssl_registry.training.files.encoder_file import write_encoder
 from ssl_registry.training.files.git_state import git_state
@@ -68,6 +60,7 @@ from ssl_registry.training.pretraining.examination import (
     judge_task,
     needs_untrained,
 )
+from ssl_registry.training.pretraining.pretext_training import Exam, Pretraining
 from ssl_registry.training.settings.origins import origin_of
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
@@ -76,73 +69,6 @@ VERDICTS: Final = {
     False: "THE PRETEXT TASK WAS NOT LEARNT",
     None: "it is unclear whether the pretext task was learnt",
 }
-
-
-class Pretraining(Trained):
-    """A pretext model in training.
-
-    Args:
-        model: that the task has built.
-        settings: of the run.
-        infos: what is known of each case, by its name; nothing where that is of no interest.
-    """
-
-    settings: PretrainSettings
-
-    def __init__(
-        self,
-        model: PretextModel,
-        settings: PretrainSettings,
-        infos: Mapping[str, CaseInfo] | None = None,
-    ) -> None:
-        super().__init__(settings, "pretrain")
-        self.model = model
-        self.infos = infos or {}
-
-    def training_step(
-        self, batch: Tensor, generator: torch.Generator, moment: Moment
-    ) -> dict[str, Tensor]:
-        """Ask the question of images `[B, C, *S]`."""
-        task = self.settings.task
-        with blame(task, "the model's forward"):
-            answer = self.model(batch, generator, moment)
-        loss, metrics = check_answer(answer, spell_task(task))
-        return {"loss": loss, **metrics}
-
-    def validation_step(
-        self, batch: Tensor, generator: torch.Generator, moment: Moment
-    ) -> dict[str, Tensor]:
-        """Ask the same questions in every epoch, so the curve moves only with the model."""
-        return self.training_step(batch, generator, moment)
-
-    def after_step(self, moment: Moment) -> None:
-        """Let the model do what it does after a step."""
-        with blame(self.settings.task, "the model's after_step"):
-            self.model.after_step(moment)
-
-    def cases_of(self, data: Dataset[Any], indices: Sequence[int]) -> Sequence[CaseInfo]:
-        """Return what is known of these images."""
-        if not self.infos or not isinstance(data, (PreparedImages, Patches)):
-            return ()
-        return [self.infos[data.case_of(index).case.name] for index in indices]
-
-    def explain(self, error: RuntimeError) -> SslRegistryError | None:
-        """Say whose the fault is where an author kept a graph or wrote over what a loss needs."""
-        said = str(error)
-        who = spell_task(self.settings.task)
-        if "backward through the graph a second time" in said:
-            return PluginError(
-                f"{who}: something was kept from one step to the next with the graph that computed "
-                "it, as a head, a queue or a centre may do: keep it with .detach(); "
-                f"see {PAGE}"
-            )
-        if "modified by an inplace operation" in said:
-            return PluginError(
-                f"{who}: a tensor that the loss was computed from was written over before the "
-                "gradient was, as a queue may be: read a copy of it, as heads.Queue does, or write "
-                f"in after_step; see {PAGE}"
-            )
-        return None
 
 
 def pretrain(
@@ -318,7 +244,7 @@ def _run(
     versions = versions_of(settings.task, settings.backbone)
     exam = None
     if validation:
-        exam = _Exam(module, examination_loader(_images(settings, validation), settings))
+        exam = Exam(module, examination_loader(_images(settings, validation), settings))
     module.model.to(fabric.device)
     untrained = _examine_before(module, exam)
     rows = train(
@@ -365,20 +291,7 @@ def _run(
     return RunResult(folder.path, result)
 
 
-class _Exam:
-    """The batches of validation images that the examination asks about, and when it does."""
-
-    def __init__(self, module: Pretraining, loader: DataLoader[Tensor]) -> None:
-        self.module, self.loader = module, loader
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Moment]]:
-        epochs = self.module.settings.epochs
-        for images, indices in zip(self.loader, self.loader.batch_sampler or (), strict=True):
-            cases = self.module.cases_of(self.loader.dataset, indices)
-            yield images, Moment(epochs, epochs, epochs, cases)
-
-
-def _examine_before(module: Pretraining, exam: _Exam | None) -> dict[str, Examination] | None:
+def _examine_before(module: Pretraining, exam: Exam | None) -> dict[str, Examination] | None:
     """Examine the untrained model, where the verdict will need it: also in a resumed run."""
     settings = module.settings
     if exam is None or not needs_untrained(settings.task):
@@ -387,7 +300,7 @@ def _examine_before(module: Pretraining, exam: _Exam | None) -> dict[str, Examin
 
 
 def _examine_after(
-    module: Pretraining, exam: _Exam | None, untrained: dict[str, Examination] | None
+    module: Pretraining, exam: Exam | None, untrained: dict[str, Examination] | None
 ) -> LearningVerdict:
     if exam is None:
         return LearningVerdict(None, "there is no validation image to judge by")
