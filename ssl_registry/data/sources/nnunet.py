@@ -135,7 +135,10 @@ def _notes(
             f"{name}: {', '.join(map(str, sorted(values)))}"
             for name, values in summary.regions.items()
         )
-        yield f"regions are made of several values ({made}); what is learnt is the values"
+        yield (
+            f"regions are made of several values ({made}); the values are learnt, and the regions "
+            "scored beside them"
+        )
 
 
 def _as_named(summary: DatasetJson) -> str:

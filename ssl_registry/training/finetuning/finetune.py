@@ -50,6 +50,7 @@ from ssl_registry.training.finetuning.level_transfer import take_over
 from ssl_registry.training.finetuning.model_file import ModelSummary, write_model
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
 from ssl_registry.training.finetuning.predictions_file import write_predictions
+from ssl_registry.training.finetuning.region_scores import score_regions
 from ssl_registry.training.finetuning.scan_answers import label_scans
 from ssl_registry.training.finetuning.selection import BestState, select
 from ssl_registry.training.finetuning.validation_pictures import picture_validation
@@ -236,7 +237,7 @@ def _run(
     result = {
         "kind": "finetune",
         "headline": task.headline,
-        "score": score,
+        "score": score_regions(task, predictions, targets, plan.source.regions) | score,
         **learning.as_result(),
         "labels": {str(value): name for value, name in plan.source.labels.items()},
         "cases": _score_cases(task, plan.test, predictions, targets),
