@@ -83,7 +83,7 @@ def test_scans_to_score_by_the_two_commands(tmp_path: Path) -> None:
         (["task=rpl3"], "rpl3d"),
         (["task=rpl3d", "data=nowhere"], "nowhere"),
         (["task=rpl3d", "epochs=few"], "epochs='few'"),
-        (["task=rpl3d", "size=12"], "size"),
+        (["task=rpl3d", "data=phantoms:4", "size=12"], "size"),
         (["nowhere.yaml"], "no such YAML file"),
         (["task=rpl3d", "=3"], "no key"),
         (["task=[", "data=phantoms"], "not valid YAML"),
