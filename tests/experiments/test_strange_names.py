@@ -1,5 +1,8 @@
 """Figures of data whose cases and classes bear strange names: shown letter by letter."""
 
+import csv
+import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from ssl_registry.data.sources.phantoms import write_phantoms
+from ssl_registry.experiments import EfficiencySettings
 from ssl_registry.experiments.figures.classes import draw_class_scores, draw_confusion
 from ssl_registry.experiments.figures.samples import draw_graded, draw_masks
 from ssl_registry.experiments.figures.shown_cases import Sample
 from ssl_registry.experiments.figures.styles import plain, save
+from ssl_registry.experiments.report.page import write_efficiency_report
 from ssl_registry.experiments.statistics.class_scores import ClassScores
 from ssl_registry.experiments.statistics.estimates import Estimate
+from tests.commands import run_command
+from tests.experiments.runs import write_experiment
 
 NAMES = [r"$\frac$", "$x$", r"\$5$", "a_b^c", "$", "", "\x1b[31mred\x1b[0m", "two\nlines"]
 
@@ -63,3 +71,43 @@ def test_plain_names_are_written_letter_by_letter(name: str) -> None:
     said = Text(0, 0, plain(name))
     words, math = said._preprocess_math(said.get_text())  # type: ignore[attr-defined]
     assert (words, math) == (name.replace("\x1b", " ").replace("\n", " "), False)
+
+
+HOSTILE = {1: r"$\frac$", 2: "<script>alert(1)</script>", 3: "\x1b]0;owned\x07", 4: '"a|b",\n=1+1'}
+"""Names of classes that mathematics, a page, a terminal or a table would take for its own."""
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of scans whose classes bear hostile names."""
+    scans = write_phantoms(tmp_path_factory.mktemp("data") / "scans", 8, side=20)
+    summary = json.loads((scans / "dataset.json").read_text())
+    summary["labels"] |= {str(value): name for value, name in HOSTILE.items()}
+    (scans / "dataset.json").write_text(json.dumps(summary))
+    return scans
+
+
+def test_no_name_of_a_class_breaks_the_report(hostile: Path, tmp_path: Path) -> None:
+    rows = write_experiment(
+        tmp_path, {"scratch": 0.5, "rpl3d": 0.9}, fractions=(0.5,), seeds=(0, 1), data=str(hostile)
+    )
+    settings = EfficiencySettings.read(data=str(hostile), out=tmp_path, tasks=["rpl3d"])
+    page = write_efficiency_report(settings, rows, [], []).read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "\x1b" not in page
+    for path in tmp_path.rglob("*"):
+        if path.suffix in (".csv", ".md", ".html"):
+            text = path.read_text(encoding="utf-8")
+            assert {char for char in text if unicodedata.category(char) == "Cc"} <= set("\n\t")
+    for table in tmp_path.glob("*.csv"):
+        with table.open(newline="") as file:
+            assert len({len(row) for row in csv.reader(file)}) == 1, table.name
+
+
+def test_no_name_of_a_class_steers_the_terminal_of_a_run(hostile: Path, tmp_path: Path) -> None:
+    said = run_command(
+        "finetune", "backbone=unet3d", "backbone.base_filters=2", "backbone.levels=2", "size=16",
+        f"data={hostile}", "epochs=1", f"out={tmp_path / 'run'}",
+    )  # fmt: skip
+    said = said.stdout + said.stderr + run_command("check", hostile, "--deep").stdout
+    assert all(char.isprintable() or char in "\n\t" for char in said)
