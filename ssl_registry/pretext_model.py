@@ -125,7 +125,8 @@ def check_model(model: object, who: str) -> PretextModel:
         who: the task in words, for a message.
 
     Raises:
-        PluginError: it is no pretext model, or lacks its encoder.
+        PluginError: it is no pretext model, or lacks its encoder, or names parts that cannot be
+            kept.
     """
     if not isinstance(model, PretextModel):
         raise PluginError(
@@ -139,12 +140,18 @@ def check_model(model: object, who: str) -> PretextModel:
             f"{'no encoder' if encoder is None else f'a {type(encoder).__name__} as its encoder'}: "
             f"set self.encoder to the encoder that build_model was given; see {PAGE}"
         )
-    parts = model.parts()
+    parts: object = model.parts()
     if not isinstance(parts, Mapping) or not isinstance(parts.get("encoder"), Encoder):
         raise PluginError(
             f"{who}: parts() returned {spell_tree(parts)}; it has to name the modules that are "
             f"kept, an Encoder as 'encoder' at least; see {PAGE}"
         )
+    for name, part in parts.items():
+        if not isinstance(part, nn.Module):
+            raise PluginError(
+                f"{who}: parts() names {spell_tree(part)} as {name!r}; a part is an nn.Module; "
+                f"leave out what there is not; see {PAGE}"
+            )
     return model
 
 
@@ -153,6 +160,25 @@ def kept_encoder(model: PretextModel) -> Encoder:
     encoder = model.parts()["encoder"]
     assert isinstance(encoder, Encoder)
     return whole_encoder(encoder)
+
+
+def check_kept(model: PretextModel, built: Encoder, who: str) -> None:
+    """See that the encoder that a model keeps can be loaded as the one its backbone has built.
+
+    Raises:
+        PluginError: its weights have other names or shapes; names the first.
+    """
+    kept, due = (
+        {n: [*w.shape] for n, w in e.state_dict().items()} for e in (kept_encoder(model), built)
+    )
+    odd = sorted(name for name in kept.keys() | due.keys() if kept.get(name) != due.get(name))
+    if odd:
+        raise PluginError(
+            f"{who}: parts() names an encoder of another structure than the backbone's: "
+            f"{odd[0]} is {kept.get(odd[0], 'missing')} where the backbone has "
+            f"{due.get(odd[0], 'none')}; keep the encoder that build_model was given, or a copy "
+            f"of it; see {PAGE}"
+        )
 
 
 def check_answer(answer: object, who: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -167,6 +193,11 @@ def check_answer(answer: object, who: str) -> tuple[Tensor, dict[str, Tensor]]:
             f"tensor, and a mapping of metrics; see {PAGE}"
         )
     loss, metrics = answer
+    if "loss" in metrics:
+        raise PluginError(
+            f"{who}: forward returned a metric named 'loss', which is the name of the loss "
+            f"itself in metrics.csv: give it another name; see {PAGE}"
+        )
     wrong = {
         name: value
         for name, value in {"loss": loss, **metrics}.items()

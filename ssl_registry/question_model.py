@@ -136,6 +136,12 @@ class QuestionModel(PretextModel):
     def _pyramid(self, views: Tensor) -> list[Tensor]:
         """Return the levels `[B, V, C_l, *S_l]` of views `[B, V, C', *S']`."""
         seen = views.flatten(0, 1)
+        if seen.shape[1] != self.encoder.in_channels:
+            raise ImageShapeError(
+                f"{spell_task(self.task)}: views {list(views.shape)} have {seen.shape[1]} "
+                f"channels, but the encoder was built for {self.encoder.in_channels}: build it by "
+                "backbone.build(task.view_channels(C)) for images of C channels"
+            )
         pyramid = check_pyramid(self.encoder, self.encoder(seen), seen)
         return [level.reshape(*views.shape[:2], *level.shape[1:]) for level in pyramid]
 

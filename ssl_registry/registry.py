@@ -103,7 +103,12 @@ class Registry:
         Raises:
             UnknownComponentError: nobody offers it; the message names what is near.
             NameConflictError: several distributions offer it.
+            ConfigError: the name is no string.
         """
+        if not isinstance(name, str):
+            raise ConfigError(
+                f"a component is found by its name, such as 'rpl3d', not by a {type(name).__name__}"
+            )
         distribution, colon, bare = name.rpartition(":")
         wanted = f"{normalise_distribution(distribution)}:{bare}" if colon else name
         offers = [entry for entry in self.entries() if wanted in (entry.name, entry.qualified_name)]

@@ -48,6 +48,11 @@ def test_images_of_another_shape_are_refused(model: PretextModel) -> None:
         model(torch.rand(2, 1, 24, 24, 24), torch.Generator())
 
 
+def test_images_of_other_channels_are_refused(model: PretextModel) -> None:
+    with pytest.raises(ImageShapeError, match="2 channels, but the encoder was built for 1"):
+        model(torch.rand(2, 2, 20, 20, 20), torch.Generator())
+
+
 def test_a_shape_the_task_cannot_use_is_refused_when_the_model_is_built() -> None:
     task = registry.create("rotation3d")
     encoder = registry.create("unet3d", base_filters=2, levels=2).build(1)  # type: ignore[attr-defined]

@@ -27,6 +27,13 @@ def test_a_component_of_another_kind_is_refused_and_its_kind_said() -> None:
         registry.pretext_task("rpl33d")
 
 
+@pytest.mark.parametrize("name", [None, 3, object()])
+def test_what_is_no_name_is_refused(name: object) -> None:
+    for way in (registry.get, registry.pretext_task, registry.backbone):
+        with pytest.raises(ConfigError, match="found by its name, such as 'rpl3d', not by a"):
+            way(name)  # type: ignore[arg-type]
+
+
 def test_what_stands_after_the_colon_is_bound() -> None:
     bound = registry.get("timm:resnet50")
     made = registry.create("timm", model="resnet50")

@@ -141,7 +141,8 @@ class JointModel(PretextModel):
         for task in self.tasks.values():
             with blame(task, "build_model"):
                 model = task.build_model(encoder, image_shape)
-            self.models.append(check_model(model, spell_task(task)))
+            with blame(task, "the model's parts"):
+                self.models.append(check_model(model, spell_task(task)))
 
     def forward(
         self, images: Tensor, generator: torch.Generator, moment: Moment | None = None

@@ -5,15 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssl_registry import Encoder, Moment, PretextModel, pretrain, registry
+from ssl_registry import Encoder, Moment, PretextModel, PretextTask, pretrain, registry
 from ssl_registry.errors import PluginError
 from ssl_registry.training.engine.checkpoint import load_checkpoint
 from ssl_registry.training.files.run_folder import RunFolder
@@ -143,3 +143,59 @@ def test_a_kept_graph_is_the_plugins_fault_and_said_so(tmp_path: Path) -> None:
     registry.register(KeepsAGraph, name="careless3d")
     with pytest.raises(PluginError, match=r"KeepsAGraph .*\.detach\(\).*my-own-task"):
         pretrain(task="careless3d", epochs=1, out=tmp_path / "run", **SMALL)
+
+
+class Wrong(PretextModel):
+    """A model that does one thing of many wrong."""
+
+    def __init__(self, encoder: Encoder, fault: str) -> None:
+        super().__init__(encoder)
+        self.fault = fault
+
+    def forward(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the size of the features, with a fault."""
+        loss = self.encoder(images)[-1].square().mean()
+        if self.fault == "no gradient":
+            return loss.detach(), {}
+        return loss, {"loss": loss.detach()} if self.fault == "two losses" else {}
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Return the encoder, with a fault."""
+        kept: dict[str, Any] = super().parts()
+        if self.fault == "raises":
+            kept["decoder"] = self.nothing
+        if self.fault == "a tensor":
+            kept["decoder"] = torch.zeros(1)
+        if self.fault == "another encoder":
+            kept["encoder"] = registry.backbone("unet3d", base_filters=3, levels=2).build(1)
+        return kept
+
+
+class Wrong3d(PretextTask):
+    """A task whose model has a fault."""
+
+    spatial_dims: ClassVar[Literal[2, 3]] = 3
+    fault: str
+
+    def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> PretextModel:
+        """Return the model with the fault."""
+        return Wrong(encoder, self.fault)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    {
+        "no gradient": "the loss has no gradient",
+        "two losses": "a metric named 'loss'",
+        "raises": "the model's parts failed: AttributeError",
+        "a tensor": r"parts\(\) names .* as 'decoder'; a part is an nn.Module",
+        "another encoder": "another structure than the backbone's",
+    }.items(),
+)
+def test_a_fault_of_a_model_is_said_in_words(fault: str, said: str, tmp_path: Path) -> None:
+    registry.register(Wrong3d, name="wrong3d")
+    with pytest.raises(PluginError, match=f"Wrong3d.*{said}.*my-own-task"):
+        pretrain(task={"name": "wrong3d", "fault": fault}, **SMALL, epochs=1, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "encoder.safetensors").exists()

@@ -97,6 +97,29 @@ def test_rounding_is_told_from_a_wrong_gradient() -> None:
     assert found.startswith("last, input [3, 256]")
 
 
+class MaskedLinear(nn.Linear):
+    """Needs a mask by name, as the attention of a Swin transformer does."""
+
+    def forward(self, images: Tensor, *, mask: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(images * mask)
+
+
+class MaskedModel(Model):
+    """Calls its last layer by name."""
+
+    def training_step(
+        self, batch: Tensor, generator: torch.Generator, moment: Moment
+    ) -> dict[str, Tensor]:
+        features = self.norm(self.conv(batch)).relu().flatten(1)
+        return {"loss": self.last(features, mask=torch.ones(256)).square().mean()}
+
+
+def test_a_layer_that_is_called_by_name_is_proven_too() -> None:
+    masked = MaskedModel(RunSettings(out=Path("run"), device="cpu"), MaskedLinear(256, 5))
+    errors = layer_errors(masked, batch(), CPU)
+    assert 0 < errors["last, input [3, 256],"] < TOLERANCE
+
+
 def test_the_proof_changes_nothing() -> None:
     proven = model()
     before, random = copy.deepcopy(proven.state_dict()), torch.get_rng_state()

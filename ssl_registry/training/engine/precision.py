@@ -115,12 +115,12 @@ def layer_errors(model: Trained, batch: Any, device: torch.device) -> dict[str, 
                 batch, derive_generator(0, "precision", "task"), example_moment(batch)
             )
         return {
-            f"{name}, input {list(inputs[0].shape)},": _error(layer, inputs)
-            for (name, _), (layer, inputs) in calls.items()
+            f"{name}, input {list(inputs[0].shape)},": _error(layer, inputs, named)
+            for (name, _), (layer, inputs, named) in calls.items()
         }
 
 
-_Calls = dict[tuple[str, tuple[int, ...]], tuple[nn.Module, list[Tensor]]]
+_Calls = dict[tuple[str, tuple[int, ...]], tuple[nn.Module, list[Tensor], dict[str, Any]]]
 
 
 @contextmanager
@@ -132,12 +132,18 @@ def _recording(model: nn.Module) -> Iterator[_Calls]:
         if not any(True for _ in layer.parameters(recurse=False)):
             continue
 
-        def note(layer: nn.Module, inputs: tuple[Any, ...], _: Any, name: str = name) -> None:
+        def note(
+            layer: nn.Module,
+            inputs: tuple[Any, ...],
+            named: dict[str, Any],
+            _: Any,
+            name: str = name,
+        ) -> None:
             if inputs and all(isinstance(part, Tensor) for part in inputs):
                 key = (name, tuple(inputs[0].shape))
-                calls.setdefault(key, (layer, [part.detach() for part in inputs]))
+                calls.setdefault(key, (layer, [part.detach() for part in inputs], _detached(named)))
 
-        handles.append(layer.register_forward_hook(note))
+        handles.append(layer.register_forward_hook(note, with_kwargs=True))
     try:
         yield calls
     finally:
@@ -145,15 +151,23 @@ def _recording(model: nn.Module) -> Iterator[_Calls]:
             handle.remove()
 
 
-def _error(layer: nn.Module, inputs: list[Tensor]) -> float:
+def _error(layer: nn.Module, inputs: list[Tensor], named: dict[str, Any]) -> float:
     """Return the largest relative error among the gradients of a layer's weights and inputs."""
     kind = inputs[0].device.type
     with torch.autocast(kind, torch.bfloat16):
-        rounded = _gradients(layer, inputs)
-    exact = [part.float() if part.is_floating_point() else part for part in inputs]
+        rounded = _gradients(layer, inputs, named)
+    exact = [_in_float32(part) for part in inputs]
     with torch.autocast(kind, enabled=False):
-        right = _gradients(layer, exact)
+        right = _gradients(layer, exact, {key: _in_float32(n) for key, n in named.items()})
     return max((_distance(*pair) for pair in zip(rounded, right, strict=True)), default=0.0)
+
+
+def _detached(named: dict[str, Any]) -> dict[str, Any]:
+    return {k: given.detach() if isinstance(given, Tensor) else given for k, given in named.items()}
+
+
+def _in_float32(given: Any) -> Any:
+    return given.float() if isinstance(given, Tensor) and given.is_floating_point() else given
 
 
 def _distance(near: Tensor, exact: Tensor) -> float:
@@ -163,9 +177,9 @@ def _distance(near: Tensor, exact: Tensor) -> float:
     return gap / size
 
 
-def _gradients(layer: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
+def _gradients(layer: nn.Module, inputs: list[Tensor], named: dict[str, Any]) -> list[Tensor]:
     leaves = [part.detach().requires_grad_(part.is_floating_point()) for part in inputs]
-    outputs = layer(*leaves)
+    outputs = layer(*leaves, **named)
     if not isinstance(outputs, Tensor):
         return []
     noise = torch.randn(outputs.shape, generator=derive_generator(0, "precision", "noise"))

@@ -89,6 +89,11 @@ class Pretraining(Trained):
                 "gradient was, as a queue may be: read a copy of it, as heads.Queue does, or write "
                 f"in after_step; see {PAGE}"
             )
+        if "does not require grad" in said:
+            return PluginError(
+                f"{who}: the loss has no gradient: it was detached, or computed under no_grad or "
+                f"from a teacher alone; see {PAGE}"
+            )
         return None
 
 

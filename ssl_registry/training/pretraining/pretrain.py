@@ -20,6 +20,7 @@ from ssl_registry.errors import (
 )
 from ssl_registry.pretext_model import (
     PretextModel,
+    check_kept,
     check_model,
     kept_encoder,
 )
@@ -154,7 +155,10 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
         check_pieces(task, seen, shape)
         with blame(task, "build_model"):
             model = task.build_model(seen, shape)
-        return check_model(model, spell_task(task))
+        with blame(task, "the model's parts"):
+            built = check_model(model, spell_task(task))
+        check_kept(built, encoder, spell_task(task))
+        return built
 
 
 def _rehearse(
