@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes test on two cores: with several threads each they would wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
@@ -12,10 +14,10 @@ demo: install
 	$(BIN)/ssl-registry demo
 
 test: check
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long"
+	$(PYTEST) --dist loadfile -m "not long"
 
 test-long: install
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m long
+	$(PYTEST) --dist worksteal -m long
 
 check: install
 	$(BIN)/ruff check .
