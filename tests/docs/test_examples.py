@@ -176,7 +176,7 @@ def keep_yaml(text: str, workplace: Path) -> None:
     if "encoders" not in settings:
         small |= {"size": size, "backbone": network}
     small.pop("fractions", None)
-    first_task = settings.get("tasks", [])[:1]  # every line of a file is planned, one is trained
+    first_task = settings.get("tasks", [])[:1]  # one line is enough to see that the file works
     small |= {"tasks": first_task} if first_task else {}
     (workplace / first.group(1)).write_text(yaml.safe_dump(small), encoding="utf-8")
 
