@@ -2,7 +2,10 @@
 
 Headers are drawn at random, sound ones and odd ones, and every file is read by the library of its
 format as well: nibabel, ITK, pydicom. Where the library gives a volume of real numbers with an
-affine that has an inverse, there is no way out but to read the same.
+affine that has an inverse, there is no way out but to read the same; unless the numbers differ by
+so little that float32 could not tell them apart, and then there is none but to refuse them.
+
+What is drawn is the same in every run, so that a change of the code alone can make these fail.
 """
 
 import gzip
@@ -18,7 +21,7 @@ import numpy.typing as npt
 import pydicom
 import pytest
 import SimpleITK as sitk
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.pixels import apply_rescale
 
@@ -56,14 +59,29 @@ class Tally:
             said = ""
         if said:
             assert path.name in said
-            assert known is None, said
+            assert known is None or too_fine(known.voxels), said
             self.refused += 1
             return
         assert known is not None, "it was read, and should not be"
+        assert not too_fine(known.voxels), "it was read, and float32 shows hardly any of it"
         np.testing.assert_array_equal(voxels.numpy(), _single(known.voxels))
         compare = np.testing.assert_array_equal if exact else np.testing.assert_allclose
         compare(header.affine, known.affine, **({} if exact else {"atol": 1e-6}))
         self.read += 1
+
+
+def too_fine(voxels: Array) -> bool:
+    """Whether float32, with its 24 bits, has fewer than 256 numbers for the range of the voxels.
+
+    It has all there are of float32 itself, of float16 and of whole numbers of up to 16 bits.
+    """
+    exact = np.can_cast(voxels.dtype, np.float32)
+    low, high = float(voxels.min()), float(voxels.max())
+    largest = _single(np.array(max(abs(low), abs(high))))
+    if exact or low == high or not np.isfinite(largest):
+        return False
+    _, exponent = np.frexp(largest)
+    return high - low < 256 * 2.0 ** (max(int(exponent), -125) - 24)
 
 
 def _single(voxels: Array) -> Array:
@@ -77,7 +95,10 @@ def check_all(
     """Compare as many files as asked for; a good part of them must have been read."""
     tally = Tally()
 
-    @settings(max_examples=examples, deadline=None)
+    slow_here = [HealthCheck.too_slow, HealthCheck.data_too_large]  # a busy machine, no fault
+    drawn_again = settings(derandomize=True, database=None, suppress_health_check=slow_here)
+
+    @settings(drawn_again, max_examples=examples, deadline=None)
     @given(files)
     def each(file: Any) -> None:
         compare(tally, file)
