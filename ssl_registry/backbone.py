@@ -17,12 +17,13 @@ class Encoder(nn.Module, ABC):
     Attributes:
         in_channels: channels of the input.
         channels: channels of each level, finest level first.
-        strides: voxels of the input per voxel of each level, finest first.
+        strides: voxels of the input per voxel of each level, finest first, along each spatial
+            axis: `((1, 1, 1), (2, 2, 1), (4, 4, 2))`.
     """
 
     in_channels: int
     channels: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
 
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -58,6 +59,28 @@ def whole_encoder(encoder: Encoder) -> Encoder:
     while isinstance(encoder, FinestLevels):
         encoder = encoder.whole
     return encoder
+
+
+def check_strides(encoder: Encoder, dims: int) -> None:
+    """See that an encoder says its strides per level and spatial axis.
+
+    Raises:
+        PluginError: it does not; the message shows how they are written.
+    """
+    strides: object = encoder.strides
+    whole = isinstance(strides, (tuple, list)) and all(
+        isinstance(level, (tuple, list))
+        and len(level) == dims
+        and all(isinstance(step, int) and step > 0 for step in level)
+        for level in strides
+    )
+    if not whole or len(encoder.strides) != len(encoder.channels):
+        example = tuple((2**level,) * dims for level in range(len(encoder.channels)))
+        raise PluginError(
+            f"{type(whole_encoder(encoder)).__name__}.strides is {strides!r}; for a network in "
+            f"{dims}D it holds {dims} whole numbers a level, one for each spatial axis, finest "
+            f"level first, such as {example}; see docs/how-to/my-own-backbone.md"
+        )
 
 
 def check_pyramid(encoder: Encoder, pyramid: object, images: Tensor) -> list[Tensor]:

@@ -122,7 +122,10 @@ def _shapes_of(component: Component, images: torch.Tensor) -> dict[str, Any]:
     if isinstance(component, Backbone):
         with lend_to_torch(stream):
             encoder = component.build(images.shape[1])
-        sides = [[-(-side // s) for side in images.shape[2:]] for s in encoder.strides]
+        sides = [
+            [-(-side // step) for side, step in zip(images.shape[2:], level, strict=True)]
+            for level in encoder.strides
+        ]
         levels = zip(encoder.channels, sides, strict=True)
         return {
             "levels": [[BATCH, channels, *level] for channels, level in levels],

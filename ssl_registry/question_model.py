@@ -12,6 +12,7 @@ from ssl_registry.backbone import (
     FinestLevels,
     check_levels,
     check_pyramid,
+    check_strides,
     whole_encoder,
 )
 from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
@@ -217,6 +218,7 @@ def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> Non
             f"image_shape={image_shape!r}: {type(task).__name__} works in {dims}D and needs the "
             f"images' {dims} sides in voxels, without batch and channels, such as {example}"
         )
+    check_strides(encoder, dims)
 
 
 def spell_task(task: PretextTask) -> str:

@@ -27,9 +27,11 @@ class Halves(Encoder):
         self.fault = fault
         self.in_channels = 1 if fault == "in_channels" else in_channels
         self.channels = (2, 5) if fault == "channels" else (2, 4)
-        self.strides = (1, 3) if fault == "strides" else (1, 2)
+        self.strides = ((1, 1), (3, 3)) if fault == "strides" else ((1, 1), (2, 2))
+        if fault == "one stride for all axes":
+            self.strides = (1, 2)  # type: ignore[assignment]
         if fault == "coarse first":
-            self.channels, self.strides = (4, 2), (2, 1)
+            self.channels, self.strides = (4, 2), ((2, 2), (1, 1))
         self.fine = nn.Conv2d(in_channels, 2, 3, padding=1)
         self.coarse = nn.Conv2d(2, 4, 3, padding=1, stride=2)
         if fault == "spare layer":
@@ -113,10 +115,13 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
     "equal_seeds_give_equal_weights": [("weights of its own", "equal seeds")],
     "other_seeds_give_other_weights": [("constant weights", "differ with the seed")],
     "encoders_leave_global_streams_alone": [("python", "moved"), ("numpy", "moved")],
-    "strides_grow": [("coarse first", r"\[2, 1\]")],
+    "strides_grow": [
+        ("coarse first", r"\[\(2, 2\), \(1, 1\)\]"),
+        ("one stride for all axes", r"one for each spatial axis"),
+    ],
     "levels_have_the_promised_shape": [
-        ("channels", "5 channels at stride 2"),
-        ("strides", "4 channels at stride 3"),
+        ("channels", "5 channels at strides .2, 2."),
+        ("strides", "4 channels at strides .3, 3."),
         ("levels", "as many levels"),
         ("odd sides", "sides must be even"),
         ("no size", "too large"),

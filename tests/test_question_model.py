@@ -78,17 +78,21 @@ class Misshapen(nn.Module):
 
 
 class NotAPyramid(Encoder):
-    in_channels, channels, strides = 1, (2,), (1,)
+    in_channels, channels, strides = 1, (2,), ((1, 1, 1),)
 
     def forward(self, x: Tensor) -> Any:
         return x.expand(-1, 2, -1, -1, -1)
 
 
 class UntrueChannels(Encoder):
-    in_channels, channels, strides = 1, (5,), (1,)
+    in_channels, channels, strides = 1, (5,), ((1, 1, 1),)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [x.expand(-1, 2, -1, -1, -1)]
+
+
+class OneStride(UntrueChannels):
+    channels, strides = (2,), (1,)  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
@@ -111,6 +115,7 @@ def test_wrong_pieces_are_refused_in_words(encoder: Any, shape: Any, words: str)
     ("encoder", "words"),
     [
         (NotAPyramid(), "NotAPyramid returned a Tensor.*my-own-backbone"),
+        (OneStride(), r"OneStride.strides is \(1,\).*3D.*spatial axis.*\(\(1, 1, 1\),\)"),
         (UntrueChannels(), r"`channels` say \[5\].*my-own-backbone"),
     ],
 )

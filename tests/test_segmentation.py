@@ -16,7 +16,7 @@ from ssl_registry.builtin.segmentation import (
     soft_dice_loss,
 )
 from ssl_registry.errors import ImageShapeError
-from ssl_registry.heads import UNetDecoder
+from ssl_registry.heads import ClassifierHead, UNetDecoder
 
 
 def sure_of(labels: torch.Tensor, classes: int) -> torch.Tensor:
@@ -98,7 +98,7 @@ def test_labels_of_another_shape_are_refused() -> None:
 def test_unet3d_has_the_papers_structure_by_default() -> None:
     encoder = registry.get("unet3d")().build(1)  # type: ignore[attr-defined]
     assert encoder.channels == (32, 64, 128, 256, 512)
-    assert encoder.strides == (1, 2, 4, 8, 16)
+    assert encoder.strides == tuple((step,) * 3 for step in (1, 2, 4, 8, 16))
 
 
 @settings(max_examples=15, deadline=None)
@@ -122,7 +122,7 @@ def test_the_decoder_mirrors_any_pyramid(
 class Strided(Encoder):
     """A pyramid that starts at stride 2 and skips a level, as a ResNet's may."""
 
-    in_channels, channels, strides = 1, (4, 8), (2, 8)
+    in_channels, channels, strides = 1, (4, 8), ((2, 2, 2), (8, 8, 8))
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,10 +141,40 @@ def test_the_decoder_serves_encoders_that_start_coarse() -> None:
     )  # fmt: skip
 
 
+class Flat(Encoder):
+    """A pyramid for thick slices: its first step, and the whole pyramid, spares an axis."""
+
+    in_channels, channels, strides = 1, (2, 3, 4), ((2, 2, 1), (4, 4, 1), (8, 8, 2))
+
+    def __init__(self) -> None:
+        super().__init__()
+        steps = ((2, 2, 1), (2, 2, 1), (2, 2, 2))
+        self.levels = torch.nn.ModuleList(
+            torch.nn.Conv3d(fed, made, step, stride=step)
+            for fed, made, step in zip((1, 2, 3), self.channels, steps, strict=True)
+        )
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        pyramid: list[torch.Tensor] = []
+        for level in self.levels:
+            x = level(x)
+            pyramid.append(x)
+        return pyramid
+
+
+def test_the_decoder_and_the_classifier_follow_strides_of_each_axis() -> None:
+    encoder = Flat()
+    pyramid = encoder(torch.rand(2, 1, 16, 24, 6))
+    assert UNetDecoder(encoder, 3, dims=3)(pyramid).shape == (2, 3, 16, 24, 6)
+    classifier = ClassifierHead(encoder, (16, 24, 6), views=1, classes=5)
+    assert classifier.pool.output_size == (2, 3, 3)
+    assert classifier([level[:, None] for level in pyramid]).shape == (2, 5)
+
+
 class RoundingDown(Encoder):
     """A pyramid whose pooling loses the last voxel of odd sides, as many networks' does."""
 
-    in_channels, channels, strides = 1, (2, 3, 4), (1, 2, 4)
+    in_channels, channels, strides = 1, (2, 3, 4), ((1, 1), (2, 2), (4, 4))
 
     def __init__(self) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ class Small(Backbone):
 class SmallEncoder(Encoder):
     def __init__(self, in_channels, width):
         super().__init__()
-        self.in_channels, self.channels, self.strides = in_channels, (width,), (2,)
+        self.in_channels, self.channels, self.strides = in_channels, (width,), ((2, 2, 2),)
         self.level = nn.Conv3d(in_channels, width, 3, stride=2, padding=1)
 
     def forward(self, x):

@@ -69,7 +69,7 @@ class DenseNet121(Backbone):
 class DenseNetEncoder(Encoder):
     """The feature part of torchvision's DenseNet, which hands out what it makes on the way."""
 
-    strides = (2, 4, 8, 16, 32)
+    strides = ((2, 2), (4, 4), (8, 8), (16, 16), (32, 32))
 
     def __init__(self, structure: DenseNet121, in_channels: int) -> None:
         super().__init__()
@@ -88,11 +88,11 @@ class DenseNetEncoder(Encoder):
         Raises:
             ImageShapeError: batch normalisation would be trained on a single value.
         """
-        if self.training and len(x) == 1 and max(x.shape[2:]) <= self.strides[-1]:
+        if self.training and len(x) == 1 and max(x.shape[2:]) <= self.strides[-1][0]:
             raise ImageShapeError(
                 f"one view of {list(x.shape[2:])} leaves densenet121 a single pixel at its "
                 "coarsest level, on which batch normalisation cannot be trained: raise `size` "
-                f"so that views are larger than {self.strides[-1]}, or raise `batch_size`"
+                f"so that views are larger than {self.strides[-1][0]}, or raise `batch_size`"
             )
         pyramid: list[Tensor] = []
         for name, part in self.features.named_children():

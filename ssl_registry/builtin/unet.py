@@ -63,7 +63,9 @@ class UNetEncoder(Encoder):
         self.channels = tuple(
             structure.base_filters * 2**level for level in range(structure.levels)
         )
-        self.strides = tuple(2**level for level in range(structure.levels))
+        self.strides = tuple(
+            (2**level,) * structure.spatial_dims for level in range(structure.levels)
+        )
         inputs = (in_channels, *self.channels[:-1])
         self.blocks = nn.ModuleList(
             _Block(structure, fed, made) for fed, made in zip(inputs, self.channels, strict=True)

@@ -1,17 +1,20 @@
 """Decoders: from a feature pyramid back to the image's own grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry.backbone import Encoder
+from ssl_registry.backbone import Encoder, check_strides
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_UPSAMPLE = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_UPSAMPLE: Final[dict[int, Callable[..., nn.Module]]] = {
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
 _BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -39,13 +42,14 @@ class UNetDecoder(nn.Module):
 
     def __init__(self, encoder: Encoder, out_channels: int, dims: int) -> None:
         super().__init__()
+        check_strides(encoder, dims)
         self.dims = dims
         self.finest_stride = encoder.strides[0]
         self.upsample = nn.ModuleList()
         self.fuse = nn.ModuleList()
         levels = list(zip(encoder.channels, encoder.strides, strict=True))[::-1]
         for (coarse, coarse_stride), (fine, fine_stride) in pairwise(levels):
-            step = coarse_stride // fine_stride
+            step = tuple(c // f for c, f in zip(coarse_stride, fine_stride, strict=True))
             self.upsample.append(_UPSAMPLE[dims](coarse, fine, kernel_size=step, stride=step))
             self.fuse.append(_double_convolution(2 * fine, fine, dims))
         self.out = _CONV[dims](encoder.channels[0], out_channels, kernel_size=1)
@@ -62,9 +66,9 @@ class UNetDecoder(nn.Module):
             x = _fit(upsample(x), skip.shape[2:])
             x = fuse(torch.cat([x, skip], dim=1))
         scores: Tensor = self.out(x)
-        if self.finest_stride > 1:
+        if max(self.finest_stride) > 1:
             mode = "trilinear" if self.dims == 3 else "bilinear"
-            scores = F.interpolate(scores, scale_factor=self.finest_stride, mode=mode)
+            scores = F.interpolate(scores, scale_factor=list(self.finest_stride), mode=mode)
         return scores
 
 

@@ -1,14 +1,15 @@
 """What a backbone promises, and the encoders that it builds."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 import torch
 from safetensors.torch import load, save
 
-from ssl_registry.backbone import Encoder
-from ssl_registry.errors import EncoderFileError, ImageShapeError
+from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.errors import EncoderFileError, ImageShapeError, PluginError
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, require
 from ssl_registry.testing.networks import seeded
@@ -46,12 +47,21 @@ def encoders_leave_global_streams_alone(trial: BackboneTrial) -> None:
 
 
 def strides_grow(trial: BackboneTrial) -> None:
-    """Levels come finest first: strides grow from one to the next.
+    """Levels come finest first: strides, one for each spatial axis, grow from one to the next.
 
+    Along an axis a stride may stay as it is, but never along all of them, and it never shrinks.
     Decoders walk from the last level up to the first.
     """
-    strides = list(trial.encoder().strides)
-    require(strides == sorted(set(strides)), "strides that grow, finest level first", strides)
+    encoder = trial.encoder()
+    try:
+        check_strides(encoder, trial.dims)
+    except PluginError as error:
+        require(False, f"{trial.dims} strides a level, one for each spatial axis", str(error))
+    grow = all(
+        fine != coarse and all(f <= c for f, c in zip(fine, coarse, strict=True))
+        for fine, coarse in pairwise(map(tuple, encoder.strides))
+    )
+    require(grow, "strides that grow, finest level first", list(encoder.strides))
 
 
 def levels_have_the_promised_shape(trial: BackboneTrial) -> None:
@@ -167,10 +177,10 @@ def _check_levels(
     require(len(set(counts)) == 1, "as many levels as channels and strides", counts)
     for level, channels, stride in zip(levels, encoder.channels, encoder.strides, strict=True):
         fits = level.shape[:2] == (len(images), channels) and all(
-            got in (side // stride, -(-side // stride))
-            for got, side in zip(level.shape[2:], shape, strict=True)
+            got in (side // step, -(-side // step))
+            for got, side, step in zip(level.shape[2:], shape, stride, strict=True)
         )
-        promised = f"{channels} channels at stride {stride} of images {list(images.shape)}"
+        promised = f"{channels} channels at strides {list(stride)} of images {list(images.shape)}"
         require(fits, promised, f"a level {list(level.shape)}")
 
 

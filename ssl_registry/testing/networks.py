@@ -60,7 +60,8 @@ class SmallEncoder(Encoder):
 
     def __init__(self, in_channels: int, dims: int) -> None:
         super().__init__()
-        self.in_channels, self.channels, self.strides = in_channels, (4, 8, 16), (1, 2, 4)
+        self.in_channels, self.channels = in_channels, (4, 8, 16)
+        self.strides = ((1,) * dims, (2,) * dims, (4,) * dims)
         convolution = nn.Conv2d if dims == 2 else nn.Conv3d
         self.levels = nn.ModuleList(
             convolution(fed, made, 3, stride=stride, padding=1)

@@ -210,7 +210,7 @@ class Bare2d(Backbone):
 
 
 class BareEncoder(Encoder):
-    strides = (1,)
+    strides = ((1, 1),)
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()

@@ -84,7 +84,7 @@ class Dead2d(Backbone):
 
 class DeadEncoder(Encoder):
     channels = (4,)
-    strides = (1,)
+    strides = ((1, 1),)
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()

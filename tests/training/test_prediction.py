@@ -38,7 +38,7 @@ class Echo(Encoder):
     """Gives the image back."""
 
     channels = (1,)
-    strides = (1,)
+    strides = ((1, 1, 1),)
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()

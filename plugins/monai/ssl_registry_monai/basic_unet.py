@@ -56,7 +56,7 @@ class BasicUnet3d(Backbone):
 class BasicUnetEncoder(Encoder):
     """`conv_0` and `down_1` ... `down_4` of MONAI's BasicUNet."""
 
-    strides = (1, 2, 4, 8, 16)
+    strides = tuple((2**level,) * 3 for level in range(5))
 
     def __init__(self, structure: BasicUnet3d, in_channels: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class BasicUnetEncoder(Encoder):
             ImageShapeError: pooling would leave nothing, or instance normalisation a single
                 voxel, which it erases.
         """
-        left = [side // self.strides[-1] for side in x.shape[2:]]
+        left = [side // step for side, step in zip(x.shape[2:], self.strides[-1], strict=True)]
         if min(left) < 1 or (self.norm == "instance" and max(left) == 1):
             raise ImageShapeError(
                 f"views of {list(x.shape[2:])} leave {left} voxels at the coarsest level of "

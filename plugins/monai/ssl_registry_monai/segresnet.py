@@ -79,7 +79,7 @@ class SegResnetEncoder(Encoder):
         levels = range(len(structure.blocks_down))
         self.in_channels = in_channels
         self.channels = tuple(structure.init_filters * 2**level for level in levels)
-        self.strides = tuple(2**level for level in levels)
+        self.strides = tuple((2**level,) * 3 for level in levels)
         self.convInit = network.convInit
         self.down_layers = network.down_layers
 

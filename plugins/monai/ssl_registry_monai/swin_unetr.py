@@ -75,7 +75,7 @@ class SwinUnetr3d(Backbone):
 class SwinUnetrEncoder(Encoder):
     """What MONAI's SwinUNETR has before its decoder."""
 
-    strides = (1, 2, 4, 8, 16, 32)
+    strides = tuple((2**level,) * 3 for level in range(6))
 
     def __init__(self, structure: SwinUnetr3d, in_channels: int) -> None:
         super().__init__()

@@ -75,11 +75,12 @@ class TimmEncoder(Encoder):
             ) from error
         self.in_channels = in_channels
         self.channels = tuple(self.net.feature_info.channels())  # type: ignore[union-attr,operator]
-        self.strides = tuple(self.net.feature_info.reduction())  # type: ignore[union-attr,operator]
-        if not all(fine < coarse for fine, coarse in pairwise(self.strides)):
+        strides = tuple(self.net.feature_info.reduction())  # type: ignore[union-attr,operator]
+        self.strides = tuple((step, step) for step in strides)
+        if not all(fine < coarse for fine, coarse in pairwise(strides)):
             raise ConfigError(
                 f"timm:{structure.model} has no pyramid, for its levels have the strides "
-                f"{list(self.strides)}: choose a model whose levels get coarser, such as resnet18"
+                f"{list(strides)}: choose a model whose levels get coarser, such as resnet18"
             )
         self.channels_last = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
 

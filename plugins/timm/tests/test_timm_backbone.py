@@ -29,7 +29,7 @@ def test_a_model_has_a_pyramid_of_the_channels_and_strides_it_says(name: str) ->
     with torch.no_grad():
         pyramid = encoder(torch.rand(1, 3, side, side))
     assert [level.shape[1] for level in pyramid] == list(encoder.channels)
-    assert [side // level.shape[2] for level in pyramid] == list(encoder.strides)
+    assert [(side // level.shape[2],) * 2 for level in pyramid] == list(encoder.strides)
 
 
 def test_a_name_after_the_colon_is_the_model() -> None:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from ssl_registry.backbone import Encoder
+from ssl_registry.backbone import Encoder, check_strides
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import LabelledImages, Prepared
 from ssl_registry.downstream import DownstreamTask
@@ -150,6 +150,7 @@ def _fresh_encoder(plan: Plan) -> Encoder:
 def _build(plan: Plan) -> Finetuning:
     settings = plan.settings
     encoder, kept = build_encoder(plan)
+    check_strides(encoder, plan.backbone.spatial_dims)
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = settings.downstream.build_head(encoder, len(plan.source.labels))

@@ -27,7 +27,7 @@ class TinyEncoder(Encoder):
         super().__init__()
         self.in_channels = in_channels
         self.channels = (width, 2 * width, 4 * width)
-        self.strides = (1, 2, 4)
+        self.strides = tuple((2**level,) * 3 for level in range(3))
         inputs = (in_channels, *self.channels[:-1])
         self.levels = nn.ModuleList(
             nn.Sequential(nn.Conv3d(fed, made, 3, stride, padding=1), nn.BatchNorm3d(made))
