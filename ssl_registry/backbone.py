@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssl_registry.component import Component
 from ssl_registry.errors import ConfigError, PluginError
+from ssl_registry.normalisation import DecoderStyle, find_norm
 from ssl_registry.registry import registry
 
 
@@ -28,6 +29,13 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return features `[B, channels[l], *S_l]` for each level of `x` `[B, C, *S]`."""
+
+    def decoder_style(self) -> DecoderStyle:
+        """Return how a decoder's blocks are to look that goes with this encoder.
+
+        Without more it has the normalisation that most of the encoder's layers have.
+        """
+        return DecoderStyle(find_norm(self))
 
 
 class FinestLevels(Encoder):
@@ -52,6 +60,14 @@ class FinestLevels(Encoder):
         """Return the finest levels of `x` `[B, C, *S]`."""
         pyramid: list[Tensor] = self.whole(x)
         return pyramid[: len(self.channels)]
+
+    def decoder_style(self) -> DecoderStyle:
+        """Return the style of the encoder that they are of."""
+        style = self.whole.decoder_style()
+        several = style.convolutions
+        if not isinstance(several, int):
+            style = style._replace(convolutions=several[: len(self.channels) - 1])
+        return style
 
 
 def whole_encoder(encoder: Encoder) -> Encoder:

@@ -28,17 +28,34 @@ class Segmentation(DownstreamTask):
     cross_entropy: float = Field(
         0.0, ge=0, le=1, description="share of class-balanced cross-entropy in the loss"
     )
+    deep_supervision: bool = Field(
+        False, description="take the loss at coarser levels of the decoder too, in training"
+    )
 
     def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
         """Return a U-Net decoder with `num_classes` output channels, background among them."""
-        return UNetDecoder(encoder, num_classes, self.spatial_dims)
+        return UNetDecoder(
+            encoder, num_classes, self.spatial_dims, deep_supervision=self.deep_supervision
+        )
 
-    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor | Sequence[Tensor], target: Tensor) -> Tensor:
         """Return the loss of scores `[B, K, *S]` against labels `[B, *S]` (int64).
+
+        Of deep supervision's scores at several levels, finest first, each counts half as much as
+        the one before it, against the labels of the nearest voxels.
 
         Raises:
             ImageShapeError: scores and labels differ in shape.
         """
+        if isinstance(outputs, Tensor):
+            return self._loss(outputs, target)
+        losses = [self._loss(outputs[0], target)]
+        losses += [self._loss(scores, coarsen(target, scores.shape[2:])) for scores in outputs[1:]]
+        weights = [0.5**level for level in range(len(losses))]
+        weighted = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+        return torch.stack(weighted).sum() / sum(weights)
+
+    def _loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         if len(outputs) != len(target):
             raise ImageShapeError(
                 f"the network returns scores of {len(outputs)} images for labels of {len(target)}"
@@ -116,7 +133,9 @@ class Segmentation3d(Segmentation):
     counts alike, however few voxels it has: soft Dice alone may let a small class die out in
     a short run. The score is the hard Dice of each foreground class per case.
 
-    Reference: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), for the loss.
+    Reference: Milletari et al. 2016 (doi:10.1109/3DV.2016.79), for the loss; Lee et al. 2015
+    (arXiv:1409.5185), for deep supervision, with the weights of nnU-Net (Isensee et al. 2021,
+    doi:10.1038/s41592-020-01008-z).
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
@@ -136,6 +155,15 @@ def soft_dice_loss(outputs: Tensor, target: Tensor, smoothing: float) -> Tensor:
     overlap = (probabilities * wanted).sum(-1)
     total = probabilities.sum(-1) + wanted.sum(-1)
     return 1 - ((2 * overlap + smoothing) / (total + smoothing)).mean()
+
+
+def coarsen(labels: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return labels `[B, *S]` on a coarser grid of that shape, each of the nearest voxel."""
+    for axis, side in enumerate(shape, start=1):
+        whole = labels.shape[axis]
+        centres = (torch.arange(side, device=labels.device) + 0.5) * whole / side
+        labels = labels.index_select(axis, centres.long())
+    return labels
 
 
 def dice(predicted: Tensor, reference: Tensor) -> float:

@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.errors import ImageShapeError
+from ssl_registry.normalisation import DecoderStyle, Norm, build_norm
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-_INSTANCE_NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 
@@ -22,7 +21,9 @@ class UNet(Backbone):
         32, ge=1, le=1024, description="channels of the finest level, doubled at each"
     )
     levels: int = Field(5, ge=1, le=8, description="levels of the pyramid")
-    norm: Literal["batch", "instance"] = Field("batch", description="normalisation layer")
+    norm: Norm = Field(
+        "batch", description="normalisation, of a decoder too; instance suits batches of 2 or 4"
+    )
     residual: bool = Field(True, description="add each block's input to its output")
     dropout: float = Field(0.0, ge=0, lt=1, description="probability of dropping a channel")
 
@@ -91,6 +92,10 @@ class UNetEncoder(Encoder):
             pyramid.append(block(x))
         return pyramid
 
+    def decoder_style(self) -> DecoderStyle:
+        """Return a style with the normalisation of the encoder's blocks."""
+        return DecoderStyle(self.structure.norm)
+
 
 class _Block(nn.Module):
     """Two convolutions of width 3; their input is added to the result where `residual` is on."""
@@ -100,10 +105,10 @@ class _Block(nn.Module):
         dims = structure.spatial_dims
         self.body = nn.Sequential(
             _convolution(in_channels, out_channels, 3, dims),
-            _norm(structure, out_channels),
+            build_norm(structure.norm, out_channels, dims),
             nn.ReLU(inplace=True),
             _convolution(out_channels, out_channels, 3, dims),
-            _norm(structure, out_channels),
+            build_norm(structure.norm, out_channels, dims),
         )
         self.shortcut: nn.Module | None = None
         if structure.residual:
@@ -118,12 +123,6 @@ class _Block(nn.Module):
             y = y + self.shortcut(x)
         dropped: Tensor = self.drop(self.activate(y))
         return dropped
-
-
-def _norm(structure: UNet, channels: int) -> nn.Module:
-    if structure.norm == "batch":
-        return _BATCH_NORM[structure.spatial_dims](channels)
-    return _INSTANCE_NORM[structure.spatial_dims](channels, affine=True)
 
 
 def _convolution(in_channels: int, out_channels: int, kernel: int, dims: int) -> nn.Module:

@@ -4,15 +4,19 @@ from ssl_registry.heads.classifier import ClassifierHead, GlobalPoolClassifier
 from ssl_registry.heads.decoder import DenseHead, UNetDecoder, decoder_of, matching_weights
 from ssl_registry.heads.queue import NOBODY, Queue
 from ssl_registry.heads.teacher import Teacher
+from ssl_registry.normalisation import DecoderStyle, Norm, build_norm
 
 __all__ = [
     "NOBODY",
     "ClassifierHead",
+    "DecoderStyle",
     "DenseHead",
     "GlobalPoolClassifier",
+    "Norm",
     "Queue",
     "Teacher",
     "UNetDecoder",
+    "build_norm",
     "decoder_of",
     "matching_weights",
 ]

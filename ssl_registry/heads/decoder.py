@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.errors import ConfigError, ImageShapeError
+from ssl_registry.normalisation import DecoderStyle, build_norm
 
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_UPSAMPLE: Final[dict[int, Callable[..., nn.Module]]] = {
+_CONV: Final[Mapping[int, Callable[..., nn.Module]]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_UPSAMPLE: Final[Mapping[int, Callable[..., nn.Module]]] = {
     2: nn.ConvTranspose2d,
     3: nn.ConvTranspose3d,
 }
-_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class UNetDecoder(nn.Module):
@@ -28,48 +29,101 @@ class UNetDecoder(nn.Module):
     coarser than the image, the scores are interpolated up by that stride; sides that are
     no multiple of it therefore come out larger or smaller than the image's.
 
-    Its last layer, `out`, answers one question and is of no use to another: whoever takes over
-    the weights of a decoder leaves it.
+    Normalisation, activation, and how many convolutions there are and how wide, are as the
+    encoder's `decoder_style` says.
 
-    Shape: a list of `[B, C_l, *S_l]` to `[B, out_channels, *S]`.
+    With deep supervision it answers in training at coarser levels too: all that it comes through,
+    but for its coarsest where there are more than two.
+
+    Its last layers, `out` and `coarse_outs`, answer one question and are of no use to another:
+    whoever takes over the weights of a decoder leaves them.
+
+    Args:
+        encoder: whose pyramid will come.
+        out_channels: channels of the answer (K).
+        dims: spatial axes, 2 or 3.
+        deep_supervision: whether it answers at several levels in training.
+
+    Shape: a list of `[B, C_l, *S_l]` to `[B, K, *S]`; with deep supervision and in training to a
+    tuple of such, finest first, the others on the grids of their levels.
+
+    Raises:
+        ConfigError: deep supervision was asked for, and there is no coarser level to answer at.
 
     Reference: Ronneberger et al. 2015 (doi:10.1007/978-3-319-24574-4_28); Cicek et al.
-    2016 (doi:10.1007/978-3-319-46723-8_49).
+    2016 (doi:10.1007/978-3-319-46723-8_49); for deep supervision Lee et al. 2015
+    (arXiv:1409.5185), at the levels that Isensee et al. 2021 (doi:10.1038/s41592-020-01008-z)
+    take.
     """
 
-    answer_layers: ClassVar[tuple[str, ...]] = ("out",)
+    answer_layers: ClassVar[tuple[str, ...]] = ("out", "coarse_outs")
     """Layers that answer one question, and are not for another."""
 
-    def __init__(self, encoder: Encoder, out_channels: int, dims: int) -> None:
+    def __init__(
+        self, encoder: Encoder, out_channels: int, dims: int, *, deep_supervision: bool = False
+    ) -> None:
         super().__init__()
         check_strides(encoder, dims)
         self.dims = dims
+        self.style = encoder.decoder_style()
         self.finest_stride = encoder.strides[0]
         self.upsample = nn.ModuleList()
         self.fuse = nn.ModuleList()
-        levels = list(zip(encoder.channels, encoder.strides, strict=True))[::-1]
-        for (coarse, coarse_stride), (fine, fine_stride) in pairwise(levels):
+        levels = list(enumerate(zip(encoder.channels, encoder.strides, strict=True)))[::-1]
+        for (_, (coarse, coarse_stride)), (level, (fine, fine_stride)) in pairwise(levels):
             step = tuple(c // f for c, f in zip(coarse_stride, fine_stride, strict=True))
             self.upsample.append(_UPSAMPLE[dims](coarse, fine, kernel_size=step, stride=step))
-            self.fuse.append(_double_convolution(2 * fine, fine, dims))
+            self.fuse.append(_block(self.style, level, 2 * fine, fine, dims))
         self.out = _CONV[dims](encoder.channels[0], out_channels, kernel_size=1)
+        answered = _coarser_answers(encoder) if deep_supervision else ()
+        self.coarse_outs = nn.ModuleList(
+            _CONV[dims](channels, out_channels, kernel_size=1) for channels in answered
+        )
 
     def coarser_than(self, levels: int) -> tuple[str, ...]:
         """Return the beginnings of the names of weights that work beyond the finest `levels`."""
         steps = range(len(self.upsample) + 1 - levels)
         return tuple(f"{part}.{step}." for part in ("upsample", "fuse") for step in steps)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
-        """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`."""
-        x = pyramid[-1]
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`.
+
+        Raises:
+            ImageShapeError: instance normalisation would meet a level of a single voxel.
+        """
+        x, decoded = pyramid[-1], []
         for upsample, fuse, skip in zip(self.upsample, self.fuse, pyramid[-2::-1], strict=True):
+            if self.style.norm == "instance" and skip.shape[2:].numel() == 1:
+                raise ImageShapeError(
+                    "the decoder comes to a level of a single voxel, which instance normalisation "
+                    "turns into zero: use a backbone with fewer levels, or raise `size`"
+                )
             x = _fit(upsample(x), skip.shape[2:])
             x = fuse(torch.cat([x, skip], dim=1))
+            decoded.append(x)
         scores: Tensor = self.out(x)
         if max(self.finest_stride) > 1:
             mode = "trilinear" if self.dims == 3 else "bilinear"
             scores = F.interpolate(scores, scale_factor=list(self.finest_stride), mode=mode)
-        return scores
+        # `out` is trained even where what was taken over is frozen, and in evaluation mode.
+        if not self.coarse_outs or not self.out.training:
+            return scores
+        coarser = zip(self.coarse_outs, decoded[-2::-1], strict=False)
+        return (scores, *(answer(features) for answer, features in coarser))
+
+
+def _coarser_answers(encoder: Encoder) -> tuple[int, ...]:
+    """Return the channels of the levels below the finest that deep supervision answers at.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if len(encoder.channels) < 3:
+        raise ConfigError(
+            f"deep_supervision: the encoder has {len(encoder.channels)} levels, so the decoder "
+            "comes through none but the finest; raise backbone.levels to 3 or more, or turn it off"
+        )
+    return encoder.channels[1 : max(2, len(encoder.channels) - 2)]
 
 
 def matching_weights(
@@ -132,12 +186,18 @@ def _fit(x: Tensor, sides: Sequence[int]) -> Tensor:
     return x
 
 
-def _double_convolution(in_channels: int, out_channels: int, dims: int) -> nn.Sequential:
+def _block(
+    style: DecoderStyle, level: int, in_channels: int, out_channels: int, dims: int
+) -> nn.Sequential:
+    """Return the convolutions of a level, each with normalisation and activation."""
+    kernel = style.kernel_at(level, dims)
+    padding = tuple(width // 2 for width in kernel)
     layers: list[nn.Module] = []
-    for channels in (in_channels, out_channels):
+    for place in range(style.convolutions_at(level)):
+        channels = out_channels if place else in_channels
         layers += [
-            _CONV[dims](channels, out_channels, kernel_size=3, padding=1, bias=False),
-            _BATCH_NORM[dims](out_channels),
-            nn.ReLU(inplace=True),
+            _CONV[dims](channels, out_channels, kernel, padding=padding, bias=False),
+            build_norm(style.norm, out_channels, dims),
+            style.build_activation(),
         ]
     return nn.Sequential(*layers)

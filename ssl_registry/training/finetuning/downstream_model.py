@@ -24,10 +24,9 @@ class DownstreamModel(nn.Module):
         self.encoder = encoder
         self.head = head
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         """Return the head's outputs."""
-        outputs: Tensor = self.head(self.encoder(images))
-        return outputs
+        return self.head(self.encoder(images))
 
 
 class LabelMaps(Sequence[Tensor]):
@@ -141,7 +140,8 @@ class Finetuning(Trained):
         settings = self.settings
         assert settings.size is not None
         if not settings.patches:
-            return self.model(images)  # type: ignore[no-any-return]
+            whole: Tensor = self.model(images)
+            return whole
         return torch.stack(
             [slide(image, settings.size, settings.batch_size, self.model) for image in images]
         )
