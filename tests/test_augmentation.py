@@ -487,3 +487,34 @@ def test_a_generator_on_the_cpu_serves_images_on_a_gpu() -> None:
         again, _ = only(**EVERYTHING)(images.cuda(), labels.cuda(), generator=chance("gpu"))
         assert noisy.equal(again)
         assert noisy.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_place_is_found_where_the_map_shows_it_and_not_beyond(shape: tuple[int, ...]) -> None:
+    augment = only(**{k: v for kind in MOVING for k, v in KINDS[kind].items()})
+    drawn = augment.draw(4, shape, chance("find"))
+    positions = drawn.positions()
+    voxels = torch.stack([torch.randint(side, (4, 50), generator=chance("v")) for side in shape], 2)
+    rows = torch.arange(4)[:, None]
+    shown = positions[(rows, *voxels.unbind(2))]
+    places, found = drawn.find(shown)
+    assert found.float().mean() > 0.95
+    assert (places - voxels).abs().amax(2)[found].max() < 0.05
+    beyond = positions.flatten(1, -2).amax(1, keepdim=True) + 1
+    assert not drawn.find(beyond)[1].any()
+
+
+def test_a_window_shows_a_part_of_the_image_as_large_as_the_image() -> None:
+    shape = (12, 16)
+    images = torch.stack(torch.meshgrid(*map(torch.arange, shape), indexing="ij")).float()[None]
+    corners, sides = torch.tensor([[0.25, 0.5]]), torch.tensor([[0.5, 0.25]])
+    drawn = PRESETS["none"].draw(1, shape, chance("none"), channels=2).within(corners, sides)
+    shown, _ = PRESETS["none"].apply(images, drawn)
+    assert torch.allclose(shown[0].movedim(0, -1), drawn.positions()[0], atol=1e-4)
+    first, last = (drawn.positions()[0].flatten(0, 1)[end] for end in (0, -1))
+    assert torch.allclose(first, torch.tensor([2.75, 7.625]), atol=1e-4)  # 3 voxels begin at 2.5
+    assert torch.allclose(last, torch.tensor([8.25, 11.375]), atol=1e-4)
+    whole = (
+        PRESETS["none"].draw(1, shape, chance("none"), channels=2).within(0 * sides, 0 * sides + 1)
+    )
+    assert torch.equal(PRESETS["none"].apply(images, whole)[0], images)

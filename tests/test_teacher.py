@@ -34,6 +34,11 @@ def test_a_teacher_begins_as_its_student_and_no_optimiser_sees_it() -> None:
     assert list(teacher.parameters()) == []
 
 
+def test_a_teacher_names_its_weights_as_its_student_does() -> None:
+    network = student()
+    assert list(Teacher(network).network.state_dict()) == list(network.state_dict())
+
+
 @pytest.mark.parametrize(("step", "momentum"), [(0, 0.9), (5, 0.95), (10, 1.0)])
 def test_weights_move_by_the_momentum_of_the_moment(step: int, momentum: float) -> None:
     network = student()

@@ -56,22 +56,74 @@ def spline_at(control: Tensor, shape: Sequence[int]) -> Tensor:
 
 def _weights(side: int, spans: int, like: Tensor) -> Tensor:
     """Return the cubic B-spline's weights `[side, spans + 3]`: four to each voxel, their sum 1."""
-    at = (torch.arange(side, device=like.device, dtype=like.dtype) + 0.5) * (spans / side)
-    first = at.floor().clamp(max=spans - 1)
+    return _weights_at(torch.arange(side, device=like.device, dtype=like.dtype), side, spans)
+
+
+def _weights_at(places: Tensor, side: int, spans: int, *, slope: bool = False) -> Tensor:
+    """Return the weights `[..., spans + 3]` at places in voxels, or how fast they change there."""
+    at = (places + 0.5) * (spans / side)
+    first = at.floor().clamp(0, spans - 1)
     u = at - first
-    basis = torch.stack(
-        [
-            (1 - u) ** 3,
-            3 * u**3 - 6 * u**2 + 4,
-            -3 * u**3 + 3 * u**2 + 3 * u + 1,
-            u**3,
-        ],
-        dim=1,
-    )
-    columns = first.long()[:, None] + torch.arange(4, device=like.device)
-    return torch.zeros(side, spans + 3, device=like.device, dtype=like.dtype).scatter_(
-        1, columns, basis / 6
-    )
+    if slope:
+        basis = [-3 * (1 - u) ** 2, 9 * u**2 - 12 * u, -9 * u**2 + 6 * u + 3, 3 * u**2]
+    else:
+        basis = [(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3]
+    columns = first.long()[..., None] + torch.arange(4, device=places.device)
+    values = torch.stack(basis, dim=-1) * ((spans / side if slope else 1) / 6)
+    return values.new_zeros(*places.shape, spans + 3).scatter_(-1, columns, values)
+
+
+def spline_near(
+    control: Tensor, shape: Sequence[int], places: Tensor, *, axis: int | None = None
+) -> Tensor:
+    """Return the spline through control points `[B, *G, C]` at any places.
+
+    Args:
+        control: the control points.
+        shape: of the grid that they lie on, in voxels.
+        places: `[B, K, dims]` in voxels; beyond the grid the outermost pieces go on.
+        axis: return how fast the spline changes along this axis, instead of its values.
+
+    Returns:
+        `[B, K, C]`.
+    """
+    values = control[:, None]
+    for number, side in enumerate(shape):
+        spans = control.shape[1 + number] - 3
+        weights = _weights_at(places[..., number], side, spans, slope=number == axis)
+        rest = values.shape[3:]
+        flat = values.flatten(3)  # [B, 1 or K, G, the other axes' points]
+        values = (weights[:, :, None] @ flat)[:, :, 0].reshape(*places.shape[:2], *rest)
+    return values
+
+
+def find_places(
+    control: Tensor, shape: Sequence[int], points: Tensor, *, steps: int = 12, near: float = 0.01
+) -> tuple[Tensor, Tensor]:
+    """Return where a map shows points of the original, by Newton's method.
+
+    Args:
+        control: of the map, `[B, *G, dims]`.
+        shape: of the grid in voxels.
+        points: `[B, K, dims]`, in voxels of the original.
+        steps: at most so many are taken; a map that bends nothing needs one.
+        near: voxels by which what is found may miss its point.
+
+    Returns:
+        Places `[B, K, dims]` in voxels, float64, and whether each shows its point and lies in the
+        grid, `[B, K]` bool.
+    """
+    control, points = control.double(), points.double()
+    sides = torch.tensor(shape, device=points.device, dtype=points.dtype)
+    places = ((sides - 1) / 2).expand_as(points).clone()
+    for _ in range(steps):
+        slopes = [spline_near(control, shape, places, axis=axis) for axis in range(len(shape))]
+        missed = points - spline_near(control, shape, places)
+        step, _ = torch.linalg.solve_ex(torch.stack(slopes, dim=-1), missed[..., None])
+        places = (places + step[..., 0].nan_to_num(0, 0, 0)).clamp(-sides, 2 * sides)
+    missed = (points - spline_near(control, shape, places)).abs().amax(-1)
+    inside = ((places >= -0.5) & (places <= sides - 0.5)).all(-1)
+    return places, inside & (missed < near)
 
 
 def sampling_grid(control: Tensor, shape: Sequence[int]) -> Tensor:

@@ -2,13 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
-from ssl_registry.augmentation.deformation import control_places, spans_along, spline_at
+from ssl_registry.augmentation.deformation import (
+    control_places,
+    find_places,
+    spans_along,
+    spline_at,
+)
 
 if TYPE_CHECKING:
     from ssl_registry.augmentation.settings import Augmentation
@@ -59,6 +64,39 @@ class Drawn:
         how a dense contrastive task finds the voxels that belong together.
         """
         return spline_at(self.control, self.shape)
+
+    def find(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return where each copy shows some points of the original: the inverse of `positions`.
+
+        Args:
+            points: `[B, K, dims]` in voxels of the original.
+
+        Returns:
+            Places `[B, K, dims]` in voxels of the copy, float64, and whether the copy shows them,
+            `[B, K]` bool.
+        """
+        return find_places(self.control, self.shape, points.to(self.control.device))
+
+    def within(self, corners: Tensor, sides: Tensor) -> "Drawn":
+        """Return the same changes of a window of each image, made as large as the image.
+
+        Window, turn, size and deformation are one map, so the image is interpolated once.
+
+        Args:
+            corners: `[B, dims]`, where the window begins, as a share of the image's sides.
+            sides: `[B, dims]`, those of the window, as a share of the image's.
+        """
+        extent = torch.tensor(self.shape, device=self.control.device, dtype=self.control.dtype)
+        begin, share = (
+            self._for_control(values.to(self.control)) for values in (corners * extent, sides)
+        )
+        control = begin + (self.control + 0.5) * share - 0.5
+        whole = (sides == 1).all(1) & (corners == 0).all(1)
+        return replace(self, control=control, warped=self.warped | ~whole.to(self.warped.device))
+
+    def _for_control(self, values: Tensor) -> Tensor:
+        """Return values `[B, dims]` so that they meet the control points of their image."""
+        return values.view(len(values), *[1] * len(self.shape), -1)
 
 
 def thick_axis(shape: Sequence[int], spacing: Sequence[float]) -> int | None:

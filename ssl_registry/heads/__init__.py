@@ -2,6 +2,7 @@
 
 from ssl_registry.heads.classifier import ClassifierHead, GlobalPoolClassifier
 from ssl_registry.heads.decoder import DenseHead, UNetDecoder, decoder_of, matching_weights
+from ssl_registry.heads.identity import identify
 from ssl_registry.heads.queue import NOBODY, Queue
 from ssl_registry.heads.teacher import Teacher
 from ssl_registry.normalisation import DecoderStyle, Norm, build_norm
@@ -18,5 +19,6 @@ __all__ = [
     "UNetDecoder",
     "build_norm",
     "decoder_of",
+    "identify",
     "matching_weights",
 ]

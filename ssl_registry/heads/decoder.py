@@ -85,31 +85,41 @@ class UNetDecoder(nn.Module):
         steps = range(len(self.upsample) + 1 - levels)
         return tuple(f"{part}.{step}." for part in ("upsample", "fuse") for step in steps)
 
-    def forward(self, pyramid: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`.
+    def features(self, pyramid: Sequence[Tensor]) -> list[Tensor]:
+        """Return what it makes of each level of a pyramid, `[B, C_l, *S_l]`, finest first.
+
+        The coarsest level is the encoder's own. `out` answers from the finest.
 
         Raises:
             ImageShapeError: instance normalisation would meet a level of a single voxel.
         """
-        x, decoded = pyramid[-1], []
+        decoded = [pyramid[-1]]
         for upsample, fuse, skip in zip(self.upsample, self.fuse, pyramid[-2::-1], strict=True):
             if self.style.norm == "instance" and skip.shape[2:].numel() == 1:
                 raise ImageShapeError(
                     "the decoder comes to a level of a single voxel, which instance normalisation "
                     "turns into zero: use a backbone with fewer levels, or raise `size`"
                 )
-            x = _fit(upsample(x), skip.shape[2:])
-            x = fuse(torch.cat([x, skip], dim=1))
-            decoded.append(x)
-        scores: Tensor = self.out(x)
+            x = _fit(upsample(decoded[-1]), skip.shape[2:])
+            decoded.append(fuse(torch.cat([x, skip], dim=1)))
+        return decoded[::-1]
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Return scores `[B, out_channels, *S]` of a pyramid with levels `[B, C_l, *S_l]`.
+
+        Raises:
+            ImageShapeError: instance normalisation would meet a level of a single voxel.
+        """
+        finest, *coarser = self.features(pyramid)
+        scores: Tensor = self.out(finest)
         if max(self.finest_stride) > 1:
             mode = "trilinear" if self.dims == 3 else "bilinear"
             scores = F.interpolate(scores, scale_factor=list(self.finest_stride), mode=mode)
         # `out` is trained even where what was taken over is frozen, and in evaluation mode.
         if not self.coarse_outs or not self.out.training:
             return scores
-        coarser = zip(self.coarse_outs, decoded[-2::-1], strict=False)
-        return (scores, *(answer(features) for answer, features in coarser))
+        answered = zip(self.coarse_outs, coarser, strict=False)
+        return (scores, *(answer(features) for answer, features in answered))
 
 
 def _coarser_answers(encoder: Encoder) -> tuple[int, ...]:

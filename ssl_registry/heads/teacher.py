@@ -92,10 +92,16 @@ class Teacher(nn.Module):
 
 
 def _without_parameters(network: nn.Module) -> nn.Module:
-    """Turn a network's parameters into buffers, in place, shared ones into shared ones."""
+    """Turn a network's parameters into buffers, in place, shared ones into shared ones.
+
+    They come before the buffers that there were, so a state dict keeps its order.
+    """
     seen: dict[int, Tensor] = {}
     for module in network.modules():
+        before = dict(module._buffers)
+        module._buffers.clear()
         for name, parameter in list(module.named_parameters(recurse=False)):
             del module._parameters[name]  # torch offers no public way to take one away
             module.register_buffer(name, seen.setdefault(id(parameter), parameter.detach().clone()))
+        module._buffers.update(before)
     return network

@@ -11,7 +11,6 @@ from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question, Q
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_exemplar.augmentation import augment
 from ssl_registry_exemplar.head import EmbeddingHead
-from ssl_registry_exemplar.identity import identify
 from ssl_registry_exemplar.negatives import Negatives, embedded_of, triplet_loss, triplet_metrics
 from ssl_registry_exemplar.recipe import Ranges, Recipe, draw_recipe, planes
 
@@ -91,7 +90,7 @@ class _Exemplar(PretextTask):
                 the batch holds only one image, be it several times.
         """
         self.check_images(images)
-        identity = identify(images)
+        identity = heads.identify(images)
         self._check_negatives(identity)
         recipe = draw_recipe(len(images), tuple(images.shape[2:]), self._ranges(), generator)
         lot = torch.randint(LOTS, (len(images),), generator=generator, device=generator.device)

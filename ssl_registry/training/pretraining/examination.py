@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ssl_registry.backbone import whole_encoder
 from ssl_registry.pretext import Chance, PretextTask
-from ssl_registry.pretext_model import JudgedBy, Moment, PretextModel
+from ssl_registry.pretext_model import JudgedBy, Moment, PretextModel, kept_encoder
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
 ANSWERS: Final = 64
@@ -53,7 +53,8 @@ class Examination:
         loss: mean over them, and over all that each was asked.
         right: how many answers were right; 0 where `chance` is None.
         chance: what guessing reaches on as many answers; None where nobody can say.
-        features: `[N, F]` float64, one row a view: the encoder's coarsest level, averaged.
+        features: `[N, F]` float64, one row a view: the coarsest level, averaged, of the encoder
+            that is kept.
     """
 
     images: int
@@ -92,7 +93,11 @@ def examine_model(
         What came of each task that is judged, by the prefix of its metrics.
     """
     parts: dict[str, list[Examination]] = {prefix: [] for prefix in task.judged_tasks()}
-    with _evaluated(model), _watched(whole_encoder(model.encoder)) as features:
+    with (
+        _evaluated(model),
+        _watched(kept_encoder(model)) as kept,
+        _watched(whole_encoder(model.encoder)) as own,
+    ):
         for turns in count(1):
             for index, (images, moment) in enumerate(batches):
                 asked = _ask(
@@ -106,7 +111,7 @@ def examine_model(
             ]
             if all(number == 0 or number >= ANSWERS for number in answers):
                 break
-    seen = torch.cat(features)
+    seen = torch.cat(kept or own)  # a teacher that is kept may not be asked in every forward pass
     return {prefix: _together(found, turns, seen) for prefix, found in parts.items()}
 
 

@@ -1,14 +1,14 @@
 """Who is who: a number that only equal images share.
 
-An image that occurs twice in a batch, or whose older embedding is still in the memory, is
-no negative of itself. A pretext task does not know the images' names, so they are told
-apart by what they show.
+An image that occurs twice in a batch, or whose older embedding is still in a queue, is no
+negative of itself. A question does not know the images' names, so they are told apart by what
+they show.
 """
 
 import torch
 from torch import Tensor
 
-from ssl_registry.heads import NOBODY
+from ssl_registry.heads.queue import NOBODY
 
 
 def _signed(word: int) -> int:

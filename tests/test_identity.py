@@ -4,9 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ssl_registry_exemplar.identity import identify
 
-from ssl_registry.heads import NOBODY
+from ssl_registry.heads import NOBODY, identify
 
 SHAPES = [(6, 5), (4, 5, 6)]
 
