@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ssl_registry.training.files.hub import push_to_hub as push_to_hub
     from ssl_registry.training.files.hub import save_for_hub as save_for_hub
     from ssl_registry.training.finetuning.finetune import finetune as finetune
+    from ssl_registry.training.image_file import prepare_image as prepare_image
     from ssl_registry.training.own_loop import open_images as open_images
     from ssl_registry.training.own_loop import save_encoder as save_encoder
     from ssl_registry.training.prediction import predict as predict
@@ -79,6 +80,7 @@ _HOMES = {
     "load_encoder": "training.files.encoder_file",
     "open_images": "training.own_loop",
     "predict": "training.prediction",
+    "prepare_image": "training.image_file",
     "pretrain": "training.pretraining.pretrain",
     "push_to_hub": "training.files.hub",
     "save_encoder": "training.own_loop",

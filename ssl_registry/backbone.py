@@ -20,8 +20,11 @@ class Encoder(nn.Module, ABC):
         channels: channels of each level, finest level first.
         strides: voxels of the input per voxel of each level, finest first, along each spatial
             axis: `((1, 1, 1), (2, 2, 1), (4, 4, 2))`.
+        image_recipe: how the images it learned from were prepared, where it was loaded from
+            files; `ssl_registry.prepare_image` reads it.
     """
 
+    image_recipe: object = None
     in_channels: int
     channels: tuple[int, ...]
     strides: tuple[tuple[int, ...], ...]
@@ -143,11 +146,18 @@ class LibraryWeights(NamedTuple):
         library: whose names they are.
         state: for `model.load_state_dict(state)`, without a key too many or too few.
         usage: lines of Python that make such a `model`.
+        drawn: names of the tensors in `state` that the encoder does not have, as the library
+            draws them.
+        features: Python for the encoder's coarsest level of `images` `[B, C, *S]`, by that `model`.
+        remark: where that differs from the encoder after all, in words.
     """
 
     library: str
     state: Mapping[str, Tensor]
     usage: str
+    drawn: frozenset[str] = frozenset()
+    features: str = ""
+    remark: str = ""
 
 
 class Backbone(Component, ABC):
@@ -170,7 +180,8 @@ class Backbone(Component, ABC):
 
         Args:
             encoder: that this backbone has built.
-            outputs: classes or output channels of the whole network, where it has such.
+            outputs: classes or output channels of the whole network, where it has such; 0 leaves
+                out the layer that gives them.
 
         Raises:
             EncoderFileError: a weight has no place there.
@@ -179,4 +190,6 @@ class Backbone(Component, ABC):
             f"from ssl_registry import registry\n"
             f"model = registry.create({registry.spec_of(self)}).build({encoder.in_channels})"
         )
-        return LibraryWeights("ssl-registry", encoder.state_dict(), usage)
+        return LibraryWeights(
+            "ssl-registry", encoder.state_dict(), usage, features="model(images)[-1]"
+        )

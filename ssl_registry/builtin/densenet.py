@@ -23,7 +23,8 @@ class DenseNet121(Backbone):
     torchvision's names (`features.conv0.weight`, ...), so that they can be exchanged.
     Only in one point it differs: pooling rounds sides up where torchvision's rounds them
     down, so that no pixel is lost and small views pass. Where each level has even sides,
-    as with multiples of 32, both are the same.
+    as with multiples of 32, both are the same. The coarsest level is `model.features(x).relu()`
+    there: torchvision applies the ReLU after `features`, in `forward`.
 
     Reference: Huang et al., "Densely Connected Convolutional Networks", CVPR 2017
     (arXiv:1608.06993).
@@ -41,19 +42,36 @@ class DenseNet121(Backbone):
         return DenseNetEncoder(self, in_channels)
 
     def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
-        """Return the weights of torchvision's whole network with `outputs` classes."""
+        """Return the weights of torchvision's whole network with `outputs` classes.
+
+        With 0 outputs `model.classifier` hands its input on.
+        """
         lines = [
             "from torchvision.models import DenseNet",
-            f"model = DenseNet({self.growth}, {_LAYERS}, {2 * self.growth}, num_classes={outputs})",
+            f"model = DenseNet({self.growth}, {_LAYERS}, {2 * self.growth}, "
+            f"num_classes={max(1, outputs)})",
         ]
+        if encoder.in_channels != 3 or outputs == 0:
+            lines.append("from torch import nn")
         if encoder.in_channels != 3:
-            lines += [
-                "from torch import nn",
+            lines.append(
                 f"model.features.conv0 = nn.Conv2d({encoder.in_channels}, {2 * self.growth}, 7, "
-                "stride=2, padding=3, bias=False)",
-            ]
-        state = {**self.network(outputs).state_dict(), **encoder.state_dict()}
-        return LibraryWeights("torchvision", state, "\n".join(lines))
+                "stride=2, padding=3, bias=False)"
+            )
+        whole, ours = self.network(max(1, outputs)), encoder.state_dict()
+        if outputs == 0:
+            lines.append("model.classifier = nn.Identity()")
+            whole.classifier = nn.Identity()
+        state = {**whole.state_dict(), **ours}
+        return LibraryWeights(
+            "torchvision",
+            state,
+            "\n".join(lines),
+            drawn=frozenset(state.keys() - ours.keys()),
+            features="model.features(images).relu()",
+            remark="only for sides that are multiples of 32: torchvision rounds others down, the "
+            "encoder rounds them up",
+        )
 
     def network(self, classes: int) -> DenseNet:
         """Return torchvision's network, whole, for RGB images."""

@@ -13,26 +13,31 @@ def run_export(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
     out: Annotated[Path, typer.Option(help="a new file: .pt, .pth or .safetensors")],
     outputs: Annotated[
-        int, typer.Option(min=1, help="classes or output channels of the whole network")
+        int, typer.Option(min=0, help="classes or output channels of the whole network; 0: no head")
     ] = 2,
     in_channels: Annotated[
-        int | None, typer.Option(min=1, help="channels of the images; without it, the encoder's")
+        int | None,
+        typer.Option(min=1, help="channels of the images; without it, those it learned from"),
     ] = None,
 ) -> None:
     """Write an encoder as a plain state dict under its own library's names.
 
     For instance: ssl-registry export runs/rotation --out densenet.pt --outputs 5
     """
-    if not run.is_dir():
+    if not run.exists():
         raise EncoderFileError(f"{spell(run)}: there is no such folder")
     mention_failures()
     from ssl_registry.training.files.encoder_file import read_encoder_summary
-    from ssl_registry.training.files.export import export_encoder, loading_lines
+    from ssl_registry.training.files.export import loading_lines, write_export
 
-    weights = export_encoder(run, out, outputs=outputs, in_channels=in_channels)
+    done = write_export(run, out, outputs=outputs, in_channels=in_channels)
+    tensors, library = len(done.weights.state), done.weights.library
     say = console()
-    say.print(f"{out} holds {len(weights.state)} tensors for {weights.library}:", soft_wrap=True)
-    say.print(loading_lines(out, weights), soft_wrap=True)
+    say.print(f"{out} holds {tensors} tensors for {library}:", soft_wrap=True)
+    say.print(loading_lines(out, done), soft_wrap=True, markup=False, highlight=False)
     summary = read_encoder_summary(run)
+    notes = [done.note]
     if summary.levels is not None or summary.decoder is not None:
-        say.print(f"of the encoder in {run} {summary.what_was_trained}", soft_wrap=True)
+        notes.append(f"of the encoder in {run} {summary.what_was_trained}")
+    for note in filter(None, notes):
+        say.print(f"# {note}", soft_wrap=True, markup=False)

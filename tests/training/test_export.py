@@ -1,6 +1,7 @@
 """Encoders for other people's code: torchvision's names, the Hub, and what is refused."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ssl_registry import derive_generator, export_encoder, from_hub, load_encoder, pretrain
+from ssl_registry import (
+    derive_generator,
+    export_encoder,
+    from_hub,
+    load_encoder,
+    open_images,
+    pretrain,
+    registry,
+    save_encoder,
+)
 from ssl_registry.builtin.densenet import DenseNet121
 from ssl_registry.errors import ConfigError, EncoderFileError
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.export import write_export
 from ssl_registry.training.files.hub import push_to_hub, save_for_hub
 
 SMALL: dict[str, Any] = {"name": "densenet121", "growth": 4}
@@ -76,6 +89,88 @@ def test_the_command_writes_the_file_and_the_lines_that_load_it(run: Path, tmp_p
     learned = load_encoder(run).state_dict()
     there = names["model"].state_dict()
     assert all(torch.equal(there[name], value) for name, value in learned.items())
+    said = "\n".join(line for line in lines if line.startswith("#"))
+    assert "2 of the" in said
+    assert "drawn anew, not learned: classifier" in said
+    assert "model.features(images).relu()" in said
+    assert "multiples of 32" in said
+    assert all(step in said for step in read_encoder_summary(run).image_recipe.steps())
+
+
+def test_without_a_head_the_network_hands_features_out(run: Path, tmp_path: Path) -> None:
+    weights = export_encoder(run, tmp_path / "features.pt", outputs=0)
+    names: dict[str, Any] = {"images": torch.rand(1, 1, 64, 64)}
+    exec(weights.usage, names)
+    names["model"].eval().load_state_dict(dict(weights.state), strict=True)
+    with torch.no_grad():
+        coarsest = load_encoder(run)(names["images"])[-1]
+        assert torch.equal(eval(weights.features, names), coarsest)
+        assert torch.allclose(names["model"](names["images"]), coarsest.mean((2, 3)), atol=1e-6)
+    assert weights.drawn == set()
+
+
+def test_what_is_drawn_anew_is_named(run: Path, tmp_path: Path) -> None:
+    weights = export_encoder(run, tmp_path / "densenet.safetensors", outputs=3)
+    assert weights.drawn == {"classifier.weight", "classifier.bias"}
+    learned = load_encoder(run).state_dict()
+    assert weights.drawn == weights.state.keys() - learned.keys()
+    assert described(tmp_path / "densenet.safetensors")["drawn_anew"] == sorted(weights.drawn)
+
+
+def described(path: Path) -> Any:
+    """Return what goes with exported weights."""
+    if path.suffix != ".safetensors":
+        return json.loads((path.parent / f"{path.name}.json").read_text())
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["ssl_registry"])
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_how_images_are_prepared_travels_with_the_weights(
+    run: Path, tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"densenet{suffix}"
+    export_encoder(run, out)
+    said, kept = described(out)["images"], json.loads((run / "encoder.json").read_text())
+    assert said["preprocessing"] == kept["preprocessing"]
+    assert (said["size"], said["patches"], said["channels"]) == (64, 0, 1)
+    assert any("crop" in step for step in said["steps"])
+
+
+def test_images_decide_the_channels_of_an_early_fusion_encoder(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"name": "unet3d", "base_filters": 2, "levels": 2}
+    images = open_images(data="phantoms:4", size=16)
+    stacked = registry.backbone("unet3d", base_filters=2, levels=2).build(
+        2
+    )  # two tiles, stacked as channels
+    folder = save_encoder(tmp_path / "early", stacked, backbone=small, images=images)
+    done = write_export(folder, tmp_path / "early.pt")
+    first = done.weights.state["blocks.0.body.0.weight"]
+    assert first.shape[1] == 1
+    torch.testing.assert_close(first[:, 0], stacked.state_dict()["blocks.0.body.0.weight"].sum(1))
+    assert "takes 2 channels" in done.note
+    kept = write_export(folder, tmp_path / "kept.pt", in_channels=2)
+    assert kept.weights.state["blocks.0.body.0.weight"].shape[1] == 2
+    assert kept.note == ""
+
+
+@pytest.mark.parametrize("channels", [0, -1, "3", 1.0, True, 10**9])
+def test_channels_that_are_none_are_refused_by_name(run: Path, channels: Any) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"in_channels={channels!r}")):
+        load_encoder(run, in_channels=channels)
+
+
+@pytest.mark.parametrize("name", ["encoder.safetensors", "encoder.json"])
+def test_an_encoder_may_be_named_by_its_files(run: Path, tmp_path: Path, name: str) -> None:
+    ours, there = load_encoder(run / name).state_dict(), load_encoder(run).state_dict()
+    assert all(torch.equal(ours[key], there[key]) for key in there)
+    assert export_encoder(run / name, tmp_path / "weights.pt").state.keys() >= ours.keys()
+
+
+def test_another_file_is_not_called_a_folder_that_is_missing(run: Path, tmp_path: Path) -> None:
+    export_encoder(run, tmp_path / "weights.safetensors")
+    with pytest.raises(EncoderFileError, match="that is a file; name the folder"):
+        load_encoder(tmp_path / "weights.safetensors")
 
 
 def test_the_same_export_twice_is_the_same(run: Path, tmp_path: Path) -> None:
@@ -99,11 +194,14 @@ def test_nothing_is_overwritten_and_nothing_half_said(run: Path, tmp_path: Path)
     assert taken.read_bytes() == b"precious"
     with pytest.raises(ConfigError, match=r"ends in \.pt"):
         export_encoder(run, tmp_path / "weights.bin")
-    with pytest.raises(ConfigError, match="outputs=0"):
-        export_encoder(run, tmp_path / "weights.pt", outputs=0)
+    with pytest.raises(ConfigError, match="outputs=-1"):
+        export_encoder(run, tmp_path / "weights.pt", outputs=-1)
+    (tmp_path / "other.pt.json").write_bytes(b"precious")
+    with pytest.raises(ConfigError, match=r"other\.pt\.json exists"):
+        export_encoder(run, tmp_path / "other.pt")
     with pytest.raises(EncoderFileError, match="no such folder"):
         export_encoder(tmp_path / "nowhere", tmp_path / "weights.pt")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.pt.json", "taken.pt"]
 
 
 def test_a_shared_encoder_comes_back_bit_for_bit(run: Path, tmp_path: Path) -> None:

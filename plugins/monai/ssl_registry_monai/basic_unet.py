@@ -41,16 +41,19 @@ class BasicUnet3d(Backbone):
         network = BasicUNet(
             spatial_dims=3,
             in_channels=encoder.in_channels,
-            out_channels=outputs,
+            out_channels=max(1, outputs),
             features=features,
             norm=norm,
             dropout=self.dropout,
         )
         call = (
             f"BasicUNet(spatial_dims=3, in_channels={encoder.in_channels}, "
-            f"out_channels={outputs}, features={features}, norm={norm}, dropout={self.dropout})"
+            f"out_channels={max(1, outputs)}, features={features}, norm={norm}, "
+            f"dropout={self.dropout})"
         )
-        return fill(network, encoder, call)
+        deepest = "model.down_4(model.down_3(model.down_2(model.down_1(model.conv_0(images)))))"
+        answers = None if outputs else "final_conv"
+        return fill(network, encoder, call, answers=answers, features=deepest)
 
 
 class BasicUnetEncoder(Encoder):

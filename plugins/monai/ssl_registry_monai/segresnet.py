@@ -49,10 +49,12 @@ class SegResnet3d(Backbone):
         """Return the weights of a whole `SegResNet` with `outputs` output channels."""
         call = (
             f"SegResNet(spatial_dims=3, init_filters={self.init_filters}, "
-            f"in_channels={encoder.in_channels}, out_channels={outputs}, "
+            f"in_channels={encoder.in_channels}, out_channels={max(1, outputs)}, "
             f"blocks_down={self.blocks_down}, blocks_up={self._blocks_up})"
         )
-        return fill(self.network(encoder.in_channels, outputs), encoder, call)
+        network = self.network(encoder.in_channels, max(1, outputs))
+        answers = None if outputs else "conv_final"
+        return fill(network, encoder, call, answers=answers, features="model.encode(images)[0]")
 
     def network(self, in_channels: int, out_channels: int) -> SegResNet:
         """Return MONAI's network, whole."""

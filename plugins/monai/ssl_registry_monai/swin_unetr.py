@@ -54,11 +54,14 @@ class SwinUnetr3d(Backbone):
     def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
         """Return the weights of a whole `SwinUNETR` with `outputs` output channels."""
         call = (
-            f"SwinUNETR(in_channels={encoder.in_channels}, out_channels={outputs}, "
+            f"SwinUNETR(in_channels={encoder.in_channels}, out_channels={max(1, outputs)}, "
             f"feature_size={self.feature_size}, depths={self.depths}, "
             f"num_heads={self.num_heads}, window_size={self.window_size})"
         )
-        return fill(self.network(encoder.in_channels, outputs), encoder, call)
+        network = self.network(encoder.in_channels, max(1, outputs))
+        answers = None if outputs else "out"
+        deepest = "model.encoder10(model.swinViT(images, model.normalize)[4])"
+        return fill(network, encoder, call, answers=answers, features=deepest)
 
     def network(self, in_channels: int, out_channels: int) -> SwinUNETR:
         """Return MONAI's network, whole."""

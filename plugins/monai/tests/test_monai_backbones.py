@@ -74,11 +74,26 @@ def test_its_weights_load_in_monai_strictly_and_give_equal_features(
     model = names["model"].eval()
     model.load_state_dict(dict(weights.state), strict=True)
     images = volumes(shape, channels)
+    ours = set(encoder.state_dict())
+    assert weights.drawn == weights.state.keys() - ours
     with torch.no_grad():
+        coarsest = eval(weights.features, {"model": model, "images": images})
+        torch.testing.assert_close(coarsest, encoder(images)[-1], rtol=0, atol=0)
         assert model(images).shape == (1, 3, *shape)
         pairs = zip(encoder(images), features_there(name, model, images), strict=True)
         for ours, theirs in pairs:
             torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("backbone", [SEGRESNET, BASIC, SWIN], ids=NAMES)
+def test_without_outputs_the_last_layer_hands_its_input_on(backbone: Backbone) -> None:
+    weights = backbone.library_weights(backbone.build(1), outputs=0)
+    names: dict[str, Any] = {}
+    exec(weights.usage, names)
+    model = names["model"].eval()
+    model.load_state_dict(dict(weights.state), strict=True)
+    with torch.no_grad():
+        assert model(volumes((64, 32, 32))).shape[1] > 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import timm
 from pydantic import Field, field_validator
@@ -48,15 +48,21 @@ class Timm(Backbone):
     def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
         """Return the weights of `timm.create_model(model, num_classes=outputs)`.
 
-        What the pyramid does not use (the classifier, often a last normalisation) is as timm
-        draws it.
+        What the pyramid does not use (the classifier, often a last convolution or normalisation,
+        which `model.forward_features` goes through) is as timm draws it.
         """
         call = f"timm.create_model({self.model!r}, in_chans={encoder.in_channels}"
         whole = timm.create_model(self.model, in_chans=encoder.in_channels, num_classes=outputs)
+        state, drawn = _fill(whole.state_dict(), encoder.state_dict())
+        beyond = len([name for name in drawn if not name.startswith(_classifier_of(whole))])
+        within = f"model.forward_features goes on through {beyond} tensors that are drawn anew"
         return LibraryWeights(
             "timm",
-            _fill(whole.state_dict(), encoder.state_dict()),
+            state,
             f"import timm\nmodel = {call}, num_classes={outputs})",
+            drawn=frozenset(drawn),
+            features=_FEATURES if hasattr(whole, "forward_intermediates") else "",
+            remark=within if beyond else "",
         )
 
 
@@ -92,8 +98,22 @@ class TimmEncoder(Encoder):
         return pyramid
 
 
-def _fill(whole: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+_FEATURES: Final = "model.forward_intermediates(images, intermediates_only=True)[-1]"
+
+
+def _classifier_of(model: nn.Module) -> tuple[str, ...]:
+    """Return how the names of the classifier's tensors begin."""
+    named: object = getattr(model, "pretrained_cfg", {}).get("classifier", ())
+    names = (named,) if isinstance(named, str) else tuple(named) if named else ()  # type: ignore[arg-type]
+    return tuple(f"{name}." for name in names)
+
+
+def _fill(
+    whole: Mapping[str, Tensor], ours: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], set[str]]:
     """Return the state of a whole model with the encoder's weights in their places.
+
+    With it come the names of the tensors that are the model's own.
 
     In the `features_only` form a name's first dot may have become an underline
     (`stages.0.blocks` is `stages_0.blocks`).
@@ -102,15 +122,16 @@ def _fill(whole: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, 
         EncoderFileError: a weight of the encoder has no place in the whole model.
     """
     left = {name.removeprefix("net."): value for name, value in ours.items()}
-    filled = dict(whole)
+    filled, drawn = dict(whole), set(whole)
     for name in whole:
         for spelt in (name, name.replace(".", "_", 1)):
             if spelt in left:
                 filled[name] = left.pop(spelt)
+                drawn.discard(name)
                 break
     if left:
         raise EncoderFileError(
             f"{len(left)} weights of the encoder have no place in the whole model "
             f"({next(iter(left))}, ...): load it with features_only=True instead"
         )
-    return filled
+    return filled, drawn

@@ -75,6 +75,30 @@ def test_its_weights_load_in_timm_strictly_and_give_equal_features(
         torch.testing.assert_close(by_shape[tuple(level.shape)], level, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("outputs", [0, 3])
+def test_it_says_what_is_drawn_anew_and_how_to_take_features(name: str, outputs: int) -> None:
+    backbone = Timm(model=name)
+    encoder = backbone.build(1).eval()
+    weights = backbone.library_weights(encoder, outputs=outputs)
+    names: dict[str, object] = {"images": pictures()}
+    exec(weights.usage, names)
+    model = names["model"]
+    assert isinstance(model, torch.nn.Module)
+    model.eval().load_state_dict(dict(weights.state), strict=True)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            eval(weights.features, names), encoder(pictures())[-1], rtol=1e-5, atol=1e-5
+        )
+        assert model(pictures()).shape[-1] == (outputs or model.num_features)
+    learned = {value.data_ptr() for value in encoder.state_dict().values()}
+    anew = {key for key, value in weights.state.items() if value.data_ptr() not in learned}
+    assert weights.drawn == anew
+    within = name == "efficientnet_lite0"  # conv_head and bn2
+    assert ("conv_head.weight" in weights.drawn) is within
+    assert ("forward_features" in weights.remark) is within
+
+
 def test_a_pretrained_encoder_goes_on_in_timm(tmp_path: Path) -> None:
     done = pretrain(
         task="rotation2d", backbone="timm:resnet18", data="phantoms:4", size=32, epochs=1,

@@ -15,7 +15,7 @@ from torch import nn
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.documents import brief
-from ssl_registry.errors import EncoderFileError
+from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import DecoderSummary, write_decoder
@@ -26,6 +26,7 @@ from ssl_registry.training.files.handed_files import (
     read_described,
     read_weights,
 )
+from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.origins import create_as_written, origin_of
@@ -65,6 +66,26 @@ class EncoderSummary:
     distributions: Mapping[str, str]
     levels: int | None = None
     decoder: DecoderSummary | None = None
+
+    @property
+    def image_channels(self) -> int | None:
+        """Channels of the images that it learned from; None where that is not known.
+
+        They are not those that it takes where a task stacks tiles as channels.
+        """
+        said = self.data.get("image_channels")
+        return said if isinstance(said, int) and 1 <= said <= MOST_CHANNELS else None
+
+    @property
+    def image_recipe(self) -> ImageRecipe:
+        """How the images that it learned from were prepared."""
+        return ImageRecipe(
+            dims=self.backbone.spatial_dims,
+            channels=self.image_channels,
+            size=self.size,
+            patches=self.patches,
+            preprocessing=self.preprocessing,
+        )
 
     @property
     def what_was_trained(self) -> str:
@@ -143,6 +164,12 @@ def write_encoder(
     run.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
+def encoder_folder(place: str | Path) -> Path:
+    """Return the folder of an encoder that was named by it, or by one of its two files."""
+    path = Path(place).expanduser()
+    return path.parent if path.name in (WEIGHTS, SUMMARY) and path.is_file() else path
+
+
 def read_encoder_summary(folder: str | Path) -> EncoderSummary:
     """Return what `encoder.json` in a run's folder says.
 
@@ -151,12 +178,9 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         UnknownComponentError: the backbone's plugin is not installed; says which to install.
             The pretext task's plugin is not needed.
     """
-    path = Path(folder).expanduser() / SUMMARY
+    path = encoder_folder(folder) / SUMMARY
     if not path.is_file():
-        hint = "there is no such folder"
-        if path.parent.is_dir():
-            hint = f"it holds no {SUMMARY}; name the folder of a finished pretraining run"
-        raise EncoderFileError(f"encoder={folder}: {hint}")
+        raise EncoderFileError(f"encoder={spell(folder)}: {_why_none(path.parent)}")
     said = read_described(path, _Written, FORMAT, EncoderFileError)
     backbone = create_as_written(said.backbone, said.distributions.get("backbone"), str(path))
     if not isinstance(backbone, Backbone):
@@ -176,13 +200,24 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
     )
 
 
+def _why_none(place: Path) -> str:
+    if place.is_dir():
+        return f"it holds no {SUMMARY}; name the folder of a finished pretraining run"
+    if place.is_file():
+        return (
+            f"that is a file; name the folder that holds {SUMMARY} and {WEIGHTS}, or make one of "
+            "somebody's weights with `ssl-registry import`"
+        )
+    return "there is no such folder"
+
+
 def digest_of(folder: str | Path) -> str:
     """Return the SHA-256 of an encoder's weights, which tells one encoder from another.
 
     Raises:
         EncoderFileError: there are none.
     """
-    path = Path(folder).expanduser() / WEIGHTS
+    path = encoder_folder(folder) / WEIGHTS
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -196,19 +231,21 @@ def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
     Nothing is unpickled; the global random state is left alone.
 
     Args:
-        folder: of a finished run.
+        folder: of a finished run, or one of the encoder's two files in it.
         in_channels: of the images it is for. Where the encoder was trained with others
             (tiles stacked as channels; grey against RGB), its first convolution is
             converted by `convert_input`; None keeps it as it is.
 
     Raises:
+        ConfigError: `in_channels` is no number of channels.
         EncoderFileError: there is no encoder, its files do not fit each other, or it cannot
             be converted.
         UnknownComponentError: the backbone's plugin is not installed.
     """
+    check_in_channels(in_channels)
     summary = read_encoder_summary(folder)
-    wanted = in_channels or summary.in_channels
-    path = Path(folder).expanduser() / WEIGHTS
+    wanted = summary.in_channels if in_channels is None else in_channels
+    path = encoder_folder(folder) / WEIGHTS
     try:
         weights = read_weights(path)
         check_room(
@@ -221,4 +258,19 @@ def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
         encoder.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError, MemoryError) as error:
         raise EncoderFileError(misfit(path, SUMMARY, error)) from error
+    encoder.image_recipe = summary.image_recipe
     return encoder.eval()
+
+
+def check_in_channels(in_channels: object) -> None:
+    """See that this is a number of channels, or None.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    whole = isinstance(in_channels, int) and not isinstance(in_channels, bool)
+    if in_channels is not None and not (whole and 1 <= in_channels <= MOST_CHANNELS):  # type: ignore[operator]
+        raise ConfigError(
+            f"in_channels={brief(in_channels)}: expected the number of channels of the images, a "
+            f"whole number from 1 to {MOST_CHANNELS}, or None for those of the encoder"
+        )

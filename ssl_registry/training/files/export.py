@@ -1,7 +1,10 @@
 """Encoders for other people's code: plain state dicts under their library's own names."""
 
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors.torch import save_file
@@ -10,11 +13,35 @@ from ssl_registry.backbone import LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.errors import ConfigError
 from ssl_registry.randomness import derive_generator, lend_to_torch
-from ssl_registry.training.files.encoder_file import load_encoder, read_encoder_summary
+from ssl_registry.training.files.encoder_file import (
+    EncoderSummary,
+    check_in_channels,
+    load_encoder,
+    read_encoder_summary,
+)
+from ssl_registry.training.files.image_recipe import IMAGES, METADATA
 
 SUFFIXES: Final = (".pt", ".pth", ".safetensors")
 OUTPUTS: Final = 2
 """Classes or output channels of the whole network, where nobody says how many."""
+
+SHOWN: Final = 20
+"""Layers that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is written for somebody else's code.
+
+    Attributes:
+        weights: the state of the library's network, and how it is made.
+        about: what goes with them: how images are prepared, what is drawn anew.
+        note: what was done to the encoder first, in words; empty for nothing.
+    """
+
+    weights: LibraryWeights
+    about: dict[str, Any]
+    note: str
 
 
 def export_encoder(
@@ -28,40 +55,119 @@ def export_encoder(
     decoder that was kept is not part of it: no other library's network has a place for it. It
     lies in the run's folder, as plain tensors, in `decoder.safetensors`.
 
+    How images are prepared, and which tensors were drawn anew, stands under `ssl_registry` in the
+    metadata of a `.safetensors` file, and beside a `.pt` in a file of the same name with `.json`.
+
     Args:
         folder: of a finished run.
         out: a new file: `.pt` or `.pth`, which `torch.load(..., weights_only=True)` reads, or
             `.safetensors`.
-        outputs: classes or output channels of the whole network.
-        in_channels: of the images it is for, as in `load_encoder`.
+        outputs: classes or output channels of the whole network; 0 leaves out the layer that
+            gives them.
+        in_channels: of the images it is for. Where nothing is said, those of the images that the
+            encoder learned from; one that takes others (tiles stacked as channels) is converted,
+            as `load_encoder` does.
 
     Raises:
-        ConfigError: the file exists, or has another suffix.
+        ConfigError: the file exists, or has another suffix, or a number is out of bounds.
         EncoderFileError: there is no encoder in the folder, or it has no place there.
+    """
+    return write_export(folder, out, outputs=outputs, in_channels=in_channels).weights
+
+
+def write_export(
+    folder: str | Path, out: str | Path, *, outputs: int = OUTPUTS, in_channels: int | None = None
+) -> Export:
+    """Write what `export_encoder` writes, and return all that is to be said of it."""
+    path = _check_new(out)
+    if outputs < 0:
+        raise ConfigError(f"outputs={outputs}: a network has one output or more, or 0 for no head")
+    check_in_channels(in_channels)
+    summary = read_encoder_summary(folder)
+    channels = summary.image_channels if in_channels is None else in_channels
+    encoder = load_encoder(folder, in_channels=channels)
+    with lend_to_torch(derive_generator(0, "export")):
+        weights = summary.backbone.library_weights(encoder, outputs)
+    state = {name: value.detach().cpu().clone() for name, value in weights.state.items()}
+    about = {
+        IMAGES: summary.image_recipe.as_json(),
+        "drawn_anew": sorted(weights.drawn),
+    }
+    said = json.dumps(about, indent=2)
+    if path.suffix == ".safetensors":
+        # One key alone: safetensors writes several in another order each time.
+        write_whole(path, lambda beside: save_file(state, beside, {METADATA: said}))
+    else:
+        write_whole(beside_of(path), lambda text: text.write_text(said + "\n", "utf-8"))
+        write_whole(path, lambda beside: torch.save(state, beside))
+    return Export(weights, about, _converted(summary, encoder.in_channels, in_channels))
+
+
+def beside_of(path: Path) -> Path:
+    """Return the file beside a `.pt` that says what its weights cannot say."""
+    return path.with_suffix(path.suffix + ".json")
+
+
+def _check_new(out: str | Path) -> Path:
+    """Return the file to write, once it is seen that there is none yet.
+
+    Raises:
+        ConfigError: there is, or it has another suffix.
     """
     path = Path(out).expanduser()
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"out={out}: name a file that ends in {', '.join(SUFFIXES)}")
-    if path.exists():
-        raise ConfigError(f"out={out} exists: name another file, so that nothing is lost")
-    if outputs < 1:
-        raise ConfigError(f"outputs={outputs}: a network has one output or more")
-    backbone = read_encoder_summary(folder).backbone
-    encoder = load_encoder(folder, in_channels=in_channels)
-    with lend_to_torch(derive_generator(0, "export")):
-        weights = backbone.library_weights(encoder, outputs)
-    state = {name: value.detach().cpu().clone() for name, value in weights.state.items()}
-    if path.suffix == ".safetensors":
-        write_whole(path, lambda beside: save_file(state, beside))
-    else:
-        write_whole(path, lambda beside: torch.save(state, beside))
-    return weights
+    for file in (path, beside_of(path)):
+        if file.exists():
+            raise ConfigError(f"out={file} exists: name another file, so that nothing is lost")
+    return path
 
 
-def loading_lines(path: Path, weights: LibraryWeights) -> str:
-    """Return the Python that makes the network and loads what was written to `path`."""
+def _converted(summary: EncoderSummary, taken: int, asked: int | None) -> str:
+    if taken == summary.in_channels:
+        return ""
+    why = "as you asked" if asked is not None else f"as the images it learned from have {taken}"
+    return (
+        f"the encoder takes {summary.in_channels} channels; its first convolution was converted to "
+        f"{taken}, {why} (--in-channels {summary.in_channels} keeps it)"
+    )
+
+
+def loading_lines(path: Path, export: Export) -> str:
+    """Return the Python that makes the network and loads what was written to `path`.
+
+    Comments say what is to be known of it: what was drawn anew, how to take features, and how
+    images are prepared.
+    """
+    weights = export.weights
     if path.suffix == ".safetensors":
         load = f'from safetensors.torch import load_file\nstate = load_file("{path}")'
     else:
         load = f'import torch\nstate = torch.load("{path}", weights_only=True)'
-    return f"{weights.usage}\n{load}\nmodel.load_state_dict(state)"
+    lines = [weights.usage, load, "model.load_state_dict(state)"]
+    lines += [f"# {line}" for line in _remarks(weights)]
+    lines.append("# images, as ssl_registry.prepare_image(file, encoder) prepares them:")
+    steps = export.about[IMAGES]["steps"]
+    lines += [f"#   {number}. {step}" for number, step in enumerate(steps, start=1)]
+    return "\n".join(lines)
+
+
+def _remarks(weights: LibraryWeights) -> list[str]:
+    remarks = []
+    if weights.drawn:
+        remarks.append(
+            f"{len(weights.drawn)} of the {len(weights.state)} tensors are drawn anew, not "
+            f"learned: {_spell_layers(weights.drawn)}"
+        )
+    if weights.features:
+        remarks.append(f"features, the encoder's coarsest level: {weights.features}")
+    if weights.remark:
+        remarks.append(weights.remark)
+    return remarks
+
+
+def _spell_layers(names: Collection[str]) -> str:
+    """Return the layers that tensors belong to."""
+    layers = sorted({name.rpartition(".")[0] or name for name in names})
+    more = f" and {len(layers) - SHOWN} more layers" if len(layers) > SHOWN else ""
+    return ", ".join(layers[:SHOWN]) + more

@@ -9,7 +9,7 @@ from ssl_registry.downstream import Takeover
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
-from ssl_registry.training.files.encoder_file import EncoderSummary
+from ssl_registry.training.files.encoder_file import EncoderSummary, encoder_folder
 from ssl_registry.training.settings.runs import FinetuneSettings
 
 
@@ -47,7 +47,7 @@ def take_over_decoder(
     if summary is None or summary.decoder is None or settings.transfer == "encoder":
         return None
     assert settings.encoder is not None
-    weights = read_decoder(settings.encoder, summary.decoder)
+    weights = read_decoder(encoder_folder(settings.encoder), summary.decoder)
     taken = settings.downstream.take_over(head, weights, settings.transfer_levels)
     if taken.taken:
         return taken

@@ -1,0 +1,111 @@
+"""How an encoder's images are prepared: as settings, as files keep it, and in words."""
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from ssl_registry.component import explain
+from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
+from ssl_registry.errors import EncoderFileError, spell
+from ssl_registry.training.files.handed_files import MOST_CHANNELS
+
+METADATA: Final = "ssl_registry"
+"""Key of a safetensors file's metadata under which an export says where it comes from, as JSON."""
+
+IMAGES: Final = "images"
+"""Key of that JSON under which the recipe stands."""
+
+
+class ImageRecipe(BaseModel):
+    """What has to be done to an image before an encoder may see it.
+
+    Attributes:
+        dims: 2 for pictures, 3 for volumes.
+        channels: of the image; None where that is not known.
+        size: side in pixels or voxels of what the network saw.
+        patches: 0 where that was the whole image, fitted; else it was a patch of it.
+        preprocessing: the steps, with their numbers.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dims: Literal[2, 3]
+    channels: int | None = Field(None, ge=1, le=MOST_CHANNELS)
+    size: int = Field(ge=1)
+    patches: int = Field(0, ge=0)
+    preprocessing: Preprocessing
+
+    @property
+    def prepared_size(self) -> int | None:
+        """Side of the prepared image; None where it keeps its own, for patches are cut from it."""
+        return None if self.patches else self.size
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as files keep it, with its steps in words for who reads them without us."""
+        return {**self.model_dump(mode="json"), "steps": self.steps()}
+
+    def steps(self) -> list[str]:
+        """Return what is done, in its order, in words."""
+        how, volume = self.preprocessing, self.dims == 3
+        unit = "voxels" if volume else "pixels"
+        steps = [self._read()]
+        if volume and how.spacing is not None:
+            steps.append(f"resample to voxels of {how.spacing} mm, linearly, smoothed beforehand")
+        if how.crop:
+            what = "slices" if volume else "rows and columns"
+            steps.append(
+                f"crop outer {what} in which no more than {SPECKS:.0%} of the {unit} rise above "
+                f"{AIR:.0%} of {self._range()}"
+            )
+        side = f"{self.size} {unit} a side"
+        if self.patches:
+            steps.append(f"keep the image's own sides; the network saw patches of {side}")
+        else:
+            padded = ", proportions kept, the rest filled with 0 on both sides"
+            steps.append(
+                f"resample to {side}, linearly, smoothed where that is coarser"
+                f"{padded if how.fit == 'pad' else ', each side by itself'}"
+            )
+        steps.append(f"clip to {self._range()}, and bring that to 0 ... 1")
+        return steps
+
+    def _read(self) -> str:
+        counted = "" if self.channels is None else f" of {self.channels} channels"
+        if self.dims == 2:
+            return f"read a picture{counted} as float32 [C, H, W], upright as its EXIF says"
+        return f"read a volume{counted} as float32 [C, X, Y, Z], and turn its axes to RAS+"
+
+    def _range(self) -> str:
+        how = self.preprocessing
+        if how.window is not None:
+            return f"{how.window[0]:g} ... {how.window[1]:g}"
+        low, high = how.percentiles
+        of = "of each channel" if how.channels == "each" else "of all channels together"
+        return f"the percentiles {low:g} ... {high:g} {of}"
+
+
+def read_recipe(path: Path) -> ImageRecipe:
+    """Return what the metadata of an exported safetensors file say of images.
+
+    Raises:
+        EncoderFileError: it is no such file, or says nothing of them.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise EncoderFileError(f"{spell(path)} cannot be read: {error}") from error
+    try:
+        said = json.loads(metadata[METADATA])[IMAGES]
+        return ImageRecipe.model_validate({k: v for k, v in said.items() if k != "steps"})
+    except ValidationError as error:
+        reasons = explain(error, METADATA, ImageRecipe).replace("\n", "; ")
+        raise EncoderFileError(f"{spell(path)}: its metadata are damaged: {reasons}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise EncoderFileError(
+            f"{spell(path)} does not say how images are prepared: name the folder of the encoder, "
+            "or a .safetensors file that `ssl-registry export` wrote"
+        ) from error
