@@ -102,10 +102,10 @@ _FEATURES: Final = "model.forward_intermediates(images, intermediates_only=True)
 
 
 def _classifier_of(model: nn.Module) -> tuple[str, ...]:
-    """Return how the names of the classifier's tensors begin."""
+    """Return how the names of what comes after `forward_features` begin: the classifier's."""
     named: object = getattr(model, "pretrained_cfg", {}).get("classifier", ())
     names = (named,) if isinstance(named, str) else tuple(named) if named else ()  # type: ignore[arg-type]
-    return tuple(f"{name}." for name in names)
+    return tuple(f"{name.partition('.')[0]}." for name in names)
 
 
 def _fill(
