@@ -152,7 +152,25 @@ def check_model(model: object, who: str) -> PretextModel:
                 f"{who}: parts() names {spell_tree(part)} as {name!r}; a part is an nn.Module; "
                 f"leave out what there is not; see {PAGE}"
             )
+    if unknown := sorted(map(str, parts.keys() - {"encoder", "decoder"})):
+        raise PluginError(
+            f"{who}: parts() names {', '.join(map(repr, unknown))}, which nothing keeps: an "
+            f"'encoder' and a 'decoder' are written beside each other, and no more; see {PAGE}"
+        )
     return model
+
+
+def check_generator(generator: object) -> None:
+    """See that chance comes from a generator.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise ConfigError(
+            f"the model was given a {type(generator).__name__} as the generator; all chance comes "
+            "from a torch.Generator: ssl_registry.derive_generator(seed, step) makes one"
+        )
 
 
 def kept_encoder(model: PretextModel) -> Encoder:

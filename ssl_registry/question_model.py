@@ -18,7 +18,7 @@ from ssl_registry.backbone import (
 from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
 from ssl_registry.heads import decoder_of
 from ssl_registry.pretext import PretextBatch, PretextTask
-from ssl_registry.pretext_model import PAGE, Moment, PretextModel
+from ssl_registry.pretext_model import PAGE, Moment, PretextModel, check_generator
 from ssl_registry.registry import registry
 from ssl_registry.trees import Tree, detach, spell_tree
 
@@ -87,9 +87,11 @@ class QuestionModel(PretextModel):
         the loss is the mean over them, and each level's loss and metrics stand beside it.
 
         Raises:
+            ConfigError: the generator is none.
             ImageShapeError: the images' shape is not the one the model was built for.
             PluginError: the task or the encoder returns something else than it has to.
         """
+        check_generator(generator)
         if tuple(images.shape[2:]) != self.image_shape:
             raise ImageShapeError(
                 f"images have shape {list(images.shape)}, but the model was built for images "

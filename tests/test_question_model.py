@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ssl_registry import Encoder, PretextBatch, PretextModel, PretextTask, registry
 from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
 from ssl_registry.heads import ClassifierHead
+from ssl_registry.pretext_model import check_model
 from tests.dense import Inverted3d
 
 SHAPE = (12, 12, 12)
@@ -126,6 +127,23 @@ def test_an_encoder_that_does_not_keep_its_word_is_named(encoder: Any, words: st
 
     with pytest.raises(PluginError, match=words):
         ask(Any3d().build_model(encoder, SHAPE))
+
+
+@pytest.mark.parametrize("generator", [5, None])
+def test_what_is_no_generator_is_not_blamed_on_the_task(generator: Any) -> None:
+    for task in (Inverted3d(), registry.create("joint", tasks=["rotation3d", "exemplar3d"])):
+        model = task.build_model(encoder_of(), (12, 12, 12))  # type: ignore[attr-defined]
+        with pytest.raises(ConfigError, match="as the generator.*derive_generator"):
+            model(torch.rand(2, 1, 12, 12, 12), generator)
+
+
+def test_a_part_that_nothing_keeps_is_refused() -> None:
+    class Projected(PretextModel):
+        def parts(self) -> dict[str, nn.Module]:
+            return {**super().parts(), "projector": nn.Identity()}
+
+    with pytest.raises(PluginError, match="'projector', which nothing keeps"):
+        check_model(Projected(encoder_of()), "Mine3d")
 
 
 def test_the_base_takes_an_encoder_and_says_how_a_model_is_made() -> None:

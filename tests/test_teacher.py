@@ -89,6 +89,10 @@ def test_another_student_is_refused_in_words() -> None:
         Teacher(student()).follow(nn.Linear(2, 2), Moment(0, 1, 0))
     with pytest.raises(ConfigError, match="momentum=1.5"):
         Teacher(student(), 1.5)
+    with pytest.raises(ConfigError, match="momentum='0.9'"):
+        Teacher(student(), "0.9")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="given a str; it copies a student"):
+        Teacher("student")  # type: ignore[arg-type]
 
 
 def test_a_queue_keeps_the_latest_in_the_places_of_the_oldest() -> None:
@@ -105,6 +109,22 @@ def test_a_batch_larger_than_the_queue_leaves_its_end() -> None:
     queue.push(torch.arange(5.0)[:, None])
     assert sorted(queue.embeddings()[:, 0].tolist()) == [3, 4]
     assert queue.filled.all()
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "identities", "words"),
+    [
+        (torch.ones(2, 7), None, r"embeddings \[2, 7\]; this queue takes \[B, 8\]"),
+        (torch.ones(8), None, r"embeddings \[8\]"),
+        (torch.ones(2, 8), torch.ones(3, dtype=torch.int64), r"identities \[3\].*of 2 embeddings"),
+        (torch.ones(2, 8), torch.ones(2), "float32"),
+    ],
+)
+def test_a_queue_refuses_what_has_another_shape(
+    embeddings: Tensor, identities: Tensor | None, words: str
+) -> None:
+    with pytest.raises(PluginError, match=words):
+        Queue(4, 8).push(embeddings, identities)
 
 
 def test_what_was_read_is_not_changed_by_a_push() -> None:

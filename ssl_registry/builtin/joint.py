@@ -8,9 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, InstanceOf, model_serializer,
 from torch import Tensor, nn
 
 from ssl_registry.backbone import Encoder
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, PluginError
 from ssl_registry.pretext import PretextTask
-from ssl_registry.pretext_model import Moment, PretextModel, check_answer, check_model
+from ssl_registry.pretext_model import (
+    PAGE,
+    Moment,
+    PretextModel,
+    check_answer,
+    check_generator,
+    check_model,
+)
 from ssl_registry.question_model import blame, check_pieces, spell_task
 from ssl_registry.registry import registry
 
@@ -73,6 +80,16 @@ class Joint(PretextTask):
     def spatial_dims(self) -> Literal[2, 3]:  # type: ignore[override]
         """2 for images, 3 for volumes: what its tasks work in."""
         return self.tasks[0].task.spatial_dims
+
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_stand_at_the_tasks(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and "weights" in value:
+            raise ConfigError(
+                "a joint has no field 'weights': each task has a weight of its own, as in "
+                "tasks=[rotation3d, {name: rpl3d, weight: 0.5}]"
+            )
+        return value
 
     @model_validator(mode="after")
     def _tasks_belong_together(self) -> Self:
@@ -147,7 +164,14 @@ class JointModel(PretextModel):
     def forward(
         self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted sum of the tasks' losses, and each one's loss and metrics."""
+        """Return the weighted sum of the tasks' losses, and each one's loss and metrics.
+
+        Raises:
+            ConfigError: the generator is none.
+            PluginError: a task answers with something else than a loss and metrics, or, in
+                training, with a loss that has no gradient, which the others' would hide.
+        """
+        check_generator(generator)
         losses: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
         parts = zip(self.tasks.items(), self.models, self.weights, strict=True)
@@ -155,6 +179,12 @@ class JointModel(PretextModel):
             with blame(task, "the model's forward"):
                 answer = model(images, generator, moment)
             loss, own = check_answer(answer, spell_task(task))
+            if self.training and torch.is_grad_enabled() and not loss.requires_grad:
+                raise PluginError(
+                    f"{spell_task(task)}: the loss has no gradient, so this task of the joint "
+                    "teaches nothing: it was detached, or computed under no_grad or from a "
+                    f"teacher alone; see {PAGE}"
+                )
             losses.append(weight * loss)
             metrics[f"{prefix}loss"] = loss.detach()
             metrics |= {f"{prefix}{name}": value for name, value in own.items()}

@@ -9,7 +9,9 @@ from ssl_registry.cli.completion import complete_shown
 from ssl_registry.cli.console import console
 from ssl_registry.cli.settings_page import COMMANDS, show_settings, table_of_fields
 from ssl_registry.entry import KINDS
+from ssl_registry.errors import UnknownComponentError
 from ssl_registry.registry import registry
+from ssl_registry.wording import nearest
 
 if TYPE_CHECKING:
     from ssl_registry.description import Description
@@ -32,7 +34,15 @@ def show_component(
     if name in COMMANDS:
         show_settings(name, as_json=as_json)
         return
-    registry.find(name)  # before torch is imported, for that takes seconds
+    try:
+        registry.find(name)  # before torch is imported, for that takes seconds
+    except UnknownComponentError as error:
+        for command in nearest(name, COMMANDS, most=1):
+            raise UnknownComponentError(
+                f"there is neither a command nor a component named {name!r}: did you mean "
+                f"`ssl-registry show {command}`, the settings of {command}?"
+            ) from error
+        raise
     from ssl_registry.description import describe
 
     described = describe(name)

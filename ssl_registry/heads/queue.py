@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_registry import distributed
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, PluginError
+from ssl_registry.pretext_model import PAGE
 
 NOBODY = 0
 """The identity of an empty place of a queue."""
@@ -65,7 +66,11 @@ class Queue(nn.Module):
         Args:
             embeddings: of this process's images.
             identities: whom they show, `[B]` int64, none of them `NOBODY`; all 1 without it.
+
+        Raises:
+            PluginError: their shapes or types are others.
         """
+        self._check(embeddings, identities)
         size = len(self.owners)
         if size == 0:
             return
@@ -77,3 +82,18 @@ class Queue(nn.Module):
         self.kept[places] = everything.to(self.kept.dtype)
         self.owners[places] = whose
         self.position.add_(len(whose)).remainder_(size)
+
+    def _check(self, embeddings: Tensor, identities: Tensor | None) -> None:
+        length = self.kept.shape[1]
+        if embeddings.ndim != 2 or embeddings.shape[1] != length:
+            raise PluginError(
+                f"push was given embeddings {list(embeddings.shape)}; this queue takes [B, "
+                f"{length}], one row an image; see {PAGE}"
+            )
+        if identities is None:
+            return
+        if identities.shape != embeddings.shape[:1] or identities.dtype != torch.int64:
+            raise PluginError(
+                f"push was given identities {list(identities.shape)} {identities.dtype} of "
+                f"{len(embeddings)} embeddings; it takes one int64 number for each; see {PAGE}"
+            )

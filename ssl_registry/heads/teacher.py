@@ -31,7 +31,7 @@ class Teacher(nn.Module):
         statistics: where buffers of the student come from.
 
     Raises:
-        ConfigError: a momentum is not from 0 to 1.
+        ConfigError: the student is no module, or a momentum not from 0 to 1.
 
     References: He et al. 2020 (arXiv:1911.05722), equation 2; Grill et al. 2020
     (arXiv:2006.07733), section 3.2, for the schedule; Tarvainen and Valpola 2017
@@ -47,10 +47,14 @@ class Teacher(nn.Module):
         statistics: str = "own",
     ) -> None:
         super().__init__()
+        if not isinstance(student, nn.Module):
+            raise ConfigError(
+                f"Teacher was given a {type(student).__name__}; it copies a student, an nn.Module"
+            )
         self.momentum, self.final = momentum, momentum if final is None else final
         for name, value in (("momentum", momentum), ("final", self.final)):
-            if not 0 <= value <= 1:
-                raise ConfigError(f"{name}={value}: a teacher's momentum is from 0 to 1")
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ConfigError(f"{name}={value!r}: a teacher's momentum is from 0 to 1")
         if statistics not in ("own", "student"):
             raise ConfigError(f"statistics={statistics!r} is neither 'own' nor 'student'")
         self.statistics = statistics

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from ssl_registry import registry
 from ssl_registry.cli import app
 from ssl_registry.cli.settings_page import COMMANDS, settings_of
+from ssl_registry.errors import UnknownComponentError
 
 
 def ask(*words: str) -> str:
@@ -36,6 +37,12 @@ def test_every_setting_is_listed_with_type_default_and_meaning(command: str) -> 
     assert fields[f"{above}optimizer"]["default"] == "adam"
     assert fields[f"{above}warmup"]["bounds"] == {"ge": 0, "le": 1}
     assert "preprocessing.spacing" in fields
+
+
+def test_a_misspelt_command_is_suggested() -> None:
+    done = CliRunner().invoke(app, ["show", "pretrian"])
+    assert isinstance(done.exception, SystemExit | UnknownComponentError)
+    assert "ssl-registry show pretrain" in done.output + str(done.exception)
 
 
 def test_what_has_a_default_that_is_no_one_value_is_not_called_required() -> None:

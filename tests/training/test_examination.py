@@ -145,6 +145,15 @@ def test_without_chance_the_loss_has_to_fall(tmp_path: Path) -> None:
     assert "it did not fall" in note
 
 
+@pytest.mark.parametrize(("loss", "learnt"), [(0.98, True), (0.995, False), (1.0, False)])
+def test_a_loss_that_hardly_fell_is_not_learnt(loss: float, learnt: bool) -> None:
+    features = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)).double()
+    before, after = (Examination(8, value, 0, None, features) for value in (1.0, loss))
+    verdict = judge_learning(after, before, "loss")
+    assert verdict.learnt is learnt
+    assert ("more than 1%" in verdict.note) is (loss == 0.995)
+
+
 def test_without_validation_images_nobody_can_tell(tmp_path: Path) -> None:
     learnt, note = examined(tmp_path / "run", validation_fraction=0, epochs=1)
     assert learnt is None

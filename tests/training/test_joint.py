@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ssl_registry import PretextModel, load_encoder, pretrain, registry
-from ssl_registry.errors import ConfigError, SslRegistryError
+from ssl_registry.errors import ConfigError, PluginError, SslRegistryError
 from ssl_registry.experiments.figures.pretext import draw_pretext
 from tests.dense import registered
 from tests.experiments.rows import make_pretrain_row
@@ -68,6 +68,28 @@ def test_every_parameter_is_counted_once_and_trained() -> None:
 def test_what_does_not_belong_together_is_refused(tasks: list[Any], words: str) -> None:
     with pytest.raises(SslRegistryError, match=words):
         registry.create("joint", tasks=tasks)
+
+
+def test_weights_are_said_at_each_task() -> None:
+    with pytest.raises(ConfigError, match=r"rotation3d, \{name: rpl3d, weight: 0.5\}"):
+        registry.create("joint", tasks=["rotation3d", "rpl3d"], weights=[1, 0.5])
+
+
+def test_a_task_whose_loss_has_no_gradient_is_not_hidden_by_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Detached3d(type(registry.create("rotation3d"))):  # type: ignore[misc]
+        """Teaches nothing."""
+
+        def loss(self, outputs: Any, target: Any) -> Any:
+            return super().loss(outputs, target).detach()
+
+    monkeypatch.setattr(registry, "_registered", {})
+    registry.register(Detached3d, name="detached3d")
+    model = model_of(registry.create("joint", tasks=["rotation3d", "detached3d"]))
+    with pytest.raises(PluginError, match="Detached3d.*no gradient.*teaches nothing"):
+        ask(model)
+    ask(model.eval())
 
 
 def test_stacked_and_single_views_are_refused_with_their_channels() -> None:

@@ -40,6 +40,10 @@ and more for ten images."""
 KEPT: Final = 0.2
 """Share of the directions beyond the first that features have to keep, where they alone decide."""
 
+FALL: Final = 0.01
+"""Share of the untrained network's loss by which the loss has to fall, for a task that the loss
+alone decides. A network whose weights only moved about stays within it."""
+
 ENOUGH: Final = 3
 """Images without which nothing is said about the features: two always lie on one line."""
 
@@ -300,9 +304,12 @@ def _by_loss(trained: Examination, untrained: Examination) -> LearningVerdict:
     said = f"the validation loss was {untrained.loss:.4g} before and is {trained.loss:.4g} after"
     if not math.isfinite(trained.loss):
         return LearningVerdict(False, f"{said}: it is not finite")
-    if trained.loss < untrained.loss:
+    fall = untrained.loss - trained.loss
+    if fall > FALL * abs(untrained.loss):
         return LearningVerdict(True, said)
-    return LearningVerdict(False, f"{said}: it did not fall")
+    return LearningVerdict(
+        False, f"{said}: it did not fall" + (f" by more than {FALL:.0%}" if fall > 0 else "")
+    )
 
 
 def _by_features(trained: Examination, untrained: Examination | None) -> LearningVerdict:
