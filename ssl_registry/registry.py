@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "exemplar": ("exemplar2d", "exemplar3d"),
+    "fusion": ("fusion2d", "fusion3d"),
     "jigsaw": ("jigsaw2d", "jigsaw3d"),
     "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),
     "rotation": ("rotation2d", "rotation3d"),

@@ -11,7 +11,8 @@ marked comes from `PretextBatch.drawn`, where these keys, in these shapes, are u
   in lexicographic order (last axis fastest) in a grid of n cells a side, n ** dims = N.
 
 Where views are tiles stacked as channels (`view_channels(C)` is a multiple of C), they are
-taken apart again. A target that is an image, or holds one, is shown as the right answer.
+taken apart again. A target that is an image or a map of classes, or holds one, is shown as the
+right answer.
 """
 
 from dataclasses import dataclass
@@ -203,11 +204,15 @@ def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Aske
 
 
 def _pictured(target: Tree, images: Tensor) -> Tensor | None:
-    """Return the first image `[B, C, *S]` in a target."""
-    pictures = (
-        part for part in tensors_of(target) if part.ndim == images.ndim and part.is_floating_point()
-    )
-    return next(pictures, None)
+    """Return the first image `[B, C, *S]` in a target, or else a map of classes, in grey."""
+    parts = list(tensors_of(target))
+    for part in parts:
+        if part.ndim == images.ndim and part.is_floating_point():
+            return part
+    for part in parts:
+        if part.ndim == images.ndim - 1 and not part.is_floating_point():
+            return (part / part.amax().clamp(min=1))[:, None]
+    return None
 
 
 def _take_apart(

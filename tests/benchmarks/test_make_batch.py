@@ -2,10 +2,10 @@
 
 pytest tests/benchmarks --benchmark-enable --benchmark-only
 
-Each group holds the task and two copies of what it returns, so the ratios stand in one table:
-one that comes from the processor's cache, and one from memory. The eight small tiles of
-`rpl3d` with one question fit into the cache as a copy, while the images they are cut from do
-not: there the two differ most. Processor time is counted, without what the machine does
+Each group holds the task and two copies of what it returns, views and target, so the ratios stand
+in one table: one that comes from the processor's cache, and one from memory. The eight small
+tiles of `rpl3d` with one question fit into the cache as a copy, while the images they are cut
+from do not: there the two differ most. Processor time is counted, without what the machine does
 besides. Nothing here asserts a time.
 """
 
@@ -18,11 +18,13 @@ import torch
 from torch import Tensor
 
 from ssl_registry import PretextTask, derive_generator, registry
+from ssl_registry.trees import tensors_of
 
 turns = pytest.importorskip("ssl_registry_rotation.turns")
 pytest.importorskip("ssl_registry_rpl")
 pytest.importorskip("ssl_registry_jigsaw")
 pytest.importorskip("ssl_registry_exemplar")
+pytest.importorskip("ssl_registry_fusion")
 
 SIDES = {2: (512, 512), 3: (128, 128, 128)}
 TASKS = [
@@ -39,6 +41,9 @@ TASKS = [
     ("exemplar2d", {}),
     ("exemplar3d", {}),
     ("exemplar3d", {"rotation": "any"}),
+    ("fusion2d", {}),
+    ("fusion3d", {}),
+    ("fusion3d", {"mix": "self"}),
 ]
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 
@@ -56,6 +61,16 @@ def label(name: str, fields: dict[str, Any]) -> str:
     return " ".join([name, *(f"{key}={value}" for key, value in fields.items())])
 
 
+def returned_by(task: PretextTask, images: Tensor) -> list[Tensor]:
+    """Return the views of a batch, and its targets."""
+    batch = task.make_batch(images, derive_generator(1, "benchmark"))
+    return [batch.views, *tensors_of(batch.target)]
+
+
+def copy(tensors: list[Tensor]) -> list[Tensor]:
+    return [tensor.clone() for tensor in tensors]
+
+
 @pytest.mark.parametrize(("name", "fields"), TASKS)
 def test_make_batch(benchmark: Any, name: str, fields: dict[str, Any]) -> None:
     task, images = make(name, fields)
@@ -70,21 +85,22 @@ def test_make_batch(benchmark: Any, name: str, fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("name", "fields"), TASKS)
 def test_copy(benchmark: Any, name: str, fields: dict[str, Any]) -> None:
     task, images = make(name, fields)
-    views = task.make_batch(images, derive_generator(1, "benchmark")).views
+    returned = returned_by(task, images)
     benchmark.group = label(name, fields)
-    copied = benchmark.pedantic(views.clone, rounds=ROUNDS, warmup_rounds=3)
-    assert copied.shape == views.shape
+    copied = benchmark.pedantic(copy, args=(returned,), rounds=ROUNDS, warmup_rounds=3)
+    assert len(copied) == len(returned)
 
 
 @pytest.mark.parametrize(("name", "fields"), TASKS)
 def test_copy_from_memory(benchmark: Any, name: str, fields: dict[str, Any]) -> None:
     """The copy of what is not in the processor's cache, as the images of a new batch are not."""
     task, images = make(name, fields)
-    views = task.make_batch(images, derive_generator(1, "benchmark")).views
-    others = cycle([views.clone() for _ in range(2 + LARGER_THAN_CACHES // views.nbytes)])
+    returned = returned_by(task, images)
+    size = sum(part.nbytes for part in returned)
+    others = cycle([copy(returned) for _ in range(2 + LARGER_THAN_CACHES // size)])
     benchmark.group = label(name, fields)
-    copied = benchmark.pedantic(lambda: next(others).clone(), rounds=ROUNDS, warmup_rounds=3)
-    assert copied.shape == views.shape
+    copied = benchmark.pedantic(lambda: copy(next(others)), rounds=ROUNDS, warmup_rounds=3)
+    assert len(copied) == len(returned)
 
 
 def test_slices(benchmark: Any) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ssl_registry import Encoder, PretextBatch, PretextTask, registry
 from ssl_registry.errors import DataError, ImageShapeError
+from ssl_registry.experiments import preview
 from ssl_registry.experiments.figures.preview import draw_preview, lay_out_rows
 from ssl_registry.experiments.planes import (
     PLANES,
@@ -292,3 +293,14 @@ def test_the_image_within_a_tree_of_targets_is_the_answer() -> None:
     (asked,) = ask(Inverted3d(), image, 0)
     assert asked.answer is not None
     assert torch.equal(asked.answer, 1 - image)
+
+
+def test_a_map_of_classes_is_shown_in_grey_as_the_right_answer() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    classes = torch.tensor([[0, 1, 2, 4]] * 4).expand(2, 4, 4)
+    shown = preview._pictured({"map": classes}, images)
+    assert shown is not None
+    assert shown.shape == (2, 1, 4, 4)
+    assert shown[0, 0, 0].tolist() == [0, 0.25, 0.5, 1]
+    assert preview._pictured(torch.tensor([1, 0]), images) is None
+    assert preview._pictured((classes, images), images) is images
