@@ -2,7 +2,7 @@
 
 from ssl_registry.heads.classifier import ClassifierHead, GlobalPoolClassifier
 from ssl_registry.heads.decoder import DenseHead, UNetDecoder, decoder_of, matching_weights
-from ssl_registry.heads.grids import check_grid
+from ssl_registry.heads.dense_answers import check_dense
 from ssl_registry.heads.identity import identify
 from ssl_registry.heads.queue import NOBODY, Queue
 from ssl_registry.heads.teacher import Teacher
@@ -19,7 +19,7 @@ __all__ = [
     "Teacher",
     "UNetDecoder",
     "build_norm",
-    "check_grid",
+    "check_dense",
     "decoder_of",
     "identify",
     "matching_weights",

@@ -157,7 +157,7 @@ class _Fusion(PretextTask):
             ImageShapeError: the decoder's grid is not that of the views.
         """
         scores = outputs[:, 0].float()
-        heads.check_grid(scores, target.shape[1:])
+        heads.check_dense(scores, target.shape[1:])
         return {
             "dice_loss": _dice_loss(scores.softmax(1), target),
             "cross_entropy": F.cross_entropy(scores, target),

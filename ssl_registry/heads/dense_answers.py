@@ -7,7 +7,7 @@ from torch import Tensor
 from ssl_registry.errors import ImageShapeError
 
 
-def check_grid(answers: Tensor, shape: Sequence[int]) -> None:
+def check_dense(answers: Tensor, shape: Sequence[int]) -> None:
     """See that answers `[B, K, *S]` are of the grid that was asked about.
 
     A decoder interpolates up from the encoder's finest level, so sides that are no multiple of
