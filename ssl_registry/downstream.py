@@ -115,3 +115,34 @@ class DownstreamTask(Component, ABC):
             target: likewise.
         """
         return self.score([prediction], [target])
+
+    def measure_case(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        spacing: Sequence[float] | None = None,
+        probabilities: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Return what else `result.json` says about one test case; without more, nothing.
+
+        What takes long, or needs more than the labels, and would be too much for every
+        validation. A value that is undefined is left out.
+
+        Args:
+            prediction: of that case, `[*S]` on the grid of its file or, of a class, `[]`.
+            target: likewise.
+            spacing: of the voxels in mm, one for each axis of a mask; 1 each for pictures.
+            probabilities: of a class, `[K]`; None for masks.
+        """
+        return {}
+
+    def summarise(self, cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Return scores over all test cases beside those of `score`; without more, none.
+
+        They stand beside the headline in `result.json`, `results.csv` and the report.
+
+        Args:
+            cases: what `describe_case` and `measure_case` say, one for each test case.
+        """
+        return {}

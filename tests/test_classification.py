@@ -160,6 +160,49 @@ def test_a_case_is_described_by_its_classes() -> None:
     assert case == {"predicted": 3, "reference": 1}
 
 
+def graded(probabilities: list[list[float]], actual: list[int]) -> dict[str, float]:
+    task = Classification2d()
+    cases = [
+        task.measure_case(one, one, probabilities=torch.tensor(shares))
+        | task.describe_case(torch.tensor(0), torch.tensor(reference))
+        for shares, reference, one in zip(
+            probabilities, actual, torch.zeros(len(actual)), strict=True
+        )
+    ]
+    return task.summarise(cases)
+
+
+def area(shares: list[float], positive: list[bool]) -> float:
+    """Return how often a positive case gets more than a negative one, over all pairs."""
+    pairs = [(p, n) for p, yes in zip(shares, positive, strict=True) if yes
+             for n, other in zip(shares, positive, strict=True) if not other]  # fmt: skip
+    return sum((p > n) + 0.5 * (p == n) for p, n in pairs) / len(pairs)
+
+
+def test_the_area_under_the_curve_is_of_the_second_of_two_classes() -> None:
+    second = [0.1, 0.4, 0.35, 0.8, 0.4]
+    actual = [0, 0, 1, 1, 1]
+    found = graded([[1 - share, share] for share in second], actual)
+    assert found == {"auc": pytest.approx(area(second, [bool(a) for a in actual]))}
+
+
+def test_of_several_classes_the_areas_are_averaged() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.rand(12, 4, generator=generator).softmax(dim=1)
+    actual = [0, 1, 2] * 4
+    found = graded(shares.tolist(), actual)
+    expected = [area(shares[:, k].tolist(), [a == k for a in actual]) for k in range(3)]
+    assert found == {
+        "auc": pytest.approx(sum(expected) / 3),
+        **{f"auc_{k}": pytest.approx(value) for k, value in enumerate(expected)},
+    }
+
+
+def test_a_class_of_no_case_or_of_all_has_no_area() -> None:
+    assert math.isnan(graded([[0.5, 0.5], [0.2, 0.8]], [1, 1])["auc"])
+    assert Classification2d().summarise([]) == {}
+
+
 def test_the_loss_is_the_mean_cross_entropy() -> None:
     outputs = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     loss = Classification2d().loss(outputs, torch.tensor([0, 1]))

@@ -1,7 +1,7 @@
 """Classification: one grade for every image."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -75,6 +75,26 @@ class Classification(DownstreamTask):
         """Return the predicted and the reference class: a score of one case says little."""
         return {"predicted": int(prediction), "reference": int(target)}
 
+    def measure_case(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        spacing: Sequence[float] | None = None,
+        probabilities: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Return the probability of each class k, `p_k`."""
+        shares = [] if probabilities is None else probabilities.tolist()
+        return {f"p_{grade}": share for grade, share in enumerate(shares)}
+
+    def summarise(self, cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Return `auc`, and of more than two classes `auc_k` of each; see `areas_under_curve`."""
+        if not cases or "p_0" not in cases[0]:
+            return {}
+        classes = sum(key.startswith("p_") for key in cases[0])
+        probabilities = [[case[f"p_{grade}"] for grade in range(classes)] for case in cases]
+        return areas_under_curve(probabilities, [int(case["reference"]) for case in cases])
+
 
 class Classification2d(Classification):
     """Grade an image.
@@ -142,3 +162,32 @@ def _classes(indices: Sequence[Tensor] | Tensor) -> list[int]:
             "from 0, and leave unlabelled images out"
         )
     return classes
+
+
+def areas_under_curve(
+    probabilities: Sequence[Sequence[float]], actual: Sequence[int]
+) -> dict[str, float]:
+    """Return the area under the receiver operating characteristic, `auc`.
+
+    Of two classes it is that of the second. Of more it is the mean of `auc_k`, each of class k
+    against the rest; a class that no case has, or all have, has none. NaN where no class has one.
+
+    Args:
+        probabilities: of each case, for each class.
+        actual: its class.
+
+    Reference: Hanley and McNeil 1982 (doi:10.1148/radiology.143.1.7063747).
+    """
+    from sklearn.metrics import roc_auc_score
+
+    count = len(probabilities[0])
+    areas = {
+        grade: float(
+            roc_auc_score([a == grade for a in actual], [case[grade] for case in probabilities])
+        )
+        for grade in ((1,) if count == 2 else range(count))
+        if 0 < sum(a == grade for a in actual) < len(actual)
+    }
+    mean = sum(areas.values()) / len(areas) if areas else math.nan
+    single = {} if count == 2 else {f"auc_{grade}": area for grade, area in areas.items()}
+    return {"auc": mean, **single}

@@ -1,7 +1,7 @@
 """Segmentation: a label for every pixel or voxel."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import ClassVar, Literal
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.builtin.balance import balanced_cross_entropy
+from ssl_registry.builtin.surfaces import SurfaceScores, surface_scores
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.heads import UNetDecoder
@@ -30,6 +31,12 @@ class Segmentation(DownstreamTask):
     )
     deep_supervision: bool = Field(
         False, description="take the loss at coarser levels of the decoder too, in training"
+    )
+    surface_tolerance: float = Field(
+        1.0,
+        ge=0,
+        description="how far off a surface may be in the normalised surface Dice: mm, or pixels of "
+        "a picture",
     )
 
     def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
@@ -95,6 +102,42 @@ class Segmentation(DownstreamTask):
                 scores[f"dice_{label}"] = sum(defined) / len(defined)
         mean = sum(scores.values()) / len(scores) if scores else math.nan
         return {"dice": mean, **scores}
+
+    def measure_case(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        *,
+        spacing: Sequence[float] | None = None,
+        probabilities: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Return `nsd_k` and `hd95_k` of each label k in prediction or reference, and their means.
+
+        See `surface_scores`; without a spacing voxels are cubes of 1 mm.
+        """
+        measured: dict[str, float] = {}
+        for label in _labels_in(prediction, target):
+            scores = surface_scores(
+                prediction == label,
+                target == label,
+                spacing or (1.0,) * target.ndim,
+                self.surface_tolerance,
+            )
+            measured |= {f"{name}_{label}": value for name, value in scores._asdict().items()}
+        return _with_means(measured)
+
+    def summarise(self, cases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Return the means of `nsd_k` and `hd95_k` over the cases that have one, and over these.
+
+        As for Dice, a case with neither prediction nor reference of a label says nothing about it.
+        """
+        names = dict.fromkeys(
+            f"{score}_{label}"
+            for score in SurfaceScores._fields
+            for label in sorted({int(key[5:]) for case in cases for key in case if _is_hd95(key)})
+        )
+        found = {name: [case[name] for case in cases if name in case] for name in names}
+        return _with_means({name: sum(values) / len(values) for name, values in found.items()})
 
     def chance(self, targets: Sequence[Tensor] | Tensor) -> float | None:
         """Return the mean Dice of voxels labelled without looking, NaN without any foreground.
@@ -172,3 +215,22 @@ def dice(predicted: Tensor, reference: Tensor) -> float:
     if size == 0:
         return math.nan
     return 2 * int(torch.logical_and(predicted, reference).sum()) / size
+
+
+def _labels_in(*maps: Tensor) -> list[int]:
+    """Return the foreground labels that occur in any of some label maps."""
+    return sorted({int(value) for labels in maps for value in torch.unique(labels)} - {0})
+
+
+def _is_hd95(key: str) -> bool:
+    return key.startswith("hd95_") and key[5:].isdecimal()
+
+
+def _with_means(of_labels: Mapping[str, float]) -> dict[str, float]:
+    """Return scores by label, and before them the mean of each where there is any label."""
+    means = {}
+    for score in SurfaceScores._fields:
+        values = [value for name, value in of_labels.items() if name.startswith(f"{score}_")]
+        if values:
+            means[score] = sum(values) / len(values)
+    return {**means, **of_labels}

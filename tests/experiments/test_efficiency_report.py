@@ -14,6 +14,7 @@ from PIL import Image
 
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.page import write_efficiency_report
+from ssl_registry.experiments.statistics.further_scores import further_scores
 from ssl_registry.experiments.statistics.rows import Failure, Row, read_rows
 from ssl_registry.experiments.statistics.summary import as_csv, summarise
 from ssl_registry.training.finetuning.learning import FinetuneVerdict
@@ -53,6 +54,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     out = tmp_path_factory.mktemp("experiment")
     rows = write_experiment(out, LINES)
     rows = [replace(row, scores={**row.scores, "linear_probe": 0.25}) for row in rows]
+    extra = {"hd95": 3.25, "hd95_1": 3.25, "dice_whole tumour": 0.75}
+    rows = [replace(row, scores={**row.scores, **extra}) for row in rows]
     pretrained = [
         write_pretraining(
             out / "pretrain" / line / str(seed), line, seed, [0.1, 0.2, 0.5],
@@ -113,6 +116,14 @@ def test_the_table_says_what_the_summary_says(reported: Reported) -> None:
     written = (reported.settings.out / "summary.csv").read_text()
     assert written == as_csv(summaries, "dice")
     assert [row["line"] for row in csv.DictReader(written.splitlines())][::2] == [*LINES]
+
+
+def test_scores_beside_the_headline_have_a_table_of_their_own(reported: Reported) -> None:
+    assert further_scores(reported.rows) == ["hd95"]
+    (told,) = re.findall(r"<details><summary>further scores:.*?</details>", reported.text, re.S)
+    assert told.count("3.250") >= len(LINES)
+    assert "lower is better" in told
+    assert "0.750" not in told
 
 
 def test_the_appendix_table_is_markdown_with_a_row_a_line(reported: Reported) -> None:

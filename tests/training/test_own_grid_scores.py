@@ -56,9 +56,14 @@ def test_predictions_scores_and_labels_are_those_of_the_files(
     predicted = [torch.from_numpy(found[name].astype(np.int64)) for name in cases]
     assert [tuple(one.shape) for one in predicted] == [tuple(one.shape) for one in labels]
     task = Segmentation3d()
-    assert done.result["score"] == task.score(predicted, labels)
+    described = []
     for name, one, label in zip(cases, predicted, labels, strict=True):
-        assert done.result["cases"][name] == task.describe_case(one, label)
+        spacing = files[name].header.get_zooms()
+        measured = task.measure_case(one, label, spacing=[float(step) for step in spacing])
+        described.append(task.describe_case(one, label) | measured)
+        assert done.result["cases"][name] == pytest.approx(described[-1], nan_ok=True)
+    scores = task.score(predicted, labels) | task.summarise(described)
+    assert done.result["score"] == pytest.approx(scores, nan_ok=True)
     # Three voxels are less than one of the 8 a side; what is lost counts as missed.
     assert done.result["score"]["dice_5"] < 0.5
     assert "speck" in done.result["never_predicted"] or done.result["score"]["dice_5"] > 0

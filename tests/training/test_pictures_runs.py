@@ -48,7 +48,8 @@ def test_grading_splits_by_patient_and_scores_by_kappa(
     )
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["headline"] == "kappa"
-    assert set(result["score"]) == {"kappa", "accuracy", "balanced_accuracy"}
+    areas = {"auc", *(f"auc_{case['reference']}" for case in result["cases"].values())}
+    assert set(result["score"]) == {"kappa", "accuracy", "balanced_accuracy", *areas}
     assert result["labels"] == {"0": "0", "1": "1", "2": "2"}
     tested = {name.partition("_")[0] for name in result["cases"]}
     learned = {name.partition("_")[0] for name in result["trained_on"]}
@@ -56,6 +57,8 @@ def test_grading_splits_by_patient_and_scores_by_kappa(
     assert len(result["cases"]) == 2 * len(tested) == 8
     for name, case in result["cases"].items():
         assert case["reference"] == int(eyes(20, classes=3)[name])
+        assert sum(case[f"p_{grade}"] for grade in range(3)) == pytest.approx(1)
+        assert max(range(3), key=lambda grade: case[f"p_{grade}"]) == case["predicted"]
     right = [case["predicted"] == case["reference"] for case in result["cases"].values()]
     assert done.result["score"]["accuracy"] == pytest.approx(sum(right) / len(right))
 
@@ -135,7 +138,8 @@ def test_pictures_are_segmented_from_masks(tmp_path: Path) -> None:
     done = finetune(
         downstream="segmentation2d", encoder=first.folder, out=tmp_path / "run", **fields
     )
-    assert set(done.result["score"]) == {"dice", "dice_1"}
+    kinds = {"dice", "nsd", "hd95"}
+    assert set(done.result["score"]) == {*kinds, *(f"{kind}_1" for kind in kinds)}
     predictions = np.load(tmp_path / "run" / "predictions.npz")
     assert {predictions[name].shape for name in predictions.files} == {(16, 20)}  # as the files
 
@@ -233,7 +237,9 @@ def test_an_undefined_kappa_is_null_in_the_file(tmp_path: Path) -> None:
     )  # fmt: skip
     assert math.isnan(done.result["score"]["kappa"])
     written = json.loads((tmp_path / "run" / "result.json").read_text(), parse_constant=pytest.fail)
-    assert written["score"] == {"kappa": None, "accuracy": 1.0, "balanced_accuracy": 1.0}
+    assert written["score"] == {
+        "kappa": None, "accuracy": 1.0, "balanced_accuracy": 1.0, "auc": None,
+    }  # fmt: skip
 
 
 def test_a_task_that_refuses_the_batch_size_does_so_before_anything_is_written(

@@ -181,7 +181,10 @@ def test_finetuning_scores_held_out_cases(pretrained: Path, tmp_path: Path) -> N
     assert set(result["cases"]) <= set(held_out)
     assert not set(result["cases"]) & set(result["trained_on"])
     assert result["counts"] == {"train": 2, "available": 7, "validation": 1, "test": 2}
-    assert set(result["score"]) == {"dice", "dice_1", "dice_2", "dice_3", "dice_4"}
+    kinds = ("dice", "nsd", "hd95")
+    of_labels = {f"{kind}_{label}" for kind in kinds for label in range(1, 5)}
+    assert set(result["score"]) == {*kinds, *of_labels}
+    assert next(iter(result["score"])) == "dice"
     predictions = np.load(done.folder / "predictions.npz", allow_pickle=False)
     scans = {case.name: case.read() for case in open_source("phantoms:10", 3).cases}
     for name in result["cases"]:

@@ -16,6 +16,7 @@ from ssl_registry.experiments.files import write_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.appendix_table import as_markdown
 from ssl_registry.experiments.statistics.estimates import Estimate
+from ssl_registry.experiments.statistics.further_scores import further_scores
 from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, as_csv, summarise
 from ssl_registry.experiments.statistics.verdicts import (
@@ -71,6 +72,8 @@ def write_efficiency_report(
         tests=spell_tests(rows) if rows else "",
         table=_table(rows, summaries),
         probes=[name for key, name in PROBES.items() if any(key in row.scores for row in rows)],
+        further=further_scores(rows),
+        further_table=_further_table(rows, summaries),
         headline=rows[0].headline if rows else "",
         validated=any(row.validation for row in rows),
         pictures=pictures,
@@ -151,6 +154,38 @@ def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
         lesson=summary.learnt.spell(),
         probes=tuple(f"{probe.mean:.3f}" if probe.count else "" for probe in probes),
     )
+
+
+@dataclass(frozen=True)
+class FurtherRow:
+    """A row of the page's table of scores beside the headline, in words."""
+
+    share: str
+    labelled: str
+    line: str
+    scores: tuple[str, ...]
+
+
+def _further_table(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[list[FurtherRow]]:
+    """Return the rows of the table, those of one share of the labels together."""
+    found = [
+        {(s.line, s.fraction): s.score for s in summarise(rows, name)}
+        for name in further_scores(rows)
+    ]
+    return [
+        [
+            FurtherRow(
+                spell_share(share),
+                spell_labelled(summary.labelled, summary.unit),
+                spell_line(summary.line),
+                tuple(spell_estimate(scores[summary.line, share]) for scores in found),
+            )
+            for summary in summaries
+            if summary.fraction == share
+        ]
+        for share in sorted({summary.fraction for summary in summaries})
+        if found
+    ]
 
 
 def _bare(p: float) -> str:

@@ -180,3 +180,16 @@ def predict_cases(module: Finetuning, cases: Sequence[Prepared]) -> LabelMaps:
     with torch.inference_mode():
         outputs = (module.outputs(case.image()[None].to(device)) for case in cases)
         return LabelMaps(_kept(module.task.predict(output))[0] for output in outputs)
+
+
+def grade_cases(module: Finetuning, cases: Sequence[Prepared]) -> tuple[LabelMaps, list[Tensor]]:
+    """Return the class of each case, and the probability of each class `[K]`, on the CPU.
+
+    The model is left in evaluation mode.
+    """
+    device = next(module.parameters()).device
+    module.eval()
+    with torch.inference_mode():
+        outputs = [module.outputs(case.image()[None].to(device)) for case in cases]
+        classes = LabelMaps(_kept(module.task.predict(output))[0] for output in outputs)
+        return classes, [module.task.probabilities(output)[0].cpu() for output in outputs]

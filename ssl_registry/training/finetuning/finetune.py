@@ -2,19 +2,16 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
 from rich.console import Console
-from torch import Tensor
 
 from ssl_registry.backbone import Encoder, check_strides
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
-from ssl_registry.data.cache.prepared import LabelledImages, Prepared
-from ssl_registry.downstream import DownstreamTask
+from ssl_registry.data.cache.prepared import LabelledImages
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import TrainingBatches, say_batch
@@ -39,19 +36,13 @@ from ssl_registry.training.finetuning.decoder_transfer import (
     take_over_decoder,
     takeover_as_json,
 )
-from ssl_registry.training.finetuning.downstream_model import (
-    CaseLabels,
-    DownstreamModel,
-    Finetuning,
-    predict_cases,
-)
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
+from ssl_registry.training.finetuning.held_out_scores import answer_held_out, score_all, score_cases
 from ssl_registry.training.finetuning.learning import FinetuneVerdict, judge_finetuning
 from ssl_registry.training.finetuning.level_transfer import take_over
 from ssl_registry.training.finetuning.model_file import ModelSummary, write_model
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
 from ssl_registry.training.finetuning.predictions_file import write_predictions
-from ssl_registry.training.finetuning.region_scores import score_regions
-from ssl_registry.training.finetuning.scan_answers import label_scans
 from ssl_registry.training.finetuning.selection import BestState, select
 from ssl_registry.training.finetuning.validation_pictures import picture_validation
 from ssl_registry.training.preparation.cases import quiet_or_loud
@@ -229,19 +220,20 @@ def _run(
     )
     selected = select(settings.select, best, module.model, rows[-1])
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
-    predictions, targets = _answer(module, plan.test)
-    score = task.score(predictions, targets)
+    answers = answer_held_out(module, plan.test)
+    said = score_cases(task, answers)
+    score = score_all(task, answers, said, plan.source.regions)
     learning = judge_finetuning(
-        task, score[task.headline], predictions, targets, plan.source.labels
+        task, score[task.headline], answers.predictions, answers.targets, plan.source.labels
     )
     _say_learning(learning, console)
     result = {
         "kind": "finetune",
         "headline": task.headline,
-        "score": score_regions(task, predictions, targets, plan.source.regions) | score,
+        "score": score,
         **learning.as_result(),
         "labels": {str(value): name for value, name in plan.source.labels.items()},
-        "cases": _score_cases(task, plan.test, predictions, targets),
+        "cases": dict(zip((case.case.name for case in plan.test), said, strict=True)),
         "patients": {case.case.name: plan.source.group_of(case.case) for case in plan.test},
         "counts": {
             "train": len(plan.train),
@@ -262,22 +254,13 @@ def _run(
 
     def finish() -> None:
         names = [case.case.name for case in plan.test]
-        write_predictions(folder, dict(zip(names, predictions, strict=True)))
+        write_predictions(folder, dict(zip(names, answers.predictions, strict=True)))
         _write_encoder(plan, module.model, folder)
         _write_model(plan, module.model, folder)
         folder.finish(result)
 
     on_main(finish)
     return RunResult(folder.path, result)
-
-
-def _answer(
-    module: Finetuning, cases: Sequence[Prepared]
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Return predictions and targets: label maps on the grids of the scans, or classes."""
-    if module.task.target_kind == "mask":
-        return label_scans(module, cases)
-    return predict_cases(module, cases), CaseLabels(cases)
 
 
 def _say_learning(verdict: FinetuneVerdict, console: Console) -> None:
@@ -336,15 +319,3 @@ def _versions(plan: Plan) -> dict[str, str]:
     """Return what made the run; the pretext task's plugin need not be here any more."""
     earlier = plan.summary.versions if plan.summary else {}
     return {**earlier, **versions_of(plan.settings.downstream, plan.backbone)}
-
-
-def _score_cases(
-    task: DownstreamTask,
-    cases: Sequence[Prepared],
-    predictions: Sequence[Tensor],
-    targets: Sequence[Tensor],
-) -> Mapping[str, dict[str, float]]:
-    return {
-        case.case.name: task.describe_case(predicted, target)
-        for case, predicted, target in zip(cases, predictions, targets, strict=True)
-    }

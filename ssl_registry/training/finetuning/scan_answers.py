@@ -6,7 +6,7 @@ score.
 
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +46,21 @@ class PackedLabels(Sequence[Tensor]):
         return torch.from_numpy(values.astype(np.int64))
 
 
-def label_scans(module: Finetuning, cases: Sequence[Prepared]) -> tuple[PackedLabels, PackedLabels]:
+class ScanLabels(NamedTuple):
+    """Label maps of scans, on the grids of their files.
+
+    Attributes:
+        predictions: `[*S]` int64 of each scan.
+        targets: likewise.
+        spacings: of the voxels in mm, one for each axis of the label map.
+    """
+
+    predictions: Sequence[Tensor]
+    targets: Sequence[Tensor]
+    spacings: list[tuple[float, ...]]
+
+
+def label_scans(module: Finetuning, cases: Sequence[Prepared]) -> ScanLabels:
     """Return the predicted and the true label map of each scan, as its files have them.
 
     The network answers on the prepared grid; its probabilities are brought back to the scan's,
@@ -58,13 +72,16 @@ def label_scans(module: Finetuning, cases: Sequence[Prepared]) -> tuple[PackedLa
     """
     module.eval()
     predictions, targets = PackedLabels(()), PackedLabels(())
+    spacings = []
     for case in cases:
-        for kept, labels in zip((predictions, targets), _label_scan(module, case), strict=True):
-            kept.add(labels)
-    return predictions, targets
+        predicted, target, spacing = _label_scan(module, case)
+        predictions.add(predicted)
+        targets.add(target)
+        spacings.append(spacing[: target.ndim])
+    return ScanLabels(predictions, targets, spacings)
 
 
-def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor]:
+def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     device = next(module.parameters()).device
     with torch.inference_mode():
         outputs = module.outputs(case.image()[None].to(device))
@@ -73,5 +90,6 @@ def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor]:
         scan = case.case.read()
         predicted = label_scan(probabilities, case.affine, scan)
     target: Tensor = scan["label"].data[0]
+    spacing = tuple(scan["label"].spacing)
     flat = module.task.spatial_dims == 2
-    return (predicted[..., 0], target[..., 0]) if flat else (predicted, target)
+    return (*((predicted[..., 0], target[..., 0]) if flat else (predicted, target)), spacing)

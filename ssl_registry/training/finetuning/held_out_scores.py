@@ -1,0 +1,61 @@
+"""What a fine-tuned network answers for the test cases, and every score of that."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.downstream import DownstreamTask
+from ssl_registry.training.finetuning.downstream_model import (
+    CaseLabels,
+    Finetuning,
+    grade_cases,
+)
+from ssl_registry.training.finetuning.region_scores import score_regions
+from ssl_registry.training.finetuning.scan_answers import label_scans
+
+
+class HeldOutAnswers(NamedTuple):
+    """Answers for test cases, and what they are measured by.
+
+    Attributes:
+        predictions: a label map on the grid of the scan's file, or a class, of each case.
+        targets: likewise.
+        evidence: by the names that `DownstreamTask.measure_case` gives it, of each case.
+    """
+
+    predictions: Sequence[Tensor]
+    targets: Sequence[Tensor]
+    evidence: Sequence[Mapping[str, Any]]
+
+
+def answer_held_out(module: Finetuning, cases: Sequence[Prepared]) -> HeldOutAnswers:
+    """Return what a network answers for test cases; it is left in evaluation mode."""
+    if module.task.target_kind == "mask":
+        predictions, targets, spacings = label_scans(module, cases)
+        return HeldOutAnswers(predictions, targets, [{"spacing": spacing} for spacing in spacings])
+    classes, probabilities = grade_cases(module, cases)
+    evidence = [{"probabilities": shares} for shares in probabilities]
+    return HeldOutAnswers(classes, CaseLabels(cases), evidence)
+
+
+def score_cases(task: DownstreamTask, answers: HeldOutAnswers) -> list[dict[str, float]]:
+    """Return what is said of each test case: its own scores, and what was measured of it."""
+    return [
+        task.measure_case(prediction, target, **evidence) | task.describe_case(prediction, target)
+        for prediction, target, evidence in zip(*answers, strict=True)
+    ]
+
+
+def score_all(
+    task: DownstreamTask,
+    answers: HeldOutAnswers,
+    cases: Sequence[Mapping[str, float]],
+    regions: Mapping[str, frozenset[int]],
+) -> dict[str, float]:
+    """Return every score over all test cases: of regions, those of the task, the headline too."""
+    predictions, targets, _ = answers
+    own = task.score(predictions, targets)
+    further = task.summarise(cases) | score_regions(task, predictions, targets, regions)
+    return {**own, **further, **own}  # the headline first, and never replaced
