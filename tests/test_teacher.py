@@ -141,8 +141,9 @@ def test_an_empty_queue_takes_nothing() -> None:
     queue = Queue(0, 4)
     queue.push(torch.ones(2, 4))
     assert queue.embeddings().shape == (0, 4)
-    with pytest.raises(ConfigError):
-        Queue(-1, 4)
+    for size in (-1, "3"):
+        with pytest.raises(ConfigError, match="whole numbers"):
+            Queue(size, 4)  # type: ignore[arg-type]
 
 
 def push_own(_: None) -> dict[str, Tensor]:

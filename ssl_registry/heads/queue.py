@@ -23,7 +23,7 @@ class Queue(nn.Module):
         length: of an embedding (D).
 
     Raises:
-        ConfigError: a number is negative.
+        ConfigError: a number is negative, or no whole number.
 
     Reference: He et al. 2020 (arXiv:1911.05722), section 3.2.
     """
@@ -34,8 +34,12 @@ class Queue(nn.Module):
 
     def __init__(self, size: int, length: int) -> None:
         super().__init__()
-        if size < 0 or length < 1:
-            raise ConfigError(f"a queue of {size} embeddings of length {length} cannot be")
+        whole = all(isinstance(number, int) for number in (size, length))
+        if not whole or size < 0 or length < 1:
+            raise ConfigError(
+                f"a queue of size={size!r} embeddings of length={length!r} cannot be: both are "
+                "whole numbers, the length at least 1"
+            )
         self.register_buffer("kept", torch.zeros(size, length))
         self.register_buffer("owners", torch.full((size,), NOBODY, dtype=torch.int64))
         self.register_buffer("position", torch.zeros((), dtype=torch.int64))

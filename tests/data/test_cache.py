@@ -230,6 +230,7 @@ def test_a_writer_killed_at_the_worst_moment_leaves_nothing_to_read(
     assert leftovers() == []
 
 
+@pytest.mark.long
 def test_jobs_killed_at_random_moments_leave_whole_files_alone(scans: Path, cache: Path) -> None:
     began = time.monotonic()
     start(prepare_all, cache, scans).join()
@@ -250,6 +251,7 @@ def test_jobs_killed_at_random_moments_leave_whole_files_alone(scans: Path, cach
     assert leftovers() == []
 
 
+@pytest.mark.long
 def test_of_two_jobs_on_one_cache_the_death_of_one_does_not_harm_the_other(
     scans: Path, cache: Path
 ) -> None:
@@ -274,6 +276,7 @@ def lives(pid: int) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_workers_end_with_the_job_that_is_killed(scans: Path, cache: Path) -> None:
     said = multiprocessing.get_context("forkserver").SimpleQueue()
     job = start(name_workers_and_wait, cache, scans, said)

@@ -267,6 +267,7 @@ def test_sigkill_at_random_moments_changes_no_result(curve: Path, tmp_path: Path
     assert results(out) == part_of(results(curve), **few)
 
 
+@pytest.mark.long
 def test_side_by_side_gives_the_same_results(curve: Path, tmp_path: Path) -> None:
     few: dict[str, Any] = {"tasks": ["rotation3d"], "labelled": [4], "seeds": [1]}
     run(tmp_path / "out", jobs=2, **few)
@@ -277,6 +278,7 @@ def test_side_by_side_gives_the_same_results(curve: Path, tmp_path: Path) -> Non
         assert digest(folder / "encoder.safetensors") == digest(same / "encoder.safetensors")
 
 
+@pytest.mark.long
 def test_a_run_in_a_process_of_its_own_ends_with_the_experiment(tmp_path: Path) -> None:
     grid = make_grid(settings(tmp_path / "out", pretrain={"epochs": 10_000}), quiet_or_loud(True))
     from ssl_registry.experiments.grid.execution import _Processes
