@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
-from ssl_registry.data.cache.prepared import LabelledImages, Prepared
+from ssl_registry.data.cache.prepared import Prepared, SeenImage
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 from ssl_registry.training.finetuning.plan import complete
@@ -60,27 +60,41 @@ def augment_cases(settings: FinetuneSettings, console: Console) -> list[Augmente
         raise DataError(f"data={settings.data} has no labelled training image to show")
     skipped = skipped_so_far(source, settings)
     prepared = prepare(
-        labelled, settings.preprocessing, settings.prepared_size, console, 0, skipped
+        labelled,
+        settings.preprocessing,
+        settings.prepared_size,
+        console,
+        0,
+        skipped,
+        settings.across,
     )
-    data = _examples(prepared, settings)
     return [
-        _augment(case, *data[index * (settings.patches or 1)], settings, source.labels, index)
+        _augment(seen, *_example(case, seen, settings), settings, source.labels, index)
         for index, case in enumerate(prepared)
+        for seen in [_fullest(case)]
     ]
 
 
-def _examples(
-    prepared: list[Prepared], settings: FinetuneSettings
-) -> LabelledImages | LabelledPatches:
+def _fullest(case: Prepared) -> SeenImage:
+    """Return a case, or, of a volume that is seen by its slices, the one with the most labels."""
+    if not case.sliced:
+        return case
+    label = case.label()
+    marked = (label > 0).flatten(1).sum(1) if label.ndim else torch.zeros(case.shape[0])
+    return case.slices[int(marked.argmax()) if marked.any() else case.shape[0] // 2]
+
+
+def _example(case: Prepared, seen: SeenImage, settings: FinetuneSettings) -> tuple[Tensor, Tensor]:
+    """Return an image and its label as a run would show them: whole, or a patch."""
     if not settings.patches:
-        return LabelledImages(prepared)
+        return seen.image(), seen.label()
     assert settings.size is not None
-    patches = Patches(prepared, settings.size, settings.patches, settings.seed)
-    return LabelledPatches(patches, settings.foreground)
+    patches = Patches([case], settings.size, settings.patches, settings.seed)
+    return LabelledPatches(patches, settings.foreground)[0]
 
 
 def _augment(
-    case: Prepared,
+    case: SeenImage,
     image: Tensor,
     label: Tensor,
     settings: FinetuneSettings,

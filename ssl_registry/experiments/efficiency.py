@@ -114,7 +114,7 @@ def _prepare(grid: Grid, console: Console) -> None:
     assert preprocessing is not None
     workers = max(grid.settings.pretrain.workers, grid.settings.finetune.workers)
     for size in dict.fromkeys(cell.settings.prepared_size for cell in grid.cells):
-        prepare(grid.cases, preprocessing, size, console, workers)
+        prepare(grid.cases, preprocessing, size, console, workers, slices=grid.settings.across)
 
 
 def _run(grid: Grid, jobs: int, pace: Pace, console: Console) -> list[Failure]:

@@ -57,6 +57,15 @@ MOSAIC_PLANE: Final[Mapping[int, Plane]] = {2: PLANES[2][0], 3: PLANES[3][1]}
 """The one plane that stands for a tile where many are shown: the coronal one of a volume."""
 
 
+def clearest_plane(shape: Sequence[int]) -> Plane:
+    """Return the plane across the axis with the fewest voxels; the coronal one of a cube."""
+    if len(shape) == 2:
+        return PLANES[2][0]
+    if len(set(shape)) == 1:
+        return PLANES[3][1]
+    return next(plane for plane in PLANES[3] if shape[plane.through or 0] == min(shape))
+
+
 @dataclass(frozen=True)
 class Box:
     """A tile's place in the image: its first voxel and its shape, along each spatial axis."""

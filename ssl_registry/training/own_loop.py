@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, Self, TypeAlias, overload
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ssl_registry.backbone import Backbone, Encoder, whole_encoder
-from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice, seen_images
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.errors import ConfigError, DataError
@@ -16,11 +16,11 @@ from ssl_registry.pretext import PretextTask
 from ssl_registry.pretext_model import CaseInfo
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.encoder_file import ReadAs, write_encoder
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.files.seen_cases import provenance
-from ssl_registry.training.preparation.case_infos import case_infos
+from ssl_registry.training.preparation.case_infos import case_infos, info_of
 from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, SplitSettings, read_settings
 from ssl_registry.training.settings.stored import CONFIG
@@ -34,19 +34,28 @@ class ImageSettings(SplitSettings):
 
     part: ImagesPart = Field("train", description="which part of the split, or all")
     dims: Literal[2, 3] | None = Field(
-        None, description="2 for pictures, 3 for volumes; what the data are, where nothing is said"
+        None,
+        description="of the images: 2 for pictures and slices, 3 for volumes; what the data are, "
+        "where nothing is said",
     )
     size: int | None = Field(
         None, ge=8, description="side of the prepared image; its own where nothing is said"
     )
     preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
 
+    @model_validator(mode="after")
+    def _slices_lie_in_the_plane(self) -> Self:
+        if self.across is not None and self.dims == 3:
+            raise ConfigError(f"slices={self.slices} are images of 2 dimensions: leave dims=3 out")
+        return self
+
 
 class OpenedImages(Sequence[Tensor]):
     """Prepared images of a data set, read from the cache one at a time.
 
     `images[i]` is the image `[C, *S]` float32, `images.cases[i]` what is known of it. A
-    `torch.utils.data.DataLoader` takes it as its data set.
+    `torch.utils.data.DataLoader` takes it as its data set. Of volumes that are seen by their
+    slices each slice, `[C, H, W]`, is an image.
 
     Attributes:
         cases: name, group, spacing and place of each image.
@@ -54,16 +63,20 @@ class OpenedImages(Sequence[Tensor]):
         source: where they come from.
     """
 
-    def __init__(
-        self, prepared: Sequence[Prepared], source: Source, settings: ImageSettings
-    ) -> None:
-        self.prepared = list(prepared)
+    def __init__(self, seen: Sequence[SeenImage], source: Source, settings: ImageSettings) -> None:
+        self.seen = list(seen)
         self.source, self.settings = source, settings
         infos = case_infos(self.prepared, source)
-        self.cases: Sequence[CaseInfo] = [infos[one.case.name] for one in self.prepared]
+        self.cases: Sequence[CaseInfo] = [info_of(one, infos) for one in self.seen]
+
+    @property
+    def prepared(self) -> list[Prepared]:
+        """The prepared cases that the images are, or are slices of, each once."""
+        whole = (one.volume if isinstance(one, VolumeSlice) else one for one in self.seen)
+        return list({id(one): one for one in whole}.values())
 
     def __len__(self) -> int:
-        return len(self.prepared)
+        return len(self.seen)
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -73,11 +86,11 @@ class OpenedImages(Sequence[Tensor]):
 
     def __getitem__(self, index: int | slice) -> "Tensor | OpenedImages":
         if isinstance(index, slice):
-            return OpenedImages(self.prepared[index], self.source, self.settings)
-        return self.prepared[index].image()
+            return OpenedImages(self.seen[index], self.source, self.settings)
+        return self.seen[index].image()
 
     def __iter__(self) -> Iterator[Tensor]:
-        return (one.image() for one in self.prepared)
+        return (one.image() for one in self.seen)
 
     def label(self, index: int) -> Tensor:
         """Return the labels of an image, int64: `[*S]`, or `[]` where it has a class.
@@ -85,7 +98,7 @@ class OpenedImages(Sequence[Tensor]):
         Raises:
             DataError: it has none.
         """
-        case = self.prepared[index]
+        case = self.seen[index]
         if not case.case.labelled:
             raise DataError(f"{case.case.name} of {self.source.name} has no label")
         return case.label()
@@ -93,7 +106,7 @@ class OpenedImages(Sequence[Tensor]):
     @property
     def channels(self) -> int:
         """Channels of the images."""
-        return self.prepared[0].channels
+        return self.seen[0].channels
 
 
 def open_images(
@@ -109,7 +122,7 @@ def open_images(
         quiet: print nothing.
         **settings: `part` (`train`, `validation`, `test` or `all`), `size`, `preprocessing`,
             `dims`, `workers`, and every data setting of a run by its name: `test_fraction`,
-            `split`, `group_pattern`, `layout`, ...
+            `split`, `group_pattern`, `layout`, `slices`, ...
 
     Raises:
         ConfigError: a setting is unknown or out of bounds.
@@ -123,8 +136,10 @@ def open_images(
         raise DataError(
             f"data={data}: part={chosen.part} holds no image; `ssl-registry split` shows the parts"
         )
-    prepared = prepare(cases, chosen.preprocessing, chosen.size, console, chosen.workers)
-    return OpenedImages(prepared, source, chosen)
+    prepared = prepare(
+        cases, chosen.preprocessing, chosen.size, console, chosen.workers, slices=chosen.across
+    )
+    return OpenedImages(seen_images(prepared), source, chosen)
 
 
 def save_encoder(
@@ -180,6 +195,7 @@ def save_encoder(
         task=None if task is None else registry.spec_of(task),
         preprocessing=preprocessing or (opened.preprocessing if opened else Preprocessing()),
         size=size or (opened.size if opened else None) or DEFAULT_SIZES[structure.spatial_dims],
+        read_as=ReadAs.of(opened) if opened else None,
         data=_provenance(images),
         versions=versions_of(*parts),
         decoder=decoder,

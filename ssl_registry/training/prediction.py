@@ -18,6 +18,7 @@ from ssl_registry.data.formats.label_files import PICTURE, VOLUME, write_labels
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing import Placed
 from ssl_registry.data.preparing.scan_grid import label_scan
+from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.layouts import LayoutName, Reading
@@ -38,7 +39,7 @@ TABLE: Final = "predictions.csv"
 """Where classes are written: a row for each image."""
 
 WINDOWS: Final = 4
-"""Windows of one image that are answered together."""
+"""Windows of one image, or slices of one volume, that are answered together."""
 
 Existing = Literal["refuse", "skip", "overwrite"]
 
@@ -131,11 +132,23 @@ class _Answer:
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the probabilities `[K, *S]`, or `[K]`, for an image `[C, *S]`, on the CPU."""
         with torch.inference_mode():
-            if self.summary.patches:
-                outputs = slide(image.to(self.device), self.summary.size, WINDOWS, self.model)
-            else:
-                outputs = self.model(image[None].to(self.device))[0]
-            return self.summary.downstream.probabilities(outputs[None])[0].cpu()
+            image = image.to(self.device)
+            if self.summary.slices is None:
+                answered = self.summary.downstream.probabilities(self._outputs(image[None]))
+                return answered[0].cpu()
+            outputs = answer_slices(image, WINDOWS, self._outputs)
+            if self.summary.downstream.target_kind == "class":
+                outputs = as_volume(outputs)[None]
+                return self.summary.downstream.probabilities(outputs)[0].cpu()
+            return as_volume(self.summary.downstream.probabilities(outputs).cpu())
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """Return the outputs for images `[B, C, *S]`, in one piece or by sliding windows."""
+        if not self.summary.patches:
+            return self.model(images)  # type: ignore[no-any-return]
+        return torch.stack(
+            [slide(image, self.summary.size, WINDOWS, self.model) for image in images]
+        )
 
     def read(self, case: Case) -> tuple[Scan, Placed]:
         """Return an image as it is and as the model sees it.
@@ -153,7 +166,7 @@ class _Answer:
             )
         size = None if summary.patches else summary.size
         with one_thread():
-            return scan, summary.preprocessing.place(scan, size, case.name)
+            return scan, summary.preprocessing.place(scan, size, case.name, summary.slices)
 
     def label(self, case: Case) -> tuple[Tensor, Scan]:
         """Return the label of each voxel `[X, Y, Z]` uint8, on the image's own grid, and that."""
@@ -175,7 +188,7 @@ class _Work:
 
     def label_all(self, done: Done) -> list[Path]:
         """Write a label map for each image; return the files."""
-        suffix = PICTURE if self.answer.summary.downstream.spatial_dims == 2 else VOLUME
+        suffix = PICTURE if self.answer.summary.image_dims == 2 else VOLUME
         files = {self.folder / f"{case.name}{suffix}": case for case in self.cases}
         wanted = _wanted(files, self.existing)
         for file in wanted:

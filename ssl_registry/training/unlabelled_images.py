@@ -13,7 +13,7 @@ from ssl_registry.data.sources.channel_numbers import NUMBERED, stacks_of
 from ssl_registry.data.sources.layouts import Reading
 from ssl_registry.data.sources.nnunet import IMAGES
 from ssl_registry.data.sources.opening import open_source
-from ssl_registry.errors import BadFileError, SslRegistryError
+from ssl_registry.errors import BadFileError, DataError, SslRegistryError, spell
 from ssl_registry.training.finetuning.model_file import ModelSummary
 
 LeaveOut: TypeAlias = Callable[[str, SslRegistryError], None]
@@ -34,18 +34,19 @@ def open_unlabelled(
     Raises:
         DataError: there are none.
     """
-    path, dims = Path(images).expanduser(), summary.downstream.spatial_dims
+    path, dims = Path(images).expanduser(), summary.image_dims
 
     def meet(error: BadFileError) -> None:
         leave_out(case_name(Path(error.file)), error)
 
     if path.is_file() and (is_picture(path) or is_volume(path)):
+        _check_dims(path, dims)
         cases: Sequence[Case] = [FileCase(_name_of(path, summary.in_channels), path)]
         notes: Sequence[str] = ()
     else:
         if reading.layout == "auto" and not reading.channels and _holds_images(path):
             reading = Reading("images")
-        source = open_source(images, dims, meet, reading)
+        source = open_source(images, dims, meet, reading, summary.slices)
         cases, notes = source.cases, source.notes
         if source.layout == "images":
             cases = _by_channel(cases, summary.in_channels, meet)
@@ -54,6 +55,20 @@ def open_unlabelled(
         replace(case, label=None, channels=channels) if isinstance(case, FileCase) else case
         for case in cases
     ], notes
+
+
+def _check_dims(path: Path, dims: int) -> None:
+    """See that one image is a picture where the model takes pictures, or else a volume.
+
+    Raises:
+        DataError: it is not.
+    """
+    if is_picture(path) != (dims == 2):
+        there, wanted = ("picture", "volumes") if is_picture(path) else ("volume", "pictures")
+        raise DataError(
+            f"{spell(path)} is a {there}, but the model takes {wanted}: name another image, or "
+            "another run (one fine-tuned with slices=thick takes volumes by their slices)"
+        )
 
 
 def _holds_images(path: Path) -> bool:

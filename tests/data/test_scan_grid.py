@@ -11,17 +11,21 @@ from torch.nn import functional as F
 
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.scan_grid import label_scan
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from tests.affines import Affine, affines, dice, middle
 
 SHAPES = st.tuples(*[st.integers(16, 34)] * 3)
 PREPARED = st.sampled_from(
     [
-        (Preprocessing(), 40),
-        (Preprocessing(fit="pad"), 68),
-        (Preprocessing(crop=False), 40),
-        (Preprocessing(), None),
-        (Preprocessing(spacing=0.65), None),
-        (Preprocessing(spacing=(0.5, 0.7, 0.6)), 40),
+        (Preprocessing(), 40, None),
+        (Preprocessing(fit="pad"), 68, None),
+        (Preprocessing(crop=False), 40, None),
+        (Preprocessing(), None, None),
+        (Preprocessing(spacing=0.65), None, None),
+        (Preprocessing(spacing=(0.5, 0.7, 0.6)), 40, None),
+        (Preprocessing(), 40, "thick"),
+        (Preprocessing(fit="pad"), 68, "x"),
+        (Preprocessing(), None, "y"),
     ]
 )
 
@@ -49,11 +53,13 @@ def scan_with_organs(shape: tuple[int, ...], affine: Affine) -> tio.Subject:
 @settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, affine=affines(), prepared=PREPARED)
 def test_known_labels_come_back_to_their_voxels(
-    shape: tuple[int, int, int], affine: Affine, prepared: tuple[Preprocessing, int | None]
+    shape: tuple[int, int, int],
+    affine: Affine,
+    prepared: tuple[Preprocessing, int | None, SliceAxis | None],
 ) -> None:
     scan = scan_with_organs(shape, affine)
-    preprocessing, size = prepared
-    placed = preprocessing.place(scan, size, "it")
+    preprocessing, size, slices = prepared
+    placed = preprocessing.place(scan, size, "it", slices)
     assert placed.label is not None
     found = label_scan(F.one_hot(placed.label.long(), 3).movedim(-1, 0), placed.affine, scan)
     assert (found.shape, found.dtype) == (shape, torch.uint8)
@@ -66,19 +72,21 @@ def test_known_labels_come_back_to_their_voxels(
 @settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, affine=affines(), prepared=PREPARED)
 def test_what_is_prepared_lies_where_its_affine_says(
-    shape: tuple[int, int, int], affine: Affine, prepared: tuple[Preprocessing, int | None]
+    shape: tuple[int, int, int],
+    affine: Affine,
+    prepared: tuple[Preprocessing, int | None, SliceAxis | None],
 ) -> None:
     """A scan whose intensity is a coordinate in mm shows every voxel where it thinks it is."""
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
     there = index @ affine[:3, :3].T + affine[:3, 3]
-    preprocessing, size = prepared
+    preprocessing, size, slices = prepared
     for axis in range(3):
         # Along the scan's first axis nothing is cut: only fit="pad" adds voxels, of value 0.
         coordinate = torch.from_numpy(there[..., axis]).float()[None]
         low, high = float(coordinate.min()) - 50, float(coordinate.max()) + 50
         window = preprocessing.model_copy(update={"window": (low, high), "crop": False})
         scan = tio.Subject(image=tio.ScalarImage(tensor=coordinate, affine=affine))
-        image, _, placed_affine = window.place(scan, size, "it")
+        image, _, placed_affine, _ = window.place(scan, size, "it", slices)
         own = np.stack(np.meshgrid(*map(np.arange, image.shape[1:]), indexing="ij"), axis=-1)
         expected = (own @ placed_affine[:3, :3].T + placed_affine[:3, 3])[..., axis]
         shown = low + image[0].double().numpy() * (high - low)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssl_registry.data.cache.cache_file import Array
-from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice
 from ssl_registry.data.preparing.preprocessing import AIR
 from ssl_registry.randomness import derive_generator
 
@@ -26,6 +26,8 @@ TRIES: Final = 10
 
 class Patches(Dataset[Tensor]):
     """Patches `[C, *S]` at random places, without labels.
+
+    Each patch of a volume that is seen by its slices, `[C, H, W]`, lies in a random one of them.
 
     There are `per_image` of each image. An index beyond their number stands for another
     patch of the same image, so that every pass over the data may give new ones: the index
@@ -44,22 +46,26 @@ class Patches(Dataset[Tensor]):
         return len(self.cases) * self.per_image
 
     def __getitem__(self, index: int) -> Tensor:
-        case, generator = self.draw(index)
-        image = case.map("image")
+        seen, generator = self.draw(index)
+        image = seen.map("image")
         for _ in range(TRIES):
-            corner = random_corner(case.shape, self.size, generator)
+            corner = random_corner(seen.shape, self.size, generator)
             patch = cut_patch(image, corner, self.size).float()
             if float(patch.max()) > AIR:
                 break
         return patch
 
-    def case_of(self, index: int) -> Prepared:
-        """Return the image that an index stands for a patch of."""
-        return self.cases[index % len(self) // self.per_image]
+    def seen_at(self, index: int) -> SeenImage:
+        """Return the image, or the slice, that an index stands for a patch of."""
+        return self.draw(index)[0]
 
-    def draw(self, index: int) -> tuple[Prepared, torch.Generator]:
-        """Return the image of an index, and what chance draws its patch from."""
-        return self.case_of(index), derive_generator(self.seed, "patch", index)
+    def draw(self, index: int) -> tuple[SeenImage, torch.Generator]:
+        """Return the image of an index, or a slice of it, and what chance draws its patch from."""
+        case = self.cases[index % len(self) // self.per_image]
+        generator = derive_generator(self.seed, "patch", index)
+        if not case.sliced:
+            return case, generator
+        return VolumeSlice(case, _draw(case.shape[0], generator)), generator
 
 
 class LabelledPatches(Dataset[tuple[Tensor, Tensor]]):
@@ -82,13 +88,16 @@ class LabelledPatches(Dataset[tuple[Tensor, Tensor]]):
         return len(self.patches)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        case, generator = self.patches.draw(index)
+        seen, generator = self.patches.draw(index)
         size = self.patches.size
         voxel = None
         if float(torch.rand((), generator=generator)) < self.foreground:
-            voxel = random_labelled(case.map("labelled"), generator)
-        corner = random_corner(case.shape, size, generator, voxel)
-        image, label = case.map("image"), case.map("label")
+            whole = seen.volume if isinstance(seen, VolumeSlice) else seen
+            voxel = random_labelled(whole.map("labelled"), generator)
+            if voxel is not None and isinstance(seen, VolumeSlice):
+                seen, voxel = VolumeSlice(seen.volume, voxel[0]), voxel[1:]
+        corner = random_corner(seen.shape, size, generator, voxel)
+        image, label = seen.map("image"), seen.map("label")
         return cut_patch(image, corner, size).float(), cut_patch(label[None], corner, size)[
             0
         ].long()

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ssl_registry.data.cache.workers import in_processes
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import Contents, contents_of
 
@@ -34,10 +35,17 @@ LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is made of an image: the settings, and the side in voxels (None keeps its own)."""
+    """What is made of an image.
+
+    Attributes:
+        preprocessing: the settings.
+        size: side in voxels; None keeps its own.
+        slices: across which axis a volume is seen by its slices; None sees it whole.
+    """
 
     preprocessing: Preprocessing
     size: int | None
+    slices: SliceAxis | None = None
 
     def key_of(self, case: Case, hashes: Mapping[Path, str]) -> str:
         """Return the key of a prepared case.
@@ -56,19 +64,24 @@ class Preparation:
 
     def about(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""
-        return {"preprocessing": self.preprocessing.model_dump(mode="json"), "size": self.size}
+        said = {"preprocessing": self.preprocessing.model_dump(mode="json"), "size": self.size}
+        return said if self.slices is None else {**said, "slices": self.slices}
 
     def make(self, case: Case) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
         """Read and prepare a case; return the arrays of its cache file, and what it says."""
         scan = case.read()
         shown = contents_of(scan)
-        image, label, affine = self.preprocessing.place(scan, self.size, case.name)
+        image, label, affine, across = self.preprocessing.place(
+            scan, self.size, case.name, self.slices
+        )
         arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
         if label is not None:
             arrays["label"] = label.numpy()
             if self.size is None:
                 arrays["labelled"] = pick_labelled(label)
         about = {"version": VERSION, **self.about(), "affine": affine.tolist()}
+        if across is not None:
+            about["across"] = across
         return arrays, {**about, "contents": asdict(shown)}
 
 
@@ -113,7 +126,8 @@ class Prepared:
         try:
             return load(self.entry, name)
         except (OSError, ValueError):
-            again = prepare_case(self.case, self.recipe.preprocessing, self.recipe.size)
+            recipe = self.recipe
+            again = prepare_case(self.case, recipe.preprocessing, recipe.size, recipe.slices)
             return load(again.entry, name)
 
     @property
@@ -132,6 +146,27 @@ class Prepared:
         return self.entry.arrays["image"].shape[1:]
 
     @property
+    def sliced(self) -> bool:
+        """Whether it is a volume that is seen by its slices: `[C, N, H, W]`, labels `[N, H, W]`."""
+        return self.recipe.slices is not None
+
+    @property
+    def across(self) -> int | None:
+        """The axis of the scan, 0 to 2 in canonical orientation, that its slices lie across."""
+        across: int | None = self.entry.about.get("across")
+        return across
+
+    @property
+    def slices(self) -> list["VolumeSlice"]:
+        """The slices of a volume that is seen by them, in order."""
+        return [VolumeSlice(self, index) for index in range(self.shape[0])]
+
+    @property
+    def place(self) -> None:
+        """Where it lies in a volume: nowhere, for it is no slice."""
+        return None
+
+    @property
     def spacing(self) -> tuple[float, ...] | None:
         """Size of the prepared image's voxels in mm, by axis; None for a picture."""
         if len(self.shape) < 3:
@@ -144,19 +179,89 @@ class Prepared:
         return np.array(self.entry.about["affine"], dtype=np.float64)
 
 
-def prepare_case(case: Case, preprocessing: Preprocessing, size: int | None) -> Prepared:
+@dataclass(frozen=True)
+class VolumeSlice:
+    """A slice of a prepared volume: an image in the plane, read from the volume's cache file.
+
+    Attributes:
+        volume: prepared for being seen by its slices.
+        index: of the slice, from 0.
+    """
+
+    volume: Prepared
+    index: int
+
+    @property
+    def case(self) -> Case:
+        """The case, which is the volume."""
+        return self.volume.case
+
+    def image(self) -> Tensor:
+        """Return the image `[C, H, W]` float32."""
+        return torch.from_numpy(np.array(self.map("image"))).float()
+
+    def label(self) -> Tensor:
+        """Return the labels `[H, W]` int64, or the class of the volume, `[]`."""
+        if self.case.grade is not None:
+            return torch.tensor(self.case.grade)
+        return torch.from_numpy(np.array(self.map("label"))).long()
+
+    def map(self, name: str) -> Array:
+        """Return the slice of the volume's `image` or `label`, mapped into memory.
+
+        Raises:
+            DataError: the file is damaged, and the volume cannot be read again.
+        """
+        whole = self.volume.map(name)
+        return whole[:, self.index] if name == "image" else whole[self.index]
+
+    @property
+    def channels(self) -> int:
+        """Channels of the image."""
+        return self.volume.channels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the slice in pixels."""
+        return self.volume.shape[1:]
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Size of the pixels in mm."""
+        spacing = self.volume.spacing
+        return None if spacing is None else spacing[1:]
+
+    @property
+    def place(self) -> float:
+        """Where it lies in the volume, from 0 for the first slice to 1 for the last."""
+        return self.index / max(1, self.volume.shape[0] - 1)
+
+
+SeenImage: TypeAlias = Prepared | VolumeSlice
+"""What a network is shown at once: an image, or a slice of a volume."""
+
+
+def seen_images(cases: Iterable[Prepared]) -> list[SeenImage]:
+    """Return what a network is shown of some cases: each one, or each of its slices."""
+    return [seen for case in cases for seen in (case.slices if case.sliced else [case])]
+
+
+def prepare_case(
+    case: Case, preprocessing: Preprocessing, size: int | None, slices: SliceAxis | None = None
+) -> Prepared:
     """Return a case from the cache, preparing it first where it is not there yet.
 
     Raises:
         DataError: the image cannot be used, or the cache cannot be written.
     """
-    return prepare_cases([case], preprocessing, size)[0]
+    return prepare_cases([case], preprocessing, size, slices)[0]
 
 
 def prepare_cases(
     cases: Sequence[Case],
     preprocessing: Preprocessing,
     size: int | None,
+    slices: SliceAxis | None = None,
     *,
     workers: int = 0,
     done: Done = lambda *_: None,
@@ -170,13 +275,14 @@ def prepare_cases(
         cases: what to prepare.
         preprocessing: how.
         size: side of the result in voxels; None leaves the sides as they are.
+        slices: across which axis volumes are seen by their slices; None sees them whole.
         workers: processes that prepare; 0 does it in this one. The result is the same.
         done: called with the progress.
 
     Raises:
         DataError: an image cannot be used, the cache cannot be written, or a process died.
     """
-    store, recipe = Store(cache_folder()), Preparation(preprocessing, size)
+    store, recipe = Store(cache_folder()), Preparation(preprocessing, size, slices)
     with store.writing():
         hashes = store.index.hash_files(files_of_cases(cases), threads=max(1, workers), done=done)
     keys = [recipe.key_of(case, hashes) for case in cases]
@@ -243,32 +349,38 @@ class _Budget:
 
 
 class PreparedImages(Dataset[Tensor]):
-    """Prepared images `[C, *S]`, without labels."""
+    """Prepared images `[C, *S]`, or slices of volumes `[C, H, W]`, without labels."""
 
     def __init__(self, cases: Sequence[Prepared]) -> None:
-        self.cases = list(cases)
+        self.seen = seen_images(cases)
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.seen)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.cases[index].image()
+        return self.seen[index].image()
 
-    def case_of(self, index: int) -> Prepared:
-        """Return the case that an index stands for."""
-        return self.cases[index]
+    def seen_at(self, index: int) -> SeenImage:
+        """Return the image that an index stands for."""
+        return self.seen[index]
 
 
 class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
-    """Prepared images `[C, *S]` with labels, `[*S]` or `[]`."""
+    """Prepared images `[C, *S]` with labels, `[*S]` or `[]`; or slices of volumes.
 
-    def __init__(self, cases: Sequence[Prepared]) -> None:
-        self.cases = list(cases)
-        if len({case.shape for case in self.cases}) > 1:
+    Args:
+        cases: with labels.
+        whole: take volumes that are seen by their slices as they are, `[C, N, H, W]`, one at a
+            time, to be answered for slice by slice and scored whole.
+    """
+
+    def __init__(self, cases: Sequence[Prepared], *, whole: bool = False) -> None:
+        self.seen: list[SeenImage] = list(cases) if whole else seen_images(cases)
+        if len({case.shape for case in self.seen}) > 1 or any(c.sliced for c in cases if whole):
             self.together = 1  # images of unlike size make no batch
 
     def __len__(self) -> int:
-        return len(self.cases)
+        return len(self.seen)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.cases[index].image(), self.cases[index].label()
+        return self.seen[index].image(), self.seen[index].label()

@@ -17,6 +17,7 @@ from ssl_registry.data.formats.headers import THINNEST, Affine
 from ssl_registry.data.formats.limits import most_voxels
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing_fields import PRESET_FIELDS, PreprocessingFields
+from ssl_registry.data.preparing.slice_axes import SliceAxis, slice_axis
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
@@ -31,15 +32,18 @@ class Placed(NamedTuple):
     """A prepared image, and where its voxels lie.
 
     Attributes:
-        image: `[C, *S]` float32.
+        image: `[C, *S]` float32; of a volume that is seen by its slices, `[C, N, H, W]`.
         label: `[*S]` uint8, where there is a label map.
         affine: from the voxels' indices to mm, RAS+; of a picture, with a third axis of one
             slice, to the pixels of the file.
+        across: the axis of the scan, 0 to 2 in canonical orientation, that the N slices lie
+            across; None where it is not seen by slices.
     """
 
     image: Tensor
     label: Tensor | None
     affine: Affine
+    across: int | None = None
 
 
 class Preprocessing(PreprocessingFields):
@@ -73,13 +77,23 @@ class Preprocessing(PreprocessingFields):
         placed = self.place(scan, size, name)
         return placed.image, placed.label
 
-    def place(self, scan: Scan, size: int | None, name: str) -> Placed:
+    def place(
+        self, scan: Scan, size: int | None, name: str, slices: SliceAxis | None = None
+    ) -> Placed:
         """Return what `prepare` returns, and where its voxels lie.
+
+        Args:
+            scan: what was read.
+            size: as in `prepare`.
+            name: what to call the image in an error.
+            slices: see the volume by its slices. They come first of the spatial axes, as many as
+                there are after the crop, and each is fitted as a picture is; the range of the
+                intensities is the volume's.
 
         Raises:
             DataError: as `prepare`.
         """
-        flat = scan.spatial_shape[2] == 1
+        flat = slices is None and scan.spatial_shape[2] == 1
         if flat and self.spacing is not None:
             raise DataError(
                 f"{name} is a picture, without a spacing: leave preprocessing.spacing out"
@@ -87,15 +101,22 @@ class Preprocessing(PreprocessingFields):
         # torchio tosses a coin for every transform, even for one that is always applied.
         with lend_to_torch(derive_generator(0, "preprocessing")):
             scan = tio.ToCanonical()(scan)
+            across = None if slices is None else slice_axis(slices, scan.spacing)
             if self.spacing is not None:
                 scan = self._resample(scan, name)
             if self.crop:
                 scan = self._crop(scan, name)
+            if across is not None:
+                scan = _slices_last(scan, across)
             if size is not None:
-                scan = self._fit_picture(scan, size) if flat else self._fit(scan, size, name)
+                planar = flat or across is not None
+                scan = self._fit_planes(scan, size) if planar else self._fit(scan, size, name)
             scan = self._rescale(scan, name)
             if size is not None and self.fit == "pad":
-                scan = tio.CropOrPad((size, size, 1 if flat else size))(scan)
+                depth = scan.spatial_shape[2] if flat or across is not None else size
+                scan = tio.CropOrPad((size, size, depth))(scan)
+        if across is not None:
+            return _slices_first(scan, across)
         image: Tensor = scan["image"].data.contiguous()
         label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
         if flat:
@@ -190,22 +211,52 @@ class Preprocessing(PreprocessingFields):
         grid = (shape, _regrid(scan["image"].affine, sides, shape))
         return tio.Resample(grid, antialias=True)(scan)
 
-    def _fit_picture(self, scan: Scan, size: int) -> Scan:
-        """Resample a picture onto `size` pixels a side; torchio's smoothing needs volumes."""
-        height, width, _ = scan.spatial_shape
+    def _fit_planes(self, scan: Scan, size: int) -> Scan:
+        """Resample a picture, or each slice, onto `size` pixels a side.
+
+        torchio's smoothing needs volumes, and would mix neighbouring slices.
+        """
+        height, width, depth = scan.spatial_shape
         shape = (size, size)
         if self.fit == "pad":
             longest = max(height, width)
             shape = (max(1, round(size * height / longest)), max(1, round(size * width / longest)))
-        pixels = scan["image"].data[..., 0].float()
-        image = F.interpolate(pixels[None], shape, mode="bilinear", antialias=True)[0]
-        affine = _regrid(scan["image"].affine, (height, width, 1), (*shape, 1))
-        fitted = tio.Subject(image=tio.ScalarImage(tensor=image[..., None], affine=affine))
+        pixels = scan["image"].data.float().movedim(-1, 0)
+        image = F.interpolate(pixels, shape, mode="bilinear", antialias=True).movedim(0, -1)
+        affine = _regrid(scan["image"].affine, (height, width, depth), (*shape, depth))
+        fitted = tio.Subject(image=tio.ScalarImage(tensor=image, affine=affine))
         if "label" in scan:
-            marks = scan["label"].data[..., 0]
-            nearest = F.interpolate(marks[None], shape, mode="nearest-exact")[0]
-            fitted.add_image(tio.LabelMap(tensor=nearest[..., None], affine=affine), "label")
+            marks = scan["label"].data.movedim(-1, 0)
+            nearest = F.interpolate(marks, shape, mode="nearest-exact").movedim(0, -1)
+            fitted.add_image(tio.LabelMap(tensor=nearest, affine=affine), "label")
         return fitted
+
+
+def _slices_last(scan: Scan, across: int) -> Scan:
+    """Return a scan with its axes in another order: those of a slice, then the one across."""
+    order = [*(axis for axis in range(3) if axis != across), across]
+    return _reorder(scan, order)
+
+
+def _slices_first(scan: Scan, across: int) -> Placed:
+    """Return a scan whose last axis is the one across as slices one after the other."""
+    scan = _reorder(scan, [2, 0, 1])
+    label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
+    image = scan["image"]
+    return Placed(image.data.contiguous(), label, np.array(image.affine), across)
+
+
+def _reorder(scan: Scan, order: list[int]) -> Scan:
+    """Return a scan with its spatial axes in this order; each voxel stays where it is in mm."""
+    affine = scan["image"].affine[:, [*order, 3]]
+    moved = [0, *(axis + 1 for axis in order)]
+    turned = tio.Subject(
+        image=tio.ScalarImage(tensor=scan["image"].data.permute(moved), affine=affine)
+    )
+    if "label" in scan:
+        marks = scan["label"].data.permute(moved)
+        turned.add_image(tio.LabelMap(tensor=marks, affine=affine), "label")
+    return turned
 
 
 PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ssl_registry.data.formats.scans import Scan
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.problems import OnBadFile, Problem, stop
 from ssl_registry.data.sources import phantoms
 from ssl_registry.data.sources.bids import is_bids, open_bids
@@ -71,6 +72,7 @@ def open_source(
     dims: Dims = None,
     on_bad_file: OnBadFile = stop,
     reading: Reading = AS_FOUND,
+    slices: SliceAxis | None = None,
 ) -> Source:
     """Return the source that `data` names; reads no voxel of a volume whose labels are listed.
 
@@ -84,12 +86,14 @@ def open_source(
         on_bad_file: called with each file that cannot be used, which is then left out; unless said
             otherwise, the first one is raised.
         reading: what the user says of the layout.
+        slices: take volumes, to be seen by their slices, where `dims` asks for pictures.
 
     Raises:
         DataError: there is no such data, it holds no images or those of other dimensions, or
             its lists and labels are wrong.
         ConfigError: what is said of the layout does not go together.
     """
+    asked, dims = dims, 3 if slices is not None else dims
     match = PHANTOMS.fullmatch(str(data))
     if match:
         source = _phantoms(str(data), match, dims or 3)
@@ -99,13 +103,28 @@ def open_source(
         except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
             raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
     if dims is not None and source.dims != dims:
-        kinds = {2: "pictures (2D)", 3: "volumes (3D)"}
-        raise DataError(
-            f"data={spell(data)} holds {kinds[source.dims]}, but {kinds[dims]} are asked for: "
-            f"choose components for {source.dims}D (`ssl-registry list` shows them), or other data"
-        )
+        raise DataError(_refuse_dims(spell(data), source.dims, asked, slices))
     source = _with_named_patients(source)
     return replace(source, notes=(*source.notes, *_tell_left_out(source)))
+
+
+def _refuse_dims(data: str, there: int, asked: Dims, slices: SliceAxis | None) -> str:
+    """Return what is wrong with data of other dimensions than are asked for, and what to do."""
+    if slices is not None:
+        return (
+            f"slices={slices} takes volumes by their slices, but data={data} holds pictures (2D): "
+            "leave it out, or say slices=none where an encoder brings it"
+        )
+    kinds = {2: "pictures (2D)", 3: "volumes (3D)"}
+    by_slices = (
+        "say slices=thick to take them by their slices (or x, y, z: the axis across them), "
+        if there == 3
+        else ""
+    )
+    return (
+        f"data={data} holds {kinds[there]}, but {kinds[asked or 3]} are asked for: {by_slices}"
+        f"choose components for {there}D (`ssl-registry list` shows them), or other data"
+    )
 
 
 def _with_named_patients(source: Source) -> Source:

@@ -14,7 +14,7 @@ from ssl_registry.experiments.augmented import AugmentedCase
 from ssl_registry.experiments.figures.panels import Panel, PanelRow, draw_row, height
 from ssl_registry.experiments.figures.samples import fullest_slice, lay_over, show_cut
 from ssl_registry.experiments.figures.styles import DPI, label_colour, plain
-from ssl_registry.experiments.planes import PLANES, Plane, cut_plane
+from ssl_registry.experiments.planes import clearest_plane, cut_plane
 
 COLUMN: Final = 2.2
 """Width of a column in inches."""
@@ -51,7 +51,7 @@ def draw_augmented(path: Path, cases: Sequence[AugmentedCase], title: str, capti
 
 
 def _row_of(case: AugmentedCase) -> PanelRow:
-    plane = _plane_of(case.images.shape[2:])
+    plane = clearest_plane(case.images.shape[2:])
     at = None
     if plane.through is not None:
         at = case.images.shape[2 + plane.through] // 2
@@ -67,12 +67,3 @@ def _row_of(case: AugmentedCase) -> PanelRow:
     where = "" if at is None else f", {plane.name} slice {at}"
     grade = f", {case.names.get(int(case.labels), int(case.labels))}" if case.graded else ""
     return PanelRow(plain(case.name + grade) + where, panels)
-
-
-def _plane_of(shape: Sequence[int]) -> Plane:
-    """Return the plane across the axis with the fewest voxels; the coronal one of a cube."""
-    if len(shape) == 2:
-        return PLANES[2][0]
-    if len(set(shape)) == 1:
-        return PLANES[3][1]
-    return next(plane for plane in PLANES[3] if shape[plane.through or 0] == min(shape))

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from ssl_registry.experiments.figures.panels import Panel, PanelRow, draw_panel, draw_row, height
 from ssl_registry.experiments.figures.shown_cases import Sample
 from ssl_registry.experiments.figures.styles import label_colour, plain, shorten, spell_line
-from ssl_registry.experiments.planes import MOSAIC_PLANE, Pixels, Plane, cut_plane
+from ssl_registry.experiments.planes import Pixels, Plane, clearest_plane, cut_plane
 
 COLUMN: Final = 1.6
 """Width of a column in inches."""
@@ -26,7 +26,8 @@ GRADED_ACROSS: Final = 4
 def draw_masks(samples: Sequence[Sample], labels: Mapping[str, str], score: str) -> Figure:
     """Return a figure with a row a case: the scan, its label, and the prediction of each line.
 
-    Volumes are cut by the coronal plane that shows the most labels.
+    Volumes are cut where they show the most labels, in the plane of their finest sides, or, of
+    cubes, the coronal one.
 
     Args:
         samples: with label maps.
@@ -53,7 +54,7 @@ def draw_masks(samples: Sequence[Sample], labels: Mapping[str, str], score: str)
 
 
 def _row_of(sample: Sample, score: str) -> PanelRow:
-    plane = MOSAIC_PLANE[sample.target.ndim]
+    plane = clearest_plane(sample.target.shape)
     at = fullest_slice(sample.target, plane)
     scan = show_cut(sample.image, plane, at)
     cuts = {"label": sample.target, **sample.predictions}
@@ -104,7 +105,7 @@ def _spell(score: float) -> str:
 def draw_graded(samples: Sequence[Sample], labels: Mapping[str, str]) -> Figure:
     """Return images with their true class, and under each what every line took it for.
 
-    Volumes are shown by their middle coronal slice.
+    Volumes are shown by a middle slice, in the plane of their finest sides.
 
     Args:
         samples: with classes.
@@ -123,7 +124,7 @@ def draw_graded(samples: Sequence[Sample], labels: Mapping[str, str]) -> Figure:
 
 
 def _draw_graded(axes: Axes, sample: Sample, labels: Mapping[str, str]) -> None:
-    plane = MOSAIC_PLANE[sample.image.ndim - 1]
+    plane = clearest_plane(sample.image.shape[1:])
     true = int(sample.target)
     title = f"{plain(sample.name)}\ntruly {plain(labels.get(str(true), str(true)))}"
     draw_panel(axes, Panel(show_cut(sample.image, plane, None), plane, title), (0.0, 1.0))

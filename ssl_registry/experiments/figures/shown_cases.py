@@ -83,7 +83,12 @@ def read_samples(shown: ShownCases) -> list[Sample]:
     first = next(iter(shown.runs.values()))
     settings = _settings(first)
     assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
-    source = open_source(settings.data, settings.downstream.spatial_dims, reading=settings.reading)
+    source = open_source(
+        settings.data,
+        settings.downstream.spatial_dims,
+        reading=settings.reading,
+        slices=settings.across,
+    )
     known = {case.name: case for case in source.labelled}
     cases = {line: _cases(row) for line, row in shown.runs.items()}
     names = sorted(name for name in cases[first.line] if name in known)
@@ -92,12 +97,12 @@ def read_samples(shown: ShownCases) -> list[Sample]:
     predictions = {line: read_predictions(row.folder, chosen) for line, row in shown.runs.items()}
     samples = []
     for name in chosen:
-        prepared = prepare_case(known[name], settings.preprocessing, settings.size)
+        prepared = prepare_case(known[name], settings.preprocessing, settings.size, settings.across)
         samples.append(
             Sample(
                 name=name,
-                image=prepared.image(),
-                target=prepared.label().numpy(),
+                image=_in_order(prepared.image(), prepared),
+                target=_in_order(prepared.label(), prepared).numpy(),
                 predictions=_as_shown(
                     {line: found[name] for line, found in predictions.items()}, prepared
                 ),
@@ -139,8 +144,15 @@ def _as_shown(
             )
         whole = torch.from_numpy(labels.copy()).reshape(shape)
         moved = labels_as_prepared(whole, scan, case.shape, case.affine)
-        shown[line] = moved.numpy().astype(np.int64)
+        shown[line] = _in_order(moved, case).numpy().astype(np.int64)
     return shown
+
+
+def _in_order(array: Tensor, case: Prepared) -> Tensor:
+    """Return an image or labels with their axes as those of a volume that is seen whole."""
+    if case.across is None or array.ndim < 3:
+        return array
+    return array.movedim(-3, array.ndim - 3 + case.across)
 
 
 def _one_of_each(grades: Mapping[str, int | None]) -> list[str]:

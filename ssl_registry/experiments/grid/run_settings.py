@@ -13,7 +13,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings, TaskLine
 from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_file import ReadAs, read_encoder_summary
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
 from ssl_registry.training.settings.runs import (
     DEFAULT_SIZES,
@@ -75,6 +75,7 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
     )
     given = {name: getattr(settings, name) for name in type(settings).model_fields}
     filled = {
+        **_read_as(settings, {label: summary.read_as for label, summary in summaries.items()}),
         "backbone": backbone or f"unet{dims}d",
         "size": size or DEFAULT_SIZES[dims],
         "preprocessing": preprocessing or Preprocessing(),
@@ -82,6 +83,17 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
     complete = EfficiencySettings.read(**{**given, **filled})
     _check_levels(complete)
     return complete
+
+
+def _read_as(settings: EfficiencySettings, encoders: Mapping[str, ReadAs]) -> dict[str, Any]:
+    """Return how the data are read where nothing is said: as those that all encoders saw."""
+    names = [] if settings.slices is not None else ["slices"]
+    if settings.group_column is None and settings.group_pattern is None:
+        names += ["group_column", "group_pattern"]
+    return {
+        name: _agreed(name, {label: getattr(said, name) for label, said in encoders.items()})
+        for name in names
+    }
 
 
 def _check_levels(settings: EfficiencySettings) -> None:

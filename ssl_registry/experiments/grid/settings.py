@@ -35,7 +35,7 @@ from ssl_registry.training.settings.components import (
 )
 from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
-from ssl_registry.training.settings.runs import DataSettings, read_settings
+from ssl_registry.training.settings.runs import DataSettings, check_slices, read_settings
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -187,6 +187,11 @@ class EfficiencySettings(DataSettings):
                 raise ConfigError(
                     f"label={label!r} names a folder: use letters, digits and . _ + - alone"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_lie_in_the_plane(self) -> Self:
+        check_slices(self, self.downstream)
         return self
 
     @model_validator(mode="after")

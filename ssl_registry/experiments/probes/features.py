@@ -9,15 +9,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry.backbone import Encoder
-from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.cache.prepared import Prepared, SeenImage, seen_images
 
 Array = npt.NDArray[np.float64]
 
 _LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
-def pyramid_of(encoder: Encoder, case: Prepared) -> list[Tensor]:
-    """Return the features `[C_l, *S_l]` of one case, finest level first, on the CPU."""
+def pyramid_of(encoder: Encoder, case: SeenImage) -> list[Tensor]:
+    """Return the features `[C_l, *S_l]` of one image, finest level first, on the CPU."""
     device = next(encoder.parameters()).device
     with torch.inference_mode():
         return [level[0].cpu() for level in encoder.eval()(case.image()[None].to(device))]
@@ -28,13 +28,17 @@ def image_features(encoder: Encoder, cases: Sequence[Prepared]) -> Array:
 
     All levels are taken, because a pretext task shapes the coarsest for its own question,
     and what serves another task best lies before it (Kolesnikov et al. 2019,
-    arXiv:1901.09005).
+    arXiv:1901.09005). Those of a volume that is seen by its slices are the slices' mean.
     """
     means = [
-        torch.cat([level.flatten(1).mean(1) for level in pyramid_of(encoder, case)])
+        torch.stack([_mean_features(encoder, seen) for seen in seen_images([case])]).mean(0)
         for case in cases
     ]
     return torch.stack(means).double().numpy()
+
+
+def _mean_features(encoder: Encoder, seen: SeenImage) -> Tensor:
+    return torch.cat([level.flatten(1).mean(1) for level in pyramid_of(encoder, seen)])
 
 
 def voxel_features(pyramid: Sequence[Tensor], voxels: Tensor, shape: Sequence[int]) -> Array:

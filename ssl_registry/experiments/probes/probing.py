@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_registry.backbone import Encoder
-from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.cache.prepared import SeenImage, seen_images
 from ssl_registry.experiments.probes.features import (
     Array,
     affine_map,
@@ -89,24 +89,37 @@ def _predict_masks(plan: Plan, encoder: Encoder) -> dict[str, list[Tensor]]:
     The probes learn from as many voxels of each class, so that background
     is not all they see, and are given the frequency of each class in the labelled cases.
     """
-    items = stack([_draw_voxels(plan, encoder, case) for case in plan.train])
+    shown = seen_images(plan.train)
+    items = stack([_draw_voxels(plan, encoder, seen, len(shown)) for seen in shown])
     labels, count = [case.label().flatten() for case in plan.train], len(plan.source.labels)
     frequency = torch.stack([label.bincount(minlength=count) for label in labels]).sum(0).numpy()
     probes = {name: fit(items).with_frequencies(frequency) for name, fit in FITS.items()}
     predictions: dict[str, list[Tensor]] = {name: [] for name in probes}
     for case in plan.test:
-        pyramid, shape = pyramid_of(encoder, case), case.label().shape
-        for name, fitted in probes.items():
-            classes = fitted.predict(affine_map(pyramid, fitted.matrix, fitted.offset, shape))
-            predictions[name].append(torch.from_numpy(classes).reshape(shape))
+        answers: dict[str, list[Tensor]] = {name: [] for name in probes}
+        for seen in seen_images([case]):
+            pyramid, shape = pyramid_of(encoder, seen), seen.shape
+            for name, fitted in probes.items():
+                classes = fitted.predict(affine_map(pyramid, fitted.matrix, fitted.offset, shape))
+                answers[name].append(torch.from_numpy(classes).reshape(shape))
+        for name, parts in answers.items():
+            predictions[name].append(torch.stack(parts) if case.sliced else parts[0])
     return predictions
 
 
-def _draw_voxels(plan: Plan, encoder: Encoder, case: Prepared) -> Items:
-    """Return voxels of a labelled case drawn by the run's seed, as many of each class."""
+def _draw_voxels(plan: Plan, encoder: Encoder, case: SeenImage, shown: int) -> Items:
+    """Return voxels of one of the labelled images drawn by the run's seed, as many of each class.
+
+    Args:
+        plan: of the run.
+        encoder: frozen.
+        case: the image, or a slice.
+        shown: how many of them there are.
+    """
     label, classes = case.label(), len(plan.source.labels)
-    generator = derive_generator(plan.settings.seed, "probe", case.case.name)
-    most = max(1, VOXELS // (classes * len(plan.train)))
+    place = () if case.place is None else (f"{case.place:.6f}",)
+    generator = derive_generator(plan.settings.seed, "probe", case.case.name, *place)
+    most = max(1, VOXELS // (classes * shown))
     drawn = []
     for value in range(classes):
         voxels = (label == value).nonzero()

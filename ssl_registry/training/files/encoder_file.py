@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import nn
 
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.slice_axes import SlicesSpec
 from ssl_registry.documents import brief
 from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -30,10 +31,26 @@ from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.origins import create_as_written, origin_of
+from ssl_registry.training.settings.runs import DataSettings
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"
 FORMAT: Final = 1
+
+
+class ReadAs(BaseModel):
+    """How the data were read; fine-tuning takes it over where it says nothing itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slices: SlicesSpec = None
+    group_column: str | None = None
+    group_pattern: str | None = None
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> Self:
+        """Return it as the settings of a run, or of opened images, say it."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,7 @@ class EncoderSummary:
         distributions: where backbone and task came from, such as `"ssl-registry-rpl 0.1.0"`.
         levels: how many of its levels were pretrained, the finest first; None for all.
         decoder: what is beside it in `decoder.safetensors`; None where no decoder was kept.
+        read_as: how the data it learned from were read.
     """
 
     backbone: Backbone
@@ -66,6 +84,7 @@ class EncoderSummary:
     distributions: Mapping[str, str]
     levels: int | None = None
     decoder: DecoderSummary | None = None
+    read_as: ReadAs = field(default_factory=ReadAs)
 
     @property
     def image_channels(self) -> int | None:
@@ -113,6 +132,7 @@ class _Written(BaseModel):
     distributions: dict[str, str] = {}
     levels: int | None = Field(default=None, ge=1)
     decoder: DecoderSummary | None = None
+    read_as: ReadAs = ReadAs()
 
 
 def write_encoder(
@@ -129,6 +149,7 @@ def write_encoder(
     levels: int | None = None,
     task_origin: str | None = None,
     decoder: nn.Module | None = None,
+    read_as: ReadAs | None = None,
 ) -> None:
     """Write the files, the weights first.
 
@@ -154,6 +175,7 @@ def write_encoder(
         "patches": patches,
         "levels": levels,
         "decoder": kept,
+        "read_as": (read_as or ReadAs()).model_dump(),
         "data": dict(data),
         "versions": dict(versions),
         "distributions": {
@@ -197,6 +219,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         distributions=said.distributions,
         levels=said.levels,
         decoder=said.decoder,
+        read_as=said.read_as,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.distributed import from_all
 from ssl_registry.downstream import DownstreamTask, Takeover
@@ -131,12 +132,33 @@ class Finetuning(Trained):
         """
         images, target = batch
         outputs = self.outputs(images)
-        self.predictions += _kept(self.task.predict(outputs))
+        self.predictions += self.predict(outputs)
         self.targets += _kept(target)
+        target = target[0] if self.stacked else target
         return {} if self.settings.patches else {"loss": self.task.loss(outputs, target)}
 
+    @property
+    def stacked(self) -> bool:
+        """Whether the outputs are of the slices of one volume, to be stacked."""
+        return self.settings.across is not None and self.task.target_kind == "mask"
+
+    def predict(self, outputs: Tensor) -> Sequence[Tensor]:
+        """Return the hard prediction of each case; one of `outputs` has the slices of one case."""
+        predicted = self.task.predict(outputs)
+        return _kept(predicted[None] if self.stacked else predicted)
+
     def outputs(self, images: Tensor) -> Tensor:
-        """Return the outputs for whole images, in one piece or by sliding windows."""
+        """Return the outputs for whole images, in one piece or by sliding windows.
+
+        Of one volume that is seen by its slices, `[1, C, N, H, W]`, those of all slices,
+        `[N, K, H, W]`, or, of a class, their mean, `[1, K]`.
+        """
+        if self.settings.across is None:
+            return self._answer(images)
+        outputs = answer_slices(images[0], self.settings.batch_size, self._answer)
+        return outputs if self.stacked else as_volume(outputs)[None]
+
+    def _answer(self, images: Tensor) -> Tensor:
         settings = self.settings
         assert settings.size is not None
         if not settings.patches:
@@ -179,7 +201,7 @@ def predict_cases(module: Finetuning, cases: Sequence[Prepared]) -> LabelMaps:
     module.eval()
     with torch.inference_mode():
         outputs = (module.outputs(case.image()[None].to(device)) for case in cases)
-        return LabelMaps(_kept(module.task.predict(output))[0] for output in outputs)
+        return LabelMaps(module.predict(output)[0] for output in outputs)
 
 
 def grade_cases(module: Finetuning, cases: Sequence[Prepared]) -> tuple[LabelMaps, list[Tensor]]:
@@ -191,5 +213,5 @@ def grade_cases(module: Finetuning, cases: Sequence[Prepared]) -> tuple[LabelMap
     module.eval()
     with torch.inference_mode():
         outputs = [module.outputs(case.image()[None].to(device)) for case in cases]
-        classes = LabelMaps(_kept(module.task.predict(output))[0] for output in outputs)
+        classes = LabelMaps(module.predict(output)[0] for output in outputs)
         return classes, [module.task.probabilities(output)[0].cpu() for output in outputs]

@@ -23,6 +23,7 @@ from ssl_registry.training.engine.trained import parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
 from ssl_registry.training.files.encoder_file import (
     EncoderSummary,
+    ReadAs,
     digest_of,
     load_encoder,
     write_encoder,
@@ -152,8 +153,9 @@ def _build(plan: Plan) -> Finetuning:
 
 
 def _median_spacing(plan: Plan) -> tuple[float, ...] | None:
-    """Return the spacing in mm of the prepared training volumes, axis by axis."""
-    spacings = [case.spacing for case in plan.train if case.spacing is not None]
+    """Return the spacing in mm of the prepared training volumes, or of their slices, by axis."""
+    seen = [case.slices[0] if case.sliced else case for case in plan.train]
+    spacings = [case.spacing for case in seen if case.spacing is not None]
     return tuple(map(statistics.median, zip(*spacings, strict=True))) or None
 
 
@@ -211,7 +213,7 @@ def _run(
         fabric,
         module,
         _training_data(plan),
-        LabelledImages(plan.validation) if plan.validation else None,
+        LabelledImages(plan.validation, whole=True) if plan.validation else None,
         folder,
         "fine-tuning" if settings.encoder else "training from scratch",
         console,
@@ -282,6 +284,7 @@ def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> Non
         preprocessing=settings.preprocessing,
         size=settings.size,
         patches=settings.patches or 0,
+        read_as=ReadAs.of(settings),
         data=_provenance(plan),
         versions=_versions(plan),
         task_origin=plan.summary.distributions.get("task") if plan.summary else None,
@@ -299,6 +302,7 @@ def _write_model(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
         preprocessing=settings.preprocessing,
         size=settings.size,
         patches=settings.patches or 0,
+        slices=settings.across,
         data=_provenance(plan),
         versions=_versions(plan),
     )

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
@@ -13,6 +13,7 @@ from safetensors.torch import save
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ModelFileError
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -45,6 +46,7 @@ class ModelSummary:
         preprocessing: how images are prepared.
         size: side in voxels of what the network sees.
         patches: 0 where that is the whole image, fitted; else it is a window of it.
+        slices: across which axis volumes are seen by their slices; None for images as they are.
         data: what it learned from.
         versions: of the distributions it was made with.
     """
@@ -58,6 +60,12 @@ class ModelSummary:
     patches: int
     data: Mapping[str, Any]
     versions: Mapping[str, str]
+    slices: SliceAxis | None = None
+
+    @property
+    def image_dims(self) -> Literal[2, 3]:
+        """2 where the model takes pictures, 3 where it takes volumes, whole or by their slices."""
+        return 3 if self.slices else self.downstream.spatial_dims
 
     def as_json(self) -> str:
         """Return the text of `model.json`."""
@@ -70,6 +78,7 @@ class ModelSummary:
             "preprocessing": self.preprocessing.model_dump(mode="json"),
             "size": self.size,
             "patches": self.patches,
+            "slices": self.slices,
             "data": dict(self.data),
             "versions": dict(self.versions),
             "distributions": origins_of(parts),
@@ -88,6 +97,7 @@ class _Written(BaseModel):
     preprocessing: Preprocessing
     size: int = Field(ge=1)
     patches: int = Field(ge=0)
+    slices: SliceAxis | None = None
     data: dict[str, Any]
     versions: dict[str, str]
     distributions: dict[str, str] = {}
@@ -136,6 +146,7 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
         preprocessing=said.preprocessing,
         size=said.size,
         patches=said.patches,
+        slices=said.slices,
         data=said.data,
         versions=said.versions,
     )

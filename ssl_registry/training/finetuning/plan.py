@@ -91,6 +91,8 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
         filled["patches"] = summary.patches if summary and cut else 0
     if settings.size is None:
         filled["size"] = summary.size if summary else DEFAULT_SIZES[dims]
+    if summary:
+        filled |= _read_as(settings, summary)
     if settings.preprocessing is None:
         filled["preprocessing"] = summary.preprocessing if summary else {}
     if summary and summary.levels is not None:
@@ -108,6 +110,17 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
     settings = read_settings(FinetuneSettings, {**given, **filled}, "finetune")
     _check_thawed(settings)
     return settings, summary
+
+
+def _read_as(settings: FinetuneSettings, summary: EncoderSummary) -> dict[str, Any]:
+    """Return how the data are read where nothing is said: as those were that the encoder saw."""
+    before, filled = summary.read_as, dict[str, Any]()
+    if settings.slices is None and summary.backbone.spatial_dims == 2:
+        filled["slices"] = before.slices
+    if settings.group_column is None and settings.group_pattern is None:
+        filled["group_column"] = before.group_column
+        filled["group_pattern"] = before.group_pattern
+    return filled
 
 
 def _frozen_epochs(settings: FinetuneSettings) -> int:
@@ -173,6 +186,7 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
         console,
         settings.workers,
         skipped,
+        settings.across,
     )
     train, test = select_prepared(cases, chosen), select_prepared(cases, split.test)
     if not train or not test:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.preparing.scan_grid import label_scan
+from ssl_registry.data.preparing.slice_answers import as_volume
 from ssl_registry.training.finetuning.downstream_model import Finetuning
 
 
@@ -85,11 +86,12 @@ def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor, tup
     device = next(module.parameters()).device
     with torch.inference_mode():
         outputs = module.outputs(case.image()[None].to(device))
-        probabilities = module.task.probabilities(outputs)[0].cpu()
+        answered = module.task.probabilities(outputs).cpu()
+        probabilities = as_volume(answered) if module.stacked else answered[0]
     with one_thread():
         scan = case.case.read()
         predicted = label_scan(probabilities, case.affine, scan)
     target: Tensor = scan["label"].data[0]
     spacing = tuple(scan["label"].spacing)
-    flat = module.task.spatial_dims == 2
+    flat = module.task.spatial_dims == 2 and not module.stacked
     return (*((predicted[..., 0], target[..., 0]) if flat else (predicted, target)), spacing)

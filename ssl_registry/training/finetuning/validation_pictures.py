@@ -23,20 +23,23 @@ COLOURS: Final = torch.tensor(
 def picture_validation(module: Finetuning, cases: Sequence[Prepared]) -> dict[str, Picture]:
     """Return a picture of each of the first cases: the image, its label, the prediction.
 
-    Volumes are cut in their last axis, where the label is fullest. The model stays in the mode
-    it is in. Classes are written into the names, for a picture has no words.
+    Volumes are cut in their last axis, or shown by a slice, where the label is fullest. The model
+    stays in the mode it is in. Classes are written into the names, for a picture has no words.
     """
     shown, training = cases[:SHOWN], module.training
     predictions = predict_cases(module, shown)
     module.train(training)
     pictures = {}
     for case, predicted in zip(shown, predictions, strict=True):
-        image, label = case.image(), case.label()
+        image, maps = case.image(), [case.label(), predicted]
+        if case.sliced:  # the slices' axis last, as in a volume that is seen whole
+            image = image.movedim(1, -1)
+            maps = [labels.movedim(0, -1) if labels.ndim else labels for labels in maps]
+        label = maps[0]
         if label.ndim == 0:
             name = f"{case.case.name} class {int(label)} taken for {int(predicted)}"
             pictures[name] = _as_picture(_middle(image), [])
             continue
-        maps = [label, predicted]
         if label.ndim == 3:
             at = int((label > 0).flatten(0, 1).sum(0).argmax())
             image, maps = _upright(image[..., at]), [_upright(labels[..., at]) for labels in maps]

@@ -8,6 +8,7 @@ from rich.console import Console
 from ssl_registry.data.cache.prepared import Prepared, prepare_cases
 from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.problems import Problem, problem_of
 from ssl_registry.data.sources.cases import Case, Parts, Source
 from ssl_registry.data.split_files import read_split, read_test_cases
@@ -86,6 +87,7 @@ def prepare(
     console: Console,
     workers: int = 0,
     skipped: list[Problem] | None = None,
+    slices: SliceAxis | None = None,
 ) -> list[Prepared]:
     """Return all cases prepared, showing how far it is where it takes a while.
 
@@ -97,24 +99,30 @@ def prepare(
         workers: processes that read and prepare.
         skipped: takes the images that cannot be used, which are left out; without it the
             first one is raised.
+        slices: across which axis volumes are seen by their slices.
 
     Raises:
         DataError: an image cannot be used, or they differ in their channels.
     """
-    prepared = _prepare_usable(cases, preprocessing, size, console, workers, skipped)
+    prepared = _prepare_usable(cases, preprocessing, size, console, workers, skipped, slices)
     channels = {case.channels: case.case.name for case in prepared}
     if len(channels) > 1:
         seen = ", ".join(f"{name} has {count}" for count, name in sorted(channels.items()))
         raise DataError(
             f"the images differ in their number of channels ({seen}): keep those of one"
         )
-    console.print(f"{len(prepared)} images of {_spell_shapes(prepared)} in {cache_folder()}")
+    shown = f"{len(prepared)} images of {_spell_shapes(prepared)}"
+    if slices is not None:
+        count = sum(case.shape[0] for case in prepared)
+        shown = f"{len(prepared)} volumes of {count} slices of {_spell_shapes(prepared)}"
+    console.print(f"{shown} in {cache_folder()}")
     _mention_limit(console)
     return prepared
 
 
 def _spell_shapes(prepared: Sequence[Prepared]) -> str:
-    sides = list(zip(*(case.shape for case in prepared), strict=True))
+    shapes = (case.shape[1:] if case.sliced else case.shape for case in prepared)
+    sides = list(zip(*shapes, strict=True))
     smallest, largest = ("x".join(map(str, map(end, sides))) for end in (min, max))
     kind = "voxels" if len(sides) == 3 else "pixels"
     return f"{smallest} {kind}" if smallest == largest else f"{smallest} to {largest} {kind}"
@@ -138,12 +146,15 @@ def _prepare_usable(
     console: Console,
     workers: int,
     skipped: list[Problem] | None,
+    slices: SliceAxis | None,
 ) -> list[Prepared]:
     """Return the cases prepared; what was prepared before a bad one waits in the cache."""
     while True:
         try:
             with ProgressBar(console) as bar:
-                return prepare_cases(cases, preprocessing, size, workers=workers, done=bar.advance)
+                return prepare_cases(
+                    cases, preprocessing, size, slices, workers=workers, done=bar.advance
+                )
         except BadFileError as error:
             if skipped is None or error.case is None:
                 raise

@@ -47,6 +47,7 @@ def open_checked(
             dims,
             on_bad_file=lambda error: refused.append(problem_of(error)),
             reading=settings.reading,
+            slices=settings.across,
         )
     except DataError as error:
         raise DataError("\n".join([*_lines(refused), str(error)])) from error

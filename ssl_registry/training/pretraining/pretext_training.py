@@ -22,6 +22,7 @@ from ssl_registry.pretext_model import (
 )
 from ssl_registry.question_model import blame, spell_task
 from ssl_registry.training.engine.trained import Trained
+from ssl_registry.training.preparation.case_infos import info_of
 from ssl_registry.training.settings.runs import PretrainSettings
 
 
@@ -71,7 +72,7 @@ class Pretraining(Trained):
         """Return what is known of these images."""
         if not self.infos or not isinstance(data, (PreparedImages, Patches)):
             return ()
-        return [self.infos[data.case_of(index).case.name] for index in indices]
+        return [info_of(data.seen_at(index), self.infos) for index in indices]
 
     def explain(self, error: RuntimeError) -> SslRegistryError | None:
         """Say whose the fault is where an author kept a graph or wrote over what a loss needs."""

@@ -39,7 +39,7 @@ from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import example_moment, parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
-from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.encoder_file import ReadAs, write_encoder
 from ssl_registry.training.files.git_state import git_state
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
@@ -116,6 +116,7 @@ def _pretrain(settings: PretrainSettings, folder: RunFolder, console: Console) -
         console,
         settings.workers,
         skipped,
+        settings.across,
     )
     training, validation = (
         select_prepared(cases, split.train),
@@ -202,6 +203,12 @@ def _try_batch(settings: PretrainSettings, model: PretextModel, images: Tensor) 
         copy.deepcopy(model)(images, generator, example_moment(images))
 
 
+def _say_images(cases: list[Prepared]) -> str:
+    if not cases[0].sliced:
+        return f"{len(cases)} images"
+    return f"{sum(case.shape[0] for case in cases)} slices of {len(cases)} volumes"
+
+
 def _say_patches(settings: PretrainSettings) -> str:
     return f", {settings.patches} patches of side {settings.size} each" if settings.patches else ""
 
@@ -225,7 +232,7 @@ def _say_plan(
     console.print(
         f"pretraining {_say_levels(settings, model)}{backbone.name} "
         f"({parameters_of(model.encoder):,} parameters) by "
-        f"{task.name}: {len(training)} images{_say_patches(settings)}, {settings.epochs} "
+        f"{task.name}: {_say_images(training)}{_say_patches(settings)}, {settings.epochs} "
         f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
     )
     if tests:
@@ -283,6 +290,7 @@ def _run(
             preprocessing=settings.preprocessing,
             size=settings.size,
             patches=settings.patches,
+            read_as=ReadAs.of(settings),
             data=provenance(source.name, training, held_out=[*split.validation, *split.test]),
             versions=versions,
             levels=settings.levels,

@@ -19,6 +19,7 @@ from pydantic import (
 from ssl_registry.component import Component, explain
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
 from ssl_registry.data.preparing.preprocessing_fields import PreprocessingFields
+from ssl_registry.data.preparing.slice_axes import SliceAxis, SlicesSpec
 from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.data.sources.layouts import LayoutName, Reading, patterns_in
 from ssl_registry.errors import ConfigError
@@ -76,6 +77,11 @@ class DataSettings(BaseModel):
     label_maps: str | None = Field(
         None, description="file of the label map, as a pattern such as '{case}_seg.nii.gz'"
     )
+    slices: SlicesSpec = Field(
+        None,
+        description="take volumes by their slices, for tasks and networks in the plane: thick is "
+        "across the axis of the largest spacing, or x, y or z; none takes pictures",
+    )
     split: Path | None = Field(
         None,
         description="file that says which cases train, validate and test: a .csv of case,part, or "
@@ -122,6 +128,11 @@ class DataSettings(BaseModel):
     def reading(self) -> Reading:
         """How the data are to be read."""
         return Reading(self.layout, self.channels, self.label_maps)
+
+    @property
+    def across(self) -> SliceAxis | None:
+        """Across which axis volumes are seen by their slices; None sees images whole."""
+        return None if self.slices == "none" else self.slices
 
     @model_validator(mode="after")
     def _reading_goes_together(self) -> Self:
@@ -228,6 +239,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     @model_validator(mode="after")
     def _dimensions_agree(self) -> Self:
         _check_dims(self.task, self.backbone)
+        check_slices(self, self.task)
         _check_size(self.size, self.task.spatial_dims)
         return self
 
@@ -310,6 +322,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
 
     @model_validator(mode="after")
     def _augmentation_suits_the_dimensions(self) -> Self:
+        check_slices(self, self.downstream)
         if dims := self.downstream.spatial_dims:
             self.augment.check(dims)
         return self
@@ -336,6 +349,19 @@ def _check_size(size: int, dims: int | None) -> None:
         raise ConfigError(
             f"size={size} makes images of {size**dims:,} voxels, more than the {most_voxels():,} "
             f"that one may have: lower it, or set {VARIABLE} to a higher number"
+        )
+
+
+def check_slices(settings: DataSettings, asked: Component) -> None:
+    """See that slices are asked for by what works in the plane.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    if settings.across is not None and asked.spatial_dims == 3:
+        raise ConfigError(
+            f"slices={settings.slices}: {entry_of(asked).name} works in 3D and takes volumes "
+            "whole: leave slices out, or choose a task for 2D (`ssl-registry list --dims 2`)"
         )
 
 
