@@ -23,7 +23,7 @@ from tests.affines import dice
 from tests.commands import run_command
 from tests.pictures import write_picture
 
-NET = {"name": "unet2d", "base_filters": 2, "levels": 2}
+NET = {"name": "unet2d", "base_filters": 8, "levels": 3}
 RUN: dict[str, Any] = {
     "size": 16,
     "epochs": 1,
@@ -87,8 +87,9 @@ def encoder(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tuned(data: Path, encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tuned") / "run"
-    fields = {**RUN, "size": None, "epochs": 3, "steps_per_epoch": 20, "learning_rate": 0.02}
-    finetune(encoder=encoder, downstream="segmentation2d", data=data, out=out, **fields)
+    fields = {**RUN, "size": None, "epochs": 3, "steps_per_epoch": 20, "learning_rate": 0.01}
+    task = {"name": "segmentation2d", "cross_entropy": 0.5}
+    finetune(encoder=encoder, downstream=task, data=data, out=out, **fields)
     return out
 
 
