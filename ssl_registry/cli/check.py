@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from ssl_registry.cli.console import console
+from ssl_registry.cli.overrides import VerifyOption
 from ssl_registry.errors import spell
 from ssl_registry.progress import ProgressBar
 
@@ -45,8 +46,14 @@ def run_check(
         str | None, typer.Option(help="files of the label maps, as '{case}_seg.nii.gz'")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=8, help="report which labels resampling to it would erase")
+        int | None,
+        typer.Option(
+            min=8,
+            help="report which labels resampling to it would erase; with --deep the default of a "
+            "run, 224 pixels or 64 voxels",
+        ),
     ] = None,
+    verify: VerifyOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, for scripts")] = False,
 ) -> None:
     """Check data; the status is 0 if training would work, 1 if not, 2 if the call is wrong.
@@ -55,6 +62,7 @@ def run_check(
     """
     from ssl_registry.data.checks.report import check_data
     from ssl_registry.data.sources.layouts import Reading, patterns_in
+    from ssl_registry.training.settings.runs import DEFAULT_SIZES
 
     reading = Reading(layout, patterns_in(channels), label_maps)  # type: ignore[arg-type]
     with ProgressBar(console(stderr=True)) as bar:
@@ -67,6 +75,8 @@ def run_check(
             split=split,
             deep=deep,
             size=size,
+            usual_sizes=DEFAULT_SIZES if deep else {},
+            verify=verify,
             done=lambda done, total: bar.advance("checking", done, total),
         )
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ssl_registry.cli.console import complain, console, mention_failures
-from ssl_registry.cli.overrides import read_words
+from ssl_registry.cli.overrides import VerifyOption, read_words
 from ssl_registry.errors import FailedRunsError
 
 
@@ -22,6 +22,7 @@ def run_efficiency_command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the grid and what exists; run nothing")
     ] = False,
+    verify: VerifyOption = False,
 ) -> None:
     """Draw the curve of score against labels: pretext tasks against training from scratch.
 
@@ -30,7 +31,7 @@ def run_efficiency_command(
     For instance: ssl-registry efficiency tasks=[rpl3d,rotation3d] data=Task04_Hippocampus
     out=runs/curve. Stopped, killed or asked for more, the same command runs what is missing.
     """
-    said = read_words(words)
+    said = read_words(words) | ({"verify": True} if verify else {})
     mention_failures()
     from ssl_registry.experiments import EfficiencySettings
 

@@ -6,7 +6,7 @@ import typer
 
 from ssl_registry.cli.completion import complete_words
 from ssl_registry.cli.console import console, mention_failures, resumable
-from ssl_registry.cli.overrides import read_words
+from ssl_registry.cli.overrides import VerifyOption, read_words
 
 
 def run_finetune(
@@ -18,6 +18,7 @@ def run_finetune(
             autocompletion=complete_words,
         ),
     ],
+    verify: VerifyOption = False,
 ) -> None:
     """Fine-tune an encoder on labelled scans and score it on held-out ones.
 
@@ -26,7 +27,7 @@ def run_finetune(
     For instance: ssl-registry finetune encoder=runs/rpl data=Task04_Hippocampus fraction=0.1
     out=runs/rpl-10. Without an encoder it trains from scratch.
     """
-    said = read_words(words)
+    said = read_words(words) | ({"verify": True} if verify else {})
     mention_failures()
     from ssl_registry.training.settings.runs import FinetuneSettings
     from ssl_registry.training.settings.stored import check_call

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+import typer
 
 from ssl_registry.documents import brief, parse_yaml, read_yaml
 from ssl_registry.errors import ConfigError, spell
@@ -15,6 +17,13 @@ _PRESETS = {"preprocessing", "augment"}
 
 _TEXT = {"data", "out", "encoder", "split", "test_cases", "channels", "label_maps"}
 """Keys whose values are taken as they stand: a folder may be called `1`, a pattern has braces."""
+
+
+VerifyOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--verify", help="read all files anew, though their sizes and dates are the same"),
+]
+"""The option that stands for `verify=true`."""
 
 
 def read_words(words: Sequence[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import typer
 
 from ssl_registry.cli.completion import complete_words
 from ssl_registry.cli.console import console, mention_failures, resumable
-from ssl_registry.cli.overrides import read_words
+from ssl_registry.cli.overrides import VerifyOption, read_words
 
 
 def run_pretrain(
@@ -18,12 +18,13 @@ def run_pretrain(
             autocompletion=complete_words,
         ),
     ],
+    verify: VerifyOption = False,
 ) -> None:
     """Pretrain an encoder on unlabelled scans; `ssl-registry show pretrain` lists all settings.
 
     For instance: ssl-registry pretrain task=rpl3d backbone=unet3d data=../scans out=runs/rpl
     """
-    said = read_words(words)
+    said = read_words(words) | ({"verify": True} if verify else {})
     mention_failures()
     from ssl_registry.training.settings.runs import PretrainSettings
     from ssl_registry.training.settings.stored import check_call

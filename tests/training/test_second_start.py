@@ -3,19 +3,38 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
+from PIL import Image
 
+from ssl_registry.data.cache.kept_facts import KeptFacts
 from ssl_registry.data.sources import file_hashes
-from ssl_registry.data.sources.cases import Case
+from ssl_registry.data.sources.cases import Case, FileCase
+from ssl_registry.data.sources.layouts import Reading
+from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
 from ssl_registry.training.settings.runs import PretrainSettings
+from tests.commands import run_command
 from tests.cubes import PRETRAIN, write_decathlon
+from tests.layouts import (
+    GRADED,
+    SEGMENTED,
+    UNLABELLED,
+    Writer,
+    masks,
+    masks_of_pictures,
+    pattern,
+    table_of_maps,
+)
 from tests.opened_files import opened_in
+
+LISTS = (".json", ".csv", ".npz")
+"""What is read at every start: lists, and of an archive the classes."""
 
 QUIET = quiet_or_loud(quiet=True)
 
@@ -25,15 +44,13 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_REGISTRY_CACHE", str(tmp_path / "cache"))
 
 
-def settings(data: Path, **fields: Any) -> PretrainSettings:
-    said = {key: value for key, value in PRETRAIN.items() if key != "quiet"}
-    return PretrainSettings(**said, data=str(data), out=data.parent / "out", **fields)
-
-
-def start(data: Path, **fields: Any) -> tuple[list[str], list[str]]:
+def start(folder: Path, dims: Literal[2, 3] = 3, **fields: Any) -> tuple[list[str], list[str]]:
     """Open data as a run does; return the images and label maps that were opened, and decoded."""
     decoded: list[str] = []
-    with pytest.MonkeyPatch.context() as patch, opened_in(data) as opened:
+    said = {key: value for key, value in PRETRAIN.items() if key not in ("quiet", "backbone")}
+    named = {"data": str(folder), "task": f"rotation{dims}d", "out": folder.parent / "out"}
+    settings = PretrainSettings(**{**said, **named, **fields})
+    with pytest.MonkeyPatch.context() as patch, opened_in(folder) as opened:
         read = Case.read
 
         def note(self: Case) -> Any:
@@ -41,13 +58,18 @@ def start(data: Path, **fields: Any) -> tuple[list[str], list[str]]:
             return read(self)
 
         patch.setattr(Case, "read", note)
-        open_split(settings(data, **fields), 3, QUIET)
-    return [path for path in opened if ".nii" in path], decoded
+        open_split(settings, dims, QUIET)
+    return [path for path in opened if not path.endswith(LISTS)], decoded
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take files for untouched as soon as they are written."""
     monkeypatch.setattr(file_hashes, "SETTLED", 0)
+
+
+@pytest.fixture
+def data(tmp_path: Path, settled: None) -> Path:
     return write_decathlon(tmp_path / "data", range(6))
 
 
@@ -56,6 +78,74 @@ def test_nothing_is_opened_again(data: Path) -> None:
     assert len(set(opened)) == 12
     assert len(decoded) == 6
     assert start(data) == ([], [])
+
+
+ALL: list[Any] = [
+    pytest.param(dims, writer, id=f"{name}-{dims}d")
+    for layouts in (UNLABELLED, SEGMENTED, GRADED)
+    for dims, writers in layouts.items()
+    for name, writer in writers.items()
+]
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(("dims", "writer"), ALL)
+def test_no_layout_opens_anything_again(
+    dims: Literal[2, 3], writer: Writer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    said = writer(folder, range(6)) | {"backbone": f"unet{dims}d"}
+    looked_at = {**said, "folder": folder, "dims": dims}
+    assert start(**looked_at)[1]
+    assert start(**looked_at) == ([], [])
+    archive = said["data"].endswith(".npz")
+    assert start(**looked_at, verify=True)[0] or archive
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("writer", [masks, masks_of_pictures, pattern, table_of_maps])
+def test_a_label_map_that_changed_is_known_by_its_new_values(
+    writer: Writer, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    said = writer(folder, range(3))
+    reading = Reading(channels=tuple(said.get("channels", ())), label_maps=said.get("label_maps"))
+    with opened_in(folder) as opened:
+        for values, looks in (((0, 1), 3), ((0, 1), 0), ((0, 1, 2), 1)):
+            opened.clear()
+            source = open_source(said["data"], reading=reading, facts=KeptFacts())
+            assert tuple(source.labels) == values
+            marks = {c.label for c in source.cases if isinstance(c, FileCase) and c.label}
+            assert len({path for path in opened if Path(path) in marks}) == looks
+            if looks == 0:
+                _relabel(sorted(marks)[1])
+
+
+def _relabel(path: Path) -> None:
+    """Give the first voxel of a label map, or pixel of a mask, the value 2."""
+    if path.suffix == ".png":
+        values = np.array(Image.open(path)) // 255
+        values.flat[0] = 2
+        Image.fromarray(values).save(path)
+        return
+    image = SimpleITK.ReadImage(str(path))
+    image[0, 0, 0] = 2
+    SimpleITK.WriteImage(image, str(path))
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_check_opens_nothing_again_unless_it_is_to_verify(tmp_path: Path) -> None:
+    for dims, writer in ((3, masks), (2, masks_of_pictures)):
+        folder = tmp_path / f"{dims}d"
+        folder.mkdir()
+        said = writer(folder, range(4)) | {"backbone": f"unet{dims}d"}
+        start(folder=folder, dims=dims, **said)
+        for words, looks in ((), False), (("--verify",), True):
+            with opened_in(folder) as opened:
+                run_command("check", folder, *words)
+            assert bool(opened) == looks
 
 
 def test_a_file_that_changed_is_opened_alone(data: Path) -> None:

@@ -5,15 +5,12 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ssl_registry.data.cache.index import BATCH, Done
 from ssl_registry.data.cache.prepared import files_of_cases, library_versions
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import in_processes
-from ssl_registry.data.formats.headers import Header
-from ssl_registry.data.sources.cases import Case, FileCase
+from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import VERSION, Contents, contents_of
 from ssl_registry.errors import BadFileError
 
@@ -63,77 +60,20 @@ def identify_cases(
     return {name: known[key] for name, key in keys.items() if key in known}, wrong
 
 
-def recall_headers(cases: Sequence[Case]) -> dict[str, Header]:
-    """Return the headers of volumes, by the cases' names, that were kept and still hold.
+def recall_contents(cases: Sequence[Case]) -> dict[str, Contents]:
+    """Return what those cases show that were decoded before and whose files are untouched.
 
     Raises:
-        DataError: the cache cannot be read.
+        DataError: a file is gone, or the cache cannot be read.
     """
     store = Store(cache_folder())
     with store.writing():
-        files = {case.name: _files_of(case) for case in cases}
-        hashes = store.index.known_files([file for some in files.values() for file in some])
-        known = [
-            case for case in cases if files[case.name] and hashes.keys() >= set(files[case.name])
-        ]
-        keys = {case.name: _key_of(case, hashes) for case in known}
-        said = store.index.headers(keys.values())
-    return {
-        case.name: _read_header(case, said[keys[case.name]])
-        for case in known
-        if isinstance(case, FileCase) and keys[case.name] in said
-    }
-
-
-def keep_headers(cases: Sequence[Case], headers: Mapping[str, Header]) -> None:
-    """Keep the headers of cases that were read to their end, and found sound.
-
-    Raises:
-        DataError: the cache cannot be written.
-    """
-    store = Store(cache_folder())
-    sound = [case for case in cases if case.name in headers]
-    if not sound:
-        return
-    with store.writing():
-        hashes = store.index.known_files(files_of_cases(sound))
-        settled = [case for case in sound if hashes.keys() >= set(case.files)]
-        store.index.keep_headers(
-            {_key_of(case, hashes): _write_header(headers[case.name]) for case in settled}
-        )
-
-
-def _files_of(case: Case) -> tuple[Path, ...]:
-    """Return the files of a case; none where they are unknown, which its check will say."""
-    try:
-        return case.files
-    except BadFileError:
-        return ()
-
-
-def _write_header(header: Header) -> str:
-    return json.dumps(
-        {
-            "shape": header.shape,
-            "channels": header.channels,
-            "dtype": header.dtype.str,
-            "affine": header.affine.tolist(),
-            "placed": header.placed,
+        hashes = store.index.known_files(files_of_cases(cases))
+        keys = {
+            case.name: _key_of(case, hashes) for case in cases if hashes.keys() >= set(case.files)
         }
-    )
-
-
-def _read_header(case: FileCase, said: str) -> Header:
-    fields = json.loads(said)
-    x, y, z = fields["shape"]
-    return Header(
-        file=case.image,
-        shape=(x, y, z),
-        channels=fields["channels"],
-        dtype=np.dtype(fields["dtype"]),
-        affine=np.array(fields["affine"], np.float64),
-        placed=fields["placed"],
-    )
+        known = store.index.cases(keys.values())
+    return {name: known[key] for name, key in keys.items() if key in known}
 
 
 def _key_of(case: Case, hashes: Mapping[Path, str]) -> str:

@@ -2,7 +2,8 @@
 
 Hundreds of gigabytes, or a hundred thousand small files, are not read at every start. One SQLite
 file says for each file, by the hash of its path, in which state it was (size, dates, inode) and
-what the SHA-256 of its content is; and for each case, by the hashes of its files, what it shows.
+what the SHA-256 of its content is; for each case, by the hashes of its files, what it shows; and
+for files in the states that they are in what opening the data must know of them, as headers.
 Whatever is wrong with the index, it is begun anew: it holds nothing that the data do not say.
 """
 
@@ -38,7 +39,7 @@ create table if not exists files (
     sha256 text
 ) without rowid;
 create table if not exists cases (key text primary key, image text, label text) without rowid;
-create table if not exists headers (key text primary key, said text) without rowid;
+create table if not exists facts (key text primary key, state text, said text) without rowid;
 """
 
 
@@ -63,7 +64,7 @@ class ContentIndex:
             DataError: a file cannot be read.
             OSError: the index cannot be written.
         """
-        names = _names_of(files)
+        names = names_of(files)
         states = {file: state_of(file) for file in files}
         known = {} if verify else self._look_up(names, states)
         unknown = [file for file in files if file not in known]
@@ -83,7 +84,7 @@ class ContentIndex:
             DataError: there is no such file.
             OSError: the index cannot be opened.
         """
-        return self._look_up(_names_of(files), {file: state_of(file) for file in files})
+        return self._look_up(names_of(files), {file: state_of(file) for file in files})
 
     def _look_up(
         self, names: Mapping[Path, bytes], states: Mapping[Path, FileState]
@@ -129,22 +130,23 @@ class ContentIndex:
         rows = [(key, contents.image, contents.label) for key, contents in found.items()]
         self._write("insert or replace into cases values (?, ?, ?)", rows)
 
-    def headers(self, keys: Iterable[str]) -> dict[str, str]:
-        """Return what the headers of cases say, as it was kept, by the cases' keys.
+    def facts(self, states: Mapping[str, str]) -> dict[str, str]:
+        """Return what was kept of files, by their keys, as long as they are in those states.
 
         Raises:
             OSError: the index cannot be opened.
         """
-        rows = self._read("select said from headers where key = ?", keys)
-        return {key: str(said) for key, (said,) in rows.items()}
+        rows = self._read("select state, said from facts where key = ?", states)
+        return {key: str(said) for key, (state, said) in rows.items() if state == states[key]}
 
-    def keep_headers(self, found: Mapping[str, str]) -> None:
-        """Keep what the headers of cases say, by the cases' keys.
+    def keep_facts(self, found: Mapping[str, tuple[str, str]]) -> None:
+        """Keep facts of files, by their keys: the state that the files were in, and what they say.
 
         Raises:
             OSError: the index cannot be written.
         """
-        self._write("insert or replace into headers values (?, ?)", list(found.items()))
+        rows = [(key, state, said) for key, (state, said) in found.items()]
+        self._write("insert or replace into facts values (?, ?, ?)", rows)
 
     def forget(self) -> None:
         """Remove all of it; it is found again when it is needed."""
@@ -193,7 +195,7 @@ class ContentIndex:
             return work(database)
 
 
-def _names_of(files: Iterable[Path]) -> dict[Path, bytes]:
+def names_of(files: Iterable[Path]) -> dict[Path, bytes]:
     """Return the name of each file in the index: a hash of its path, links in folders followed."""
     folders: dict[Path, Path] = {}
     names = {}

@@ -73,7 +73,8 @@ def erased_notes(
             yield Problem(
                 "note",
                 case.label,
-                f"has {len(sizes)} components of {labels.get(value, value)} that size={size} would "
-                f"erase (up to {max(sizes)} voxels)",
+                f"has {len(sizes)} component{'s' if len(sizes) > 1 else ''} of "
+                f"{labels.get(value, value)} that size={size} would erase (up to {max(sizes)} "
+                f"voxel{'s' if max(sizes) > 1 else ''})",
                 "they count in the test score and cannot be learnt: raise size, or cut patches",
             )

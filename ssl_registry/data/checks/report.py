@@ -3,8 +3,7 @@
 Nothing here changes data or decides what to do about them: it reports.
 """
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +11,9 @@ from typing import Literal, TypeAlias
 
 import torch
 
+from ssl_registry.data.cache.identity import recall_contents
+from ssl_registry.data.cache.kept_facts import KeptFacts
+from ssl_registry.data.cache.kept_headers import KeptHeaders
 from ssl_registry.data.checks.erased import erased_notes
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
 from ssl_registry.data.checks.leakage import check_parts
@@ -21,6 +23,7 @@ from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
+from ssl_registry.data.sources.contents import contents_of
 from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
 from ssl_registry.data.sources.layouts import AS_FOUND, Reading
 from ssl_registry.data.sources.opening import open_source
@@ -73,6 +76,8 @@ def check_data(
     split: Path | None = None,
     deep: bool = False,
     size: int | None = None,
+    usual_sizes: Mapping[int, int] = MappingProxyType({}),
+    verify: bool = False,
     done: Done = _silent,
 ) -> Report:
     """Open data and check them, whatever is wrong with them.
@@ -87,6 +92,9 @@ def check_data(
         deep: whether to read every voxel, not the headers alone.
         size: side of the prepared images; read every label map, and report components that
             resampling to it would erase.
+        usual_sizes: the side where none is given, by the dimensions of the images; empty leaves
+            such components out.
+        verify: read the headers of all files, though they are untouched since they were read.
         done: called with how many images are checked.
 
     Raises:
@@ -94,12 +102,14 @@ def check_data(
             data.
     """
     problems: list[Problem] = []
+    facts = KeptFacts(verify=verify, needed=False)
     try:
         source = open_source(
             data,
             dims,
             on_bad_file=lambda error: problems.append(problem_of(error)),
             reading=reading,
+            facts=facts,
         )
     except DataError as error:
         if not Path(data).expanduser().exists():
@@ -108,7 +118,8 @@ def check_data(
         return _report(data, len(problems), deep, [*problems, whole])
     source = source.grouped(group_column, group_pattern)
     parts, reviewed = review_split(split, source) if split else (source.parts, [])
-    found, copies = check_files(source, deep=deep, done=done)
+    found, copies = check_files(source, deep=deep, verify=verify, done=done)
+    size = usual_sizes.get(source.dims) if size is None else size
     if size is not None:
         bad = {name for problem in found for name in problem.cases}
         marked = [c for c in source.labelled if isinstance(c, FileCase) and c.label is not None]
@@ -132,16 +143,18 @@ def channels_of(source: Source) -> int | None:
     for case in source.cases:
         if not isinstance(case, FileCase):
             return None
+        if is_picture(case.image):
+            return len(case.images) if case.further else case.channels
+        known = KeptHeaders([case], KeptFacts(needed=False)).known
         try:
-            said = case.channels if is_picture(case.image) else read_header(case.image).channels
+            return (known.get(case.name) or _check_headers(case)).channels
         except BadFileError:
             continue
-        return said if said is None else said + len(case.further)
     return None
 
 
 def check_files(
-    source: Source, *, deep: bool = False, done: Done = _silent
+    source: Source, *, deep: bool = False, verify: bool = False, done: Done = _silent
 ) -> tuple[list[Problem], list[Copies]]:
     """Return what is wrong with the files of a source, and which images are the same.
 
@@ -151,17 +164,30 @@ def check_files(
     Args:
         source: what `open_source` returned.
         deep: whether to read every voxel as well.
+        verify: whether to read headers that are known, too.
         done: called with how many images are checked.
     """
-    problems, _ = check_headers(source, done)
+    kept = KeptHeaders(source.cases, KeptFacts(verify=verify, needed=False))
+    problems, headers = check_headers(source, done, kept.known)
     bad = {name for problem in problems for name in problem.cases}
     sound = [case for case in source.cases if case.name not in bad]
+    kept.keep((case.name for case in sound), headers)
     if not deep:
-        return problems, same_files(sound)
+        known = [] if verify else _known_voxels(sound)
+        return problems, same_voxels(known) if known else same_files(sound)
     voxels, found = _read_voxels(sound, done)
     problems += [*found, *_label_notes(source, voxels)]
     read = [case for case in sound if case.name in voxels]
     return problems, same_voxels((case, voxels[case.name].digest) for case in read)
+
+
+def _known_voxels(cases: Sequence[Case]) -> list[tuple[Case, str]]:
+    """Return the hashes of the voxels of cases, if all of them were decoded before."""
+    try:
+        known = recall_contents(cases)
+    except DataError:  # nothing is kept, or a file is gone, which its own check says
+        return []
+    return [(c, known[c.name].voxels) for c in cases] if len(known) == len(cases) else []
 
 
 def check_headers(
@@ -230,11 +256,8 @@ def _read_voxels(cases: list[Case], done: Done) -> tuple[dict[str, _Voxels], lis
 
 def _look_at(case: Case) -> _Voxels:
     scan = case.read()
-    image = scan["image"].data.float().contiguous()
-    digest = hashlib.sha256(repr(tuple(image.shape)).encode())
-    digest.update(image.numpy().data)
     labels = torch.unique(scan["label"].data).tolist() if "label" in scan else []
-    return _Voxels(digest.hexdigest(), frozenset(int(value) for value in labels))
+    return _Voxels(contents_of(scan).voxels, frozenset(int(value) for value in labels))
 
 
 def _label_notes(source: Source, voxels: Mapping[str, _Voxels]) -> Iterator[Problem]:

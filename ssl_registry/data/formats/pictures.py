@@ -76,17 +76,16 @@ def _stored_size(picture: Image.Image) -> tuple[int, int]:
     return picture.size
 
 
-def check_size(mask: torch.Tensor, label: Path, header: PictureHeader, image: Path) -> None:
-    """See that a mask `[1, H, W, 1]` has the pixels of its picture.
+def check_size(size: tuple[int, int], label: Path, header: PictureHeader, image: Path) -> None:
+    """See that a mask of that (height, width) has the pixels of its picture.
 
     Raises:
         BadFileError: it has not.
     """
-    height, width = mask.shape[1:3]
-    if (height, width) != header.size:
+    if size != header.size:
         raise BadFileError(
             label,
-            f"has {height}x{width} pixels, but its picture {spell(image.name)} has "
+            f"has {size[0]}x{size[1]} pixels, but its picture {spell(image.name)} has "
             f"{header.size[0]}x{header.size[1]}",
             "draw the mask on the picture itself",
         )
@@ -128,7 +127,7 @@ def read_picture(
     scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=np.eye(4)))
     if label is not None:
         marks = read_mask(label)
-        check_size(marks, label, picture_header(image), image)
+        check_size(mask_size(marks), label, picture_header(image), image)
         strange = sorted(mask_values(marks) - set(label_values))
         if strange:
             known = ", ".join(map(str, sorted(label_values)))
@@ -161,6 +160,11 @@ def read_mask(path: Path) -> torch.Tensor:
     if set(np.unique(values)) <= {0, 255}:
         values = (values > 0).astype(np.uint8)
     return torch.from_numpy(values)[None, ..., None]
+
+
+def mask_size(mask: torch.Tensor) -> tuple[int, int]:
+    """Return (height, width) of a mask `[1, H, W, 1]`."""
+    return mask.shape[1], mask.shape[2]
 
 
 def mask_values(mask: torch.Tensor) -> set[int]:

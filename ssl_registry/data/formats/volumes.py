@@ -27,6 +27,11 @@ def is_volume(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def has_text_header(path: Path) -> bool:
+    """Whether a volume is of a format whose header may name another file for its voxels."""
+    return _text_format_of(path) is not None
+
+
 def case_name(path: Path) -> str:
     """Return a file's name without its suffix, `.nii.gz` as a whole."""
     suffix = next((end for end in SUFFIXES if path.name.lower().endswith(end)), path.suffix)

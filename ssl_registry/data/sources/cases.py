@@ -94,6 +94,8 @@ class FileCase(Case):
         label: file of the label map.
         label_values: what may stand in it.
         channels: of a picture, so that grey ones among coloured ones become like them.
+        voxel_files: the files of volumes whose headers were read for them, by those of `images`
+            and `label`; of others they are looked up when they are asked for.
     """
 
     name: str
@@ -103,6 +105,9 @@ class FileCase(Case):
     grade: int | None = None
     channels: int | None = None
     further: tuple[Path, ...] = ()
+    voxel_files: Mapping[Path, tuple[Path, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -112,7 +117,7 @@ class FileCase(Case):
     @property
     def image_files(self) -> tuple[Path, ...]:
         """All files that the image consists of: those of `images`, their voxels, all slices."""
-        return tuple(file for image in self.images for file in files_of(image))
+        return tuple(file for image in self.images for file in self._files_of(image))
 
     @property
     def labelled(self) -> bool:  # noqa: D102
@@ -120,8 +125,11 @@ class FileCase(Case):
 
     @property
     def files(self) -> tuple[Path, ...]:  # noqa: D102
-        labels = () if self.label is None else files_of(self.label)
+        labels = () if self.label is None else self._files_of(self.label)
         return (*self.image_files, *labels)
+
+    def _files_of(self, image: Path) -> tuple[Path, ...]:
+        return self.voxel_files.get(image) or files_of(image)
 
     @property
     def identity(self) -> str:  # noqa: D102

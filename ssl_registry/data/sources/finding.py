@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 from ssl_registry.data.formats.dicom import is_series
-from ssl_registry.data.formats.pictures import PictureHeader, is_picture, picture_header
+from ssl_registry.data.formats.pictures import PictureHeader, is_picture
 from ssl_registry.data.formats.volumes import case_name, files_of, is_volume
 from ssl_registry.data.places import check_name, check_place, entries_of
 from ssl_registry.data.problems import OnBadFile, Problem
+from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.errors import BadFileError, DataError, spell
 
 
@@ -192,7 +193,9 @@ class FolderImages:
     notes: tuple[str, ...]
 
 
-def look_at(files: Mapping[str, Path], folder: Path, on_bad_file: OnBadFile) -> FolderImages:
+def look_at(
+    files: Mapping[str, Path], folder: Path, on_bad_file: OnBadFile, facts: FileFacts
+) -> FolderImages:
     """Return the images of a source; `on_bad_file` is called with pictures that cannot be read.
 
     Raises:
@@ -201,10 +204,10 @@ def look_at(files: Mapping[str, Path], folder: Path, on_bad_file: OnBadFile) -> 
     dims = dims_of(files.values(), folder)
     if dims == 3:
         return FolderImages(files, {}, 3, None, ())
-    headers = {}
+    headers, known = {}, facts.pictures(files.values())
     for name, path in files.items():
         try:
-            headers[name] = picture_header(path)
+            headers[name] = sound(known[path])
         except BadFileError as error:
             on_bad_file(error)
     if not headers:

@@ -11,6 +11,7 @@ from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.channel_numbers import stacks_of
+from ssl_registry.data.sources.file_facts import FileFacts
 from ssl_registry.data.sources.finding import (
     FoundImages,
     find_images,
@@ -33,7 +34,7 @@ Dims: TypeAlias = Literal[2, 3] | None
 NO_IMAGE: Final = "is no image, and left out"
 
 
-def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
+def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
     """Return the images of a folder: of classes where its folders can be nothing else.
 
     Raises:
@@ -43,9 +44,9 @@ def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
     why = why_no_classes(list(found.files))
     if why is not None:
         return _stacked(folder, found, on_bad_file) or _as_images(
-            folder, found, dims, on_bad_file, why
+            folder, found, dims, on_bad_file, facts, why
         )
-    source = _as_classes(folder, found, dims, on_bad_file)
+    source = _as_classes(folder, found, dims, on_bad_file, facts)
     note = (
         f"its {len(source.labels)} folders are taken for classes ({_few(source.labels.values())}); "
         "if they are something else, say layout=images"
@@ -53,7 +54,7 @@ def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
     return replace(source, notes=(note, *source.notes))
 
 
-def open_image_folder(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
+def open_image_folder(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
     """Return the images of a folder at any depth, without labels.
 
     Where the folders on the way name a patient, that is the patient.
@@ -61,10 +62,11 @@ def open_image_folder(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Sourc
     Raises:
         DataError: there is no image, or there are pictures and volumes together.
     """
-    return _as_images(folder, find_images(folder, folder, on_bad_file), dims, on_bad_file, None)
+    found = find_images(folder, folder, on_bad_file)
+    return _as_images(folder, found, dims, on_bad_file, facts, None)
 
 
-def open_classes(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
+def open_classes(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
     """Return the images of class folders; the class is the folder's place in their order.
 
     Names are ordered by the alphabet, numbers in them as numbers. Order matters to the quadratic
@@ -73,16 +75,21 @@ def open_classes(folder: Path, dims: Dims, on_bad_file: OnBadFile) -> Source:
     Raises:
         DataError: there is one class alone, or pictures and volumes are mixed.
     """
-    return _as_classes(folder, find_images(folder, folder, on_bad_file), dims, on_bad_file)
+    return _as_classes(folder, find_images(folder, folder, on_bad_file), dims, on_bad_file, facts)
 
 
 def _as_images(
-    folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBadFile, why: str | None
+    folder: Path,
+    found: FoundImages,
+    dims: Dims,
+    on_bad_file: OnBadFile,
+    facts: FileFacts,
+    why: str | None,
 ) -> Source:
     if not found.files:
         raise DataError(_nothing_in(folder))
     files, left_out = _usable(folder, found, dims)
-    images = look_at(files, folder, on_bad_file)
+    images = look_at(files, folder, on_bad_file, facts)
     groups = patients_of(images.files)
     return Source(
         str(folder),
@@ -152,7 +159,9 @@ def _stacked(folder: Path, found: FoundImages, on_bad_file: OnBadFile) -> Source
     )
 
 
-def _as_classes(folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBadFile) -> Source:
+def _as_classes(
+    folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts
+) -> Source:
     files, left_out = _usable(folder, found, dims)
     folders = in_order(classes_in(list(files)))
     if len(folders) < 2:
@@ -161,7 +170,7 @@ def _as_classes(folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBad
             f"{spell(folder)} holds {there}, and a class needs another one beside it: for images "
             "without labels say layout=images"
         )
-    images = look_at(files, folder, on_bad_file)
+    images = look_at(files, folder, on_bad_file, facts)
     grades = {name: folders.index(name.partition("/")[0]) for name in images.files if "/" in name}
     cases = tuple(
         FileCase(name, path, grade=grades.get(name), channels=images.channels)

@@ -12,6 +12,7 @@ from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.places import check_name, check_place
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Part, Source, tidy
+from ssl_registry.data.sources.file_facts import FileFacts, find, sound
 from ssl_registry.data.sources.finding import (
     FolderImages,
     find_images,
@@ -21,7 +22,7 @@ from ssl_registry.data.sources.finding import (
     outside,
 )
 from ssl_registry.data.sources.grades import read_grades
-from ssl_registry.data.sources.label_values import labels_of, values_of
+from ssl_registry.data.sources.label_values import labels_of
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import read_table
 from ssl_registry.documents import brief
@@ -74,7 +75,9 @@ def suits(path: Path) -> bool:
     return IMAGE in columns or any(set(pair) <= set(columns) for pair in GRADED)
 
 
-def open_table(path: Path, dims: Literal[2, 3] | None, on_bad_file: OnBadFile) -> Source:
+def open_table(
+    path: Path, dims: Literal[2, 3] | None, on_bad_file: OnBadFile, facts: FileFacts
+) -> Source:
     """Return the images that a table lists.
 
     In the layout of APTOS 2019 (`id_code,diagnosis`) or EyePACS (`image,level`) they lie in
@@ -91,8 +94,8 @@ def open_table(path: Path, dims: Literal[2, 3] | None, on_bad_file: OnBadFile) -
     table = _read(path)
     files, left_out = _files_of(table, on_bad_file)
     files, others = of_dims(files, path.parent, dims)
-    images = look_at(files, path.parent, on_bad_file)
-    source = _labelled(table, images, on_bad_file)
+    images = look_at(files, path.parent, on_bad_file, facts)
+    source = _labelled(table, images, on_bad_file, facts)
     rest = {table.images, table.grades, table.labels}
     return replace(
         source,
@@ -257,12 +260,14 @@ def _image_folder(table: Path) -> Path:
     return next((folder for folder in named if folder.is_dir()), table.parent)
 
 
-def _labelled(table: ImageTable, images: FolderImages, on_bad_file: OnBadFile) -> Source:
+def _labelled(
+    table: ImageTable, images: FolderImages, on_bad_file: OnBadFile, facts: FileFacts
+) -> Source:
     """Return the images with the grades or the label maps that the table has for them."""
     name = str(table.path.parent if table.path.name == "train.csv" else table.path)
     marks = table.column(table.labels) if table.labels else {}
     if any(marks.values()):
-        return _with_maps(name, table, images, marks, on_bad_file)
+        return _with_maps(name, table, images, marks, on_bad_file, facts)
     grades: dict[str, int] = {}
     labels: dict[int, str] = {}
     notes: list[str] = []
@@ -284,15 +289,21 @@ def _with_maps(
     images: FolderImages,
     marks: Mapping[str, str],
     on_bad_file: OnBadFile,
+    facts: FileFacts,
 ) -> Source:
     """Return the images with their label maps, whose values are the labels."""
     values: set[int] = {0}
     cases: list[FileCase] = []
+    folder = table.path.parent
+    maps = {case: folder / marks[case] for case in images.files if marks.get(case)}
+    there = {label: find(lambda path: _image_at(path, folder), label) for label in maps.values()}
+    holds = facts.labels(label for label, path in there.items() if isinstance(path, Path))
     for case, file in images.files.items():
-        label = table.path.parent / marks[case] if marks.get(case) else None
+        label = maps.get(case)
         try:
             if label is not None:
-                values |= values_of(_image_at(label, table.path.parent))
+                sound(there[label])
+                values |= sound(holds[label]).values
         except BadFileError as error:
             on_bad_file(error)
         else:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.data.formats.pictures import check_size, read_mask
+from ssl_registry.data.formats.pictures import check_size
 from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.data.sources.finding import (
     FolderImages,
     dims_of,
@@ -17,7 +18,7 @@ from ssl_registry.data.sources.finding import (
 )
 from ssl_registry.data.sources.folder_names import patients_of
 from ssl_registry.data.sources.folders import NO_IMAGE
-from ssl_registry.data.sources.label_values import labels_of, values_of
+from ssl_registry.data.sources.label_values import labels_of
 from ssl_registry.errors import BadFileError, DataError, spell
 
 MASKS: Final = ("masks", "labels")
@@ -31,7 +32,7 @@ def has_masks(folder: Path) -> bool:
     return any((folder / name).is_dir() for name in MASKS)
 
 
-def open_masks(folder: Path, on_bad_file: OnBadFile) -> Source:
+def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
     """Return the images of `images` with those of `masks` of the same names as labels.
 
     The classes are the values that occur in the masks, of which 0 is the background.
@@ -52,8 +53,8 @@ def open_masks(folder: Path, on_bad_file: OnBadFile) -> Source:
         raise DataError(
             f"{spell(masks)} holds {len(lost)} masks without {one} ({spell(lost[0])}, ...)"
         )
-    images = look_at(found.files, folder, on_bad_file)
-    values, broken = _read_masks(images, marks.files, on_bad_file)
+    images = look_at(found.files, folder, on_bad_file, facts)
+    values, broken = _read_masks(images, marks.files, on_bad_file, facts)
     labels = labels_of(values, folder)
     cases = tuple(
         FileCase(name, path, marks.files.get(name), frozenset(labels), channels=images.channels)
@@ -80,17 +81,19 @@ def open_masks(folder: Path, on_bad_file: OnBadFile) -> Source:
 
 
 def _read_masks(
-    images: FolderImages, marks: Mapping[str, Path], on_bad_file: OnBadFile
+    images: FolderImages, marks: Mapping[str, Path], on_bad_file: OnBadFile, facts: FileFacts
 ) -> tuple[set[int], set[str]]:
     """Return the values of all masks, and the names of the images whose masks are bad."""
     values, broken = {0}, set()
-    for name in [name for name in images.files if name in marks]:
+    named = [name for name in images.files if name in marks]
+    known = facts.labels(marks[name] for name in named)
+    for name in named:
+        mask = marks[name]
         try:
-            if images.dims == 2:
-                check_size(
-                    read_mask(marks[name]), marks[name], images.pictures[name], images.files[name]
-                )
-            values |= values_of(marks[name])
+            holds = sound(known[mask])
+            if holds.size is not None:
+                check_size(holds.size, mask, images.pictures[name], images.files[name])
+            values |= holds.values
         except BadFileError as error:
             broken.add(name)
             on_bad_file(error)

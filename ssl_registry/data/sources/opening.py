@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ssl_registry.data.formats.scans import Scan
+from ssl_registry.data.formats.volumes import has_text_header
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.problems import OnBadFile, Problem, stop
 from ssl_registry.data.sources import phantoms
 from ssl_registry.data.sources.bids import is_bids, open_bids
-from ssl_registry.data.sources.cases import Case, Source
+from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
+from ssl_registry.data.sources.file_facts import READ_ANEW, FileFacts
 from ssl_registry.data.sources.folder_names import patients_in_names
 from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
 from ssl_registry.data.sources.layouts import AS_FOUND, SPELLED, LayoutName, Reading
@@ -22,7 +24,7 @@ from ssl_registry.data.sources.medmnist import open_archive
 from ssl_registry.data.sources.nnunet import is_nnunet, open_nnunet
 from ssl_registry.data.sources.patterns import CASE, open_pattern
 from ssl_registry.data.sources.tables import find_table
-from ssl_registry.errors import ConfigError, DataError, spell
+from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 
 PHANTOMS: Final = re.compile(r"phantoms(?::(\d+))?")
 POPULATION: Final = 100
@@ -73,6 +75,7 @@ def open_source(
     on_bad_file: OnBadFile = stop,
     reading: Reading = AS_FOUND,
     slices: SliceAxis | None = None,
+    facts: FileFacts = READ_ANEW,
 ) -> Source:
     """Return the source that `data` names; reads no voxel of a volume whose labels are listed.
 
@@ -87,6 +90,7 @@ def open_source(
             otherwise, the first one is raised.
         reading: what the user says of the layout.
         slices: take volumes, to be seen by their slices, where `dims` asks for pictures.
+        facts: reads the headers of pictures and the label maps whose values nobody lists.
 
     Raises:
         DataError: there is no such data, it holds no images or those of other dimensions, or
@@ -99,12 +103,12 @@ def open_source(
         source = _phantoms(str(data), match, dims or 3)
     else:
         try:
-            source = _open(Path(data).expanduser(), dims, on_bad_file, reading)
+            source = _open(Path(data).expanduser(), dims, on_bad_file, reading, facts)
         except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
             raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
     if dims is not None and source.dims != dims:
         raise DataError(_refuse_dims(spell(data), source.dims, asked, slices))
-    source = _with_named_patients(source)
+    source = _with_voxel_files(_with_named_patients(source), facts)
     return replace(source, notes=(*source.notes, *_tell_left_out(source)))
 
 
@@ -125,6 +129,30 @@ def _refuse_dims(data: str, there: int, asked: Dims, slices: SliceAxis | None) -
         f"data={data} holds {kinds[there]}, but {kinds[asked or 3]} are asked for: {by_slices}"
         f"choose components for {there}D (`ssl-registry list` shows them), or other data"
     )
+
+
+def _with_voxel_files(source: Source, facts: FileFacts) -> Source:
+    """Return the source with the files of volumes whose headers say where their voxels are."""
+    files = {
+        case.name: [*case.images, *([case.label] if case.label else [])]
+        for case in source.cases
+        if isinstance(case, FileCase)
+    }
+    headers = [file for several in files.values() for file in several if has_text_header(file)]
+    known = {
+        file: some
+        for file, some in facts.files_of_images(headers).items()
+        if not isinstance(some, BadFileError)  # which the check of its header will say
+    }
+    if not known:
+        return source
+    cases = (
+        replace(case, voxel_files={file: known[file] for file in files[case.name] if file in known})
+        if isinstance(case, FileCase)
+        else case
+        for case in source.cases
+    )
+    return replace(source, cases=tuple(cases))
 
 
 def _with_named_patients(source: Source) -> Source:
@@ -162,9 +190,11 @@ def _phantoms(data: str, match: re.Match[str], dims: Literal[2, 3]) -> Source:
     return Source(data, cases, dims, phantoms.LABELS, layout="phantoms")
 
 
-def _open(path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading) -> Source:
+def _open(
+    path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading, facts: FileFacts
+) -> Source:
     if path.is_file():
-        return _open_file(path, dims, on_bad_file, reading)
+        return _open_file(path, dims, on_bad_file, reading, facts)
     if not path.is_dir():
         raise DataError(
             f"data={spell(path)}: there is no such file or folder (a folder of scans or pictures, "
@@ -176,23 +206,30 @@ def _open(path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading) -> S
             f"channels={','.join(reading.channels)} goes with patterns of file names, which hold "
             f"{{case}}, and with BIDS, but {spell(path)} is {SPELLED[layout]}: leave it out"
         )
-    return _open_as(layout, path, dims, on_bad_file, reading)
+    return _open_as(layout, path, dims, on_bad_file, reading, facts)
 
 
 def _open_as(
-    layout: LayoutName, path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading
+    layout: LayoutName,
+    path: Path,
+    dims: Dims,
+    on_bad_file: OnBadFile,
+    reading: Reading,
+    facts: FileFacts,
 ) -> Source:
     """Return the source in a folder of that layout."""
     openers: Mapping[LayoutName, Callable[[], Source]] = {
-        "auto": lambda: open_folders(path, dims, on_bad_file),
+        "auto": lambda: open_folders(path, dims, on_bad_file, facts),
         "decathlon": lambda: open_decathlon(path, on_bad_file),
         "nnunet": lambda: open_nnunet(path, on_bad_file),
         "bids": lambda: open_bids(path, reading.channels, on_bad_file),
-        "table": lambda: open_table(_table_in(path), dims, on_bad_file),
-        "classes": lambda: open_classes(path, dims, on_bad_file),
-        "masks": lambda: open_masks(path, on_bad_file),
-        "pattern": lambda: open_pattern(path, reading.channels, reading.label_maps, on_bad_file),
-        "images": lambda: open_image_folder(path, dims, on_bad_file),
+        "table": lambda: open_table(_table_in(path), dims, on_bad_file, facts),
+        "classes": lambda: open_classes(path, dims, on_bad_file, facts),
+        "masks": lambda: open_masks(path, on_bad_file, facts),
+        "pattern": lambda: open_pattern(
+            path, reading.channels, reading.label_maps, on_bad_file, facts
+        ),
+        "images": lambda: open_image_folder(path, dims, on_bad_file, facts),
     }
     if layout in ("decathlon", "nnunet") and not (path / SUMMARY).is_file():
         raise DataError(f"layout={layout}: {spell(path)} holds no {SUMMARY}")
@@ -227,14 +264,16 @@ def _find_layout(path: Path, reading: Reading) -> LayoutName:
     return "auto"
 
 
-def _open_file(path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading) -> Source:
+def _open_file(
+    path: Path, dims: Dims, on_bad_file: OnBadFile, reading: Reading, facts: FileFacts
+) -> Source:
     if reading.layout not in ("auto", "table"):
         raise ConfigError(
             f"layout={reading.layout} is of a folder, but data={spell(path)} is a file: name its "
             "folder, or leave layout out"
         )
     if path.suffix == ".csv":
-        return open_table(path, dims, on_bad_file)
+        return open_table(path, dims, on_bad_file, facts)
     if path.suffix == ".npz":
         return open_archive(path)
     raise DataError(

@@ -9,16 +9,21 @@ from typing import Final
 from ssl_registry.data.formats.volumes import case_name
 from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.data.sources.finding import dims_of, find_images, leave_out
 from ssl_registry.data.sources.folder_names import patients_of
-from ssl_registry.data.sources.label_values import labels_of, values_of
+from ssl_registry.data.sources.label_values import labels_of
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 
 CASE: Final = "{case}"
 
 
 def open_pattern(
-    folder: Path, channels: Sequence[str], labels: str | None, on_bad_file: OnBadFile
+    folder: Path,
+    channels: Sequence[str],
+    labels: str | None,
+    on_bad_file: OnBadFile,
+    facts: FileFacts,
 ) -> Source:
     """Return the images whose channels, and label map, are files of certain names.
 
@@ -31,6 +36,7 @@ def open_pattern(
         channels: a pattern for each channel, in order.
         labels: the pattern of the label maps.
         on_bad_file: called with cases that lack a channel, which are left out.
+        facts: reads the label maps.
 
     Raises:
         ConfigError: a pattern holds no `{case}`.
@@ -46,13 +52,14 @@ def open_pattern(
             f"{spell(folder)} holds no file that fits channels={','.join(map(spell, channels))}"
         )
     maps = _of_names(maps, names)
+    holds = facts.labels(maps[name] for name in names if name in maps)
     values: set[int] = {0}
     cases = []
     for name in names:
         try:
             files = _whole(name, stacks, channels)
             if label := maps.pop(name, None):
-                values |= values_of(label)
+                values |= sound(holds[label]).values
         except BadFileError as error:
             on_bad_file(error)
         else:

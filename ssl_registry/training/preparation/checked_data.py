@@ -8,7 +8,9 @@ from typing import Literal
 
 from rich.console import Console
 
-from ssl_registry.data.cache.identity import identify_cases, keep_headers, recall_headers
+from ssl_registry.data.cache.identity import identify_cases
+from ssl_registry.data.cache.kept_facts import KeptFacts
+from ssl_registry.data.cache.kept_headers import KeptHeaders
 from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.checks.report import check_headers
 from ssl_registry.data.joined_groups import join_groups
@@ -40,6 +42,7 @@ def open_checked(
     Raises:
         DataError: there is no such data, or a file cannot be used and `on_bad_data` is "stop".
     """
+    facts = KeptFacts(verify=settings.verify)
     refused: list[Problem] = []
     try:
         source = open_source(
@@ -48,12 +51,13 @@ def open_checked(
             on_bad_file=lambda error: refused.append(problem_of(error)),
             reading=settings.reading,
             slices=settings.across,
+            facts=facts,
         )
     except DataError as error:
         raise DataError("\n".join([*_lines(refused), str(error)])) from error
     source = source.grouped(settings.group_column, settings.group_pattern)
-    known = {} if settings.verify else recall_headers(source.cases)
-    problems, headers = check_headers(source, known=known)
+    kept = KeptHeaders(source.cases, facts)
+    problems, headers = check_headers(source, known=kept.known)
     source = _without(source, [*refused, *problems], settings, console)
     with ProgressBar(console) as bar:
         contents, wrong = identify_cases(
@@ -61,8 +65,7 @@ def open_checked(
         )
     found = [problem_of(error, error.case or "") for error in wrong]
     source = replace(_without(source, found, settings, console), contents=contents)
-    fresh = {name: header for name, header in headers.items() if name not in known}
-    keep_headers(source.cases, fresh)
+    kept.keep((case.name for case in source.cases), headers)
     voxels = {case.name: contents[case.name].voxels for case in source.cases}
     copies = same_voxels((case, voxels[case.name]) for case in source.cases)
     if copies:
