@@ -26,6 +26,9 @@ def run_predict(
     channels: Annotated[
         str, typer.Option(help="files of the channels, as '{case}_t1.nii.gz,{case}_t2.nii.gz'")
     ] = "",
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="average over the mirror images that training knew")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or gpu")] = "auto",
 ) -> None:
     """Predict labels for new images, each on its own grid.
@@ -55,6 +58,7 @@ def run_predict(
         existing=existing,  # type: ignore[arg-type]
         layout=layout,  # type: ignore[arg-type]
         channels=patterns_in(channels),
+        mirror=mirror,
         device=device,  # type: ignore[arg-type]
     )
     console().print(f"wrote {_name(done.files)}", soft_wrap=True)

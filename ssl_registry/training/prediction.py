@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from ssl_registry.data.atomic_files import write_whole
@@ -31,6 +32,7 @@ from ssl_registry.errors import (
 )
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.finetuning.mirroring import mirrored
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.unlabelled_images import LeaveOut, open_unlabelled
@@ -67,6 +69,7 @@ def predict(
     existing: Existing = "refuse",
     layout: LayoutName = "auto",
     channels: Sequence[str] = (),
+    mirror: bool = False,
     device: Literal["auto", "cpu", "gpu"] = "auto",
     quiet: bool = False,
 ) -> Predictions:
@@ -88,6 +91,8 @@ def predict(
             image, or overwrite.
         layout: how the images are to be read, as in a run.
         channels: patterns of the files of the channels, as in a run.
+        mirror: take the mean of the answers for an image and its mirror images, along the axes
+            that training flipped; along all where it flipped none, which is said.
         device: where to compute.
         quiet: print nothing.
 
@@ -96,7 +101,8 @@ def predict(
     """
     model, summary = load_model(run)
     console = quiet_or_loud(quiet)
-    answer = _Answer(model, summary, _choose(device))
+    axes = _mirror_axes(summary, console) if mirror else ()
+    answer = _Answer(model, summary, _choose(device), axes)
     failed: dict[str, str] = {}
 
     def leave_out(name: str, error: SslRegistryError) -> None:
@@ -114,6 +120,16 @@ def predict(
     return Predictions(work.folder, tuple(files), failed)
 
 
+def _mirror_axes(summary: ModelSummary, console: Console) -> tuple[int, ...]:
+    """Return the axes to mirror along, and say so."""
+    axes = summary.flips or tuple(range(summary.backbone.spatial_dims))
+    said = f"mirrored along the axes {', '.join(map(str, axes))}"
+    if not summary.flips:
+        said += "; training flipped none (augment.flips), so the network may know no mirror images"
+    console.print(said)
+    return axes
+
+
 def _choose(device: str) -> torch.device:
     gpu = torch.cuda.is_available()
     if device == "gpu" and not gpu:
@@ -124,8 +140,15 @@ def _choose(device: str) -> torch.device:
 class _Answer:
     """A model that answers for one image at a time."""
 
-    def __init__(self, model: DownstreamModel, summary: ModelSummary, device: torch.device) -> None:
-        self.model = model.to(device)
+    def __init__(
+        self,
+        model: DownstreamModel,
+        summary: ModelSummary,
+        device: torch.device,
+        mirror: tuple[int, ...],
+    ) -> None:
+        dense = summary.downstream.target_kind == "mask"
+        self.model = mirrored(model.to(device), mirror, dense=dense)
         self.summary = summary
         self.device = device
 

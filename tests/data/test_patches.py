@@ -1,5 +1,6 @@
 """Patches: where they are cut_patch, what they hold, and how they are put together again."""
 
+import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ from ssl_registry.data.cache.cache_file import CacheFile, Stored
 from ssl_registry.data.cache.patches import LabelledPatches, Patches, cut_patch, random_corner
 from ssl_registry.data.cache.prepared import Prepared, prepare_cases
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.preparing.sliding_window import slide
+from ssl_registry.data.preparing.sliding_window import gaussian_weights, slide
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.sources.phantoms import write_phantoms
 
@@ -179,3 +180,24 @@ def test_between_windows_that_disagree_the_answer_changes_smoothly() -> None:
     steps = whole[0, 0].diff()
     assert float(steps.min()) >= 0
     assert float(steps.max()) < 1
+
+
+def test_a_voxel_counts_by_a_gaussian_about_the_middle_of_each_window() -> None:
+    weights = gaussian_weights((16, 8, 5))
+    assert weights.shape == (16, 8, 5)
+    assert float(weights[8, 4, 2] / weights[6, 4, 2]) == pytest.approx(
+        math.exp((1.5**2 - 0.5**2) / (2 * (16 / 8) ** 2))
+    )
+    assert torch.equal(weights, weights.flip(0, 1, 2))
+    assert float(weights.min()) > 0
+
+
+def test_the_middle_of_a_window_outweighs_the_edge_of_another() -> None:
+    answers = iter(range(100))
+
+    def count(windows: torch.Tensor) -> torch.Tensor:
+        return torch.full((1, 1, 8, 8), float(next(answers)))
+
+    whole = slide(torch.rand(1, 8, 12), 8, 1, count)[0, 0]  # windows at 0 and at 4
+    left, right = gaussian_weights((8,))[4:], gaussian_weights((8,))[:4]
+    torch.testing.assert_close(whole[4:8], right / (left + right))

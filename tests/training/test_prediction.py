@@ -24,6 +24,7 @@ from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.finetuning.mirroring import mirrored
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model, write_model
 from tests.affines import Affine, affines, dice, middle
 from tests.commands import run_command
@@ -397,3 +398,46 @@ def test_pictures_get_masks_of_their_own_size(tmp_path: Path) -> None:
     with Image.open(done.files[0]) as mask:
         assert (mask.mode, mask.size) == ("L", (40, 24))
         assert set(np.unique(np.array(mask))) <= {0, 1}
+
+
+@pytest.mark.parametrize(("axes", "looks"), [((), 1), ((1,), 2), ((0, 2), 4), ((0, 1, 2), 8)])
+def test_a_mirrored_answer_is_the_mean_over_all_mirror_images(
+    axes: tuple[int, ...], looks: int
+) -> None:
+    images = torch.rand(2, 1, 3, 4, 5)
+    seen: list[Tensor] = []
+
+    def look(image: Tensor) -> Tensor:
+        """Answer by the voxel, and by where in the array it lies."""
+        seen.append(image)
+        return image + torch.arange(60.0).reshape(3, 4, 5)
+
+    answered = mirrored(look, axes, dense=True)(images)
+    assert len(seen) == looks == len({tuple(image.flatten().tolist()) for image in seen})
+    places = torch.arange(60.0).reshape(3, 4, 5)
+    for axis in axes:
+        places = (places + places.flip(axis)) / 2
+    torch.testing.assert_close(answered, images + places)
+
+
+def test_the_class_of_an_image_is_the_mean_over_its_mirror_images_too() -> None:
+    images = torch.rand(2, 1, 4, 6)
+    left = mirrored(lambda image: image[..., :3].mean(dim=(2, 3)), (1,), dense=False)
+    torch.testing.assert_close(left(images), images.mean(dim=(2, 3)))
+
+
+def test_prediction_mirrors_along_the_axes_that_training_flipped(
+    trained: Path, tmp_path: Path
+) -> None:
+    scan = trained / "scans" / "imagesTr" / "phantom_000.nii.gz"
+    run = Path(shutil.copytree(trained / "run", tmp_path / "run"))
+    said = json.loads((run / "model.json").read_text())
+    assert said["flips"] == []  # the default flips nothing: left and right are anatomy
+    told = run_command("predict", run, "--images", scan, "--out", tmp_path / "all", "--mirror")
+    assert "mirrored along the axes 0, 1, 2; training flipped none" in told.stdout
+    (run / "model.json").write_text(json.dumps({**said, "flips": [1]}))
+    told = run_command("predict", run, "--images", scan, "--out", tmp_path / "one", "--mirror")
+    assert "mirrored along the axes 1\n" in told.stdout
+    (run / "model.json").write_text(json.dumps({**said, "flips": [1, 1]}))
+    with pytest.raises(ModelFileError, match="no axes of 3D images"):
+        load_model(run)

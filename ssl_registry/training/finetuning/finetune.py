@@ -303,10 +303,19 @@ def _write_model(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
         size=settings.size,
         patches=settings.patches or 0,
         slices=settings.across,
+        flips=_flipped_axes(settings),
         data=_provenance(plan),
         versions=_versions(plan),
     )
     write_model(folder.path, model, summary)
+
+
+def _flipped_axes(settings: FinetuneSettings) -> tuple[int, ...]:
+    """Return along which axes training flipped images."""
+    augment = settings.augment
+    if augment.is_none or not augment.flip_probability:
+        return ()
+    return augment.flipped_axes(settings.downstream.spatial_dims)
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 from safetensors import SafetensorError
@@ -49,6 +49,7 @@ class ModelSummary:
         slices: across which axis volumes are seen by their slices; None for images as they are.
         data: what it learned from.
         versions: of the distributions it was made with.
+        flips: axes along which training flipped images.
     """
 
     backbone: Backbone
@@ -61,6 +62,7 @@ class ModelSummary:
     data: Mapping[str, Any]
     versions: Mapping[str, str]
     slices: SliceAxis | None = None
+    flips: tuple[int, ...] = ()
 
     @property
     def image_dims(self) -> Literal[2, 3]:
@@ -79,6 +81,7 @@ class ModelSummary:
             "size": self.size,
             "patches": self.patches,
             "slices": self.slices,
+            "flips": list(self.flips),
             "data": dict(self.data),
             "versions": dict(self.versions),
             "distributions": origins_of(parts),
@@ -98,6 +101,7 @@ class _Written(BaseModel):
     size: int = Field(ge=1)
     patches: int = Field(ge=0)
     slices: SliceAxis | None = None
+    flips: tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field((), max_length=3)
     data: dict[str, Any]
     versions: dict[str, str]
     distributions: dict[str, str] = {}
@@ -138,6 +142,9 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
     )
     if not isinstance(backbone, Backbone) or not isinstance(downstream, DownstreamTask):
         raise ModelFileError(f"{path}: 'backbone' or 'downstream' is another component")
+    dims = backbone.spatial_dims
+    if len(set(said.flips)) < len(said.flips) or any(axis >= dims for axis in said.flips):
+        raise ModelFileError(f"{path}: 'flips' {list(said.flips)} are no axes of {dims}D images")
     return ModelSummary(
         backbone=backbone,
         downstream=downstream,
@@ -147,6 +154,7 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
         size=said.size,
         patches=said.patches,
         slices=said.slices,
+        flips=said.flips,
         data=said.data,
         versions=said.versions,
     )
