@@ -168,7 +168,7 @@ class _Answer:
     def _outputs(self, images: Tensor) -> Tensor:
         """Return the outputs for images `[B, C, *S]`, in one piece or by sliding windows."""
         if not self.summary.patches:
-            return self.model(images)  # type: ignore[no-any-return]
+            return self.model(images)
         return torch.stack(
             [slide(image, self.summary.size, WINDOWS, self.model) for image in images]
         )
