@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from ssl_registry.augmentation import Augmentation
+
 _SPELT: Final[dict[Any, str]] = {None: "None", NoneType: "None", Ellipsis: "...", Path: "path"}
 _LIMITS: Final = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length")
 
@@ -75,7 +77,9 @@ def describe_field(name: str, info: FieldInfo) -> FieldDescription:
         name,
         said[0] if said else spell_type(info.annotation),
         required,
-        to_jsonable_python(default, fallback=repr),
+        default.spell()
+        if isinstance(default, Augmentation)
+        else to_jsonable_python(default, fallback=repr),
         bounds,
         info.description or "",
         otherwise,

@@ -97,7 +97,7 @@ class QuestionModel(PretextModel):
                 f"images have shape {list(images.shape)}, but the model was built for images "
                 f"of {list(self.image_shape)}"
             )
-        batch = self.make_batch(images, generator)
+        batch = self.inform(self.make_batch(images, generator), moment)
         pyramid = self._pyramid(batch.views)
         loss, metrics = self.compare(self.head, pyramid[: self.coarsest], batch.target)
         losses = {self.coarsest: loss}
@@ -128,6 +128,15 @@ class QuestionModel(PretextModel):
                 f"images {list(images.shape)}; views have the axes [B, V, C, *S], with V = 1 for "
                 f"one view of each image; see {PAGE}"
             )
+        return batch
+
+    def inform(self, batch: PretextBatch, moment: Moment | None) -> PretextBatch:
+        """Return the batch with what is known of its cases, where a model of its own adds any.
+
+        Args:
+            batch: of `make_batch`, which knows the images alone.
+            moment: where training stands, with `cases`; None in a loop that does not say.
+        """
         return batch
 
     def answer(self, views: Tensor) -> Tree:

@@ -34,7 +34,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "jigsaw": ("jigsaw2d", "jigsaw3d"),
     "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),
     "rotation": ("rotation2d", "rotation3d"),
-    "rpl": ("rpl2d", "rpl3d"),
+    "rpl": ("place2d", "place3d", "rpl2d", "rpl3d"),
     "timm": ("timm",),
 }
 """First-party extras and the names they bring, for the answer to an unknown name."""

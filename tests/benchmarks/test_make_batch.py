@@ -44,6 +44,8 @@ TASKS = [
     ("fusion2d", {}),
     ("fusion3d", {}),
     ("fusion3d", {"mix": "self"}),
+    ("place2d", {}),
+    ("place3d", {}),
 ]
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 

@@ -7,8 +7,20 @@ API_VERSION = 1
 
 @hookimpl
 def ssl_registry_pretext_tasks() -> list[Entry]:
-    """Relative patch location, in the plane and in space."""
+    """Relative patch location, of tiles and of each voxel, in the plane and in space."""
     return [
+        Entry(
+            "place2d",
+            "ssl_registry_rpl.place:Place2d",
+            dims=2,
+            summary="Where in its picture is each pixel of a crop? Dense; keeps its decoder",
+        ),
+        Entry(
+            "place3d",
+            "ssl_registry_rpl.place:Place3d",
+            dims=3,
+            summary="Where in its scan is each voxel of a crop? Dense; keeps its decoder",
+        ),
         Entry(
             "rpl2d",
             "ssl_registry_rpl.rpl:Rpl2d",
