@@ -46,11 +46,10 @@ def run_check(
         str | None, typer.Option(help="files of the label maps, as '{case}_seg.nii.gz'")
     ] = None,
     size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=8,
-            help="report which labels resampling to it would erase; with --deep the default of a "
-            "run, 224 pixels or 64 voxels",
+            help="report which labels resampling to it would erase: one side, or each, as "
+            "96,96,16; with --deep the default of a run, 224 pixels or 64 voxels",
         ),
     ] = None,
     verify: VerifyOption = False,
@@ -61,6 +60,7 @@ def run_check(
     For instance: ssl-registry check Task04_Hippocampus --deep
     """
     from ssl_registry.data.checks.report import check_data
+    from ssl_registry.data.preparing.sizes import read_size
     from ssl_registry.data.sources.layouts import Reading, patterns_in
     from ssl_registry.training.settings.runs import DEFAULT_SIZES
 
@@ -74,7 +74,7 @@ def run_check(
             group_pattern=group_pattern,
             split=split,
             deep=deep,
-            size=size,
+            size=None if size is None else read_size(size),
             usual_sizes=DEFAULT_SIZES if deep else {},
             verify=verify,
             done=lambda done, total: bar.advance("checking", done, total),

@@ -47,8 +47,10 @@ def run_preview(
     ] = None,
     out: Annotated[Path, typer.Option(help="the figure, a .png file")] = OUT,
     size: Annotated[
-        int | None,
-        typer.Option(min=1, help="side of the image in voxels; 128 in 2D and 64 in 3D"),
+        str | None,
+        typer.Option(
+            help="side of the image in voxels, or its sides, as 96,96,16; 128 in 2D and 64 in 3D"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="what chance draws from")] = 0,
 ) -> None:
@@ -67,21 +69,23 @@ def run_preview(
     if data is not None:
         raise ConfigError(f"{task} asks about one image: name --image, not --data")
     chosen = _create(task, words or [])
+    from ssl_registry.data.preparing.sizes import read_size
     from ssl_registry.experiments.figures.preview import draw_preview
     from ssl_registry.experiments.preview import SIZE, ask_all, show_image
 
-    shown = show_image(image, chosen.spatial_dims, size or SIZE[chosen.spatial_dims])
+    sides = read_size(size) if size is not None else SIZE[chosen.spatial_dims]
+    shown = show_image(image, chosen.spatial_dims, sides)
     asked = ask_all(chosen, shown.image, seed)
-    sides = " x ".join(str(side) for side in shown.image.shape[1:])
+    spelt_sides = " x ".join(str(side) for side in shown.image.shape[1:])
     fields = chosen.model_dump(mode="json", exclude_defaults=True)
     spelt = " ".join([task, *(f"{key}={value}" for key, value in fields.items())])
-    caption = f"{spelt}, seed {seed}, {shown.source} at {sides}"
+    caption = f"{spelt}, seed {seed}, {shown.source} at {spelt_sides}"
     try:
         draw_preview(out, shown, asked, caption)
     except OSError as error:
         raise RunError(f"--out {out} cannot be written: {error.strerror or error}") from error
     say = console()
-    say.print(f"{task} was shown {shown.source} at {sides} and asks:", soft_wrap=True)
+    say.print(f"{task} was shown {shown.source} at {spelt_sides} and asks:", soft_wrap=True)
     for name, questions in asked.items():
         for one in questions:
             say.print(f"  {name}{': ' if name else ''}{one.text}", soft_wrap=True)
@@ -95,7 +99,7 @@ def _is_downstream(name: str) -> bool:
 
 
 def _preview_augmentation(
-    name: str, words: list[str], data: str | None, out: Path, size: int | None, seed: int
+    name: str, words: list[str], data: str | None, out: Path, size: str | None, seed: int
 ) -> None:
     """Draw some labelled training images, each as it is and augmented."""
     settings = {"seed": seed, **read_words(words), "downstream": name, "out": out}

@@ -88,8 +88,7 @@ def _example(case: Prepared, seen: SeenImage, settings: FinetuneSettings) -> tup
     """Return an image and its label as a run would show them: whole, or a patch."""
     if not settings.patches:
         return seen.image(), seen.label()
-    assert settings.size is not None
-    patches = Patches([case], settings.size, settings.patches, settings.seed)
+    patches = Patches([case], settings.image_shape, settings.patches, settings.seed)
     return LabelledPatches(patches, settings.foreground)[0]
 
 

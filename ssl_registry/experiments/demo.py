@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from ssl_registry.data.preparing.sizes import spell_sides
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import count_units, split_source
 from ssl_registry.errors import ConfigError, DataError
@@ -106,10 +107,10 @@ def _announce(grid: Grid, missing: Sequence[Cell], console: Console) -> str:
         seconds += sum(
             _steps(cell.settings) * seconds_a_pretext_step(cell.settings) for cell in pretraining
         )
-    size = grid.settings.size
+    volumes = spell_sides(scratch.image_shape)
     return (
         f"This takes about {spell_time(OVERHEAD * seconds)} on this machine: {len(pretraining)} "
-        f"pretraining and {finetuning} fine-tuning runs on volumes of {size}x{size}x{size} voxels."
+        f"pretraining and {finetuning} fine-tuning runs on volumes of {volumes} voxels."
     )
 
 

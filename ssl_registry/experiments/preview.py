@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from ssl_registry.data.formats.pictures import is_picture, read_picture
 from ssl_registry.data.formats.scans import read_scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.sources.phantoms import SMALLEST_SIDE, phantom, phantom_slice
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.planes import Box, split_stacked
@@ -89,21 +90,22 @@ class Asked:
         return bool(self.names) and self.names[0] == CENTRE
 
 
-def show_image(path: Path | None, dims: int, size: int) -> ShownImage:
-    """Return the image in a file, or a phantom, with `size` voxels a side.
+def show_image(path: Path | None, dims: int, size: Size) -> ShownImage:
+    """Return the image in a file, or a phantom, at `size`.
 
     A task in the plane is shown the middle axial slice of a volume, as radiologists look at
     it, or a coronal slice of a phantom.
 
     Raises:
+        ConfigError: the size has more or fewer sides than the image has axes.
         DataError: the file is missing, unreadable, or a picture where a volume is needed.
     """
-    prepare = Preprocessing().prepare
+    prepare, sides = Preprocessing().prepare, sides_of(size, dims)
     if path is None:
-        side = max(size, SMALLEST_SIDE)
+        side = max(*sides, SMALLEST_SIDE)
         made = phantom(PHANTOM, side) if dims == 3 else phantom_slice(PHANTOM, side)
         source = f"phantom {PHANTOM}" if dims == 3 else f"a coronal slice of phantom {PHANTOM}"
-        return ShownImage(prepare(made.scan(), size, source)[0], source)
+        return ShownImage(prepare(made.scan(), sides, source)[0], source)
     if not path.is_file():
         raise DataError(f"--image {path}: there is no such file")
     if is_picture(path):
@@ -112,24 +114,24 @@ def show_image(path: Path | None, dims: int, size: int) -> ShownImage:
                 f"--image {path} is a picture, but a 3D task needs a volume: name a .nii or "
                 ".nii.gz file, or a 2D task (`ssl-registry list --kind pretext --dims 2`)"
             )
-        return ShownImage(prepare(read_picture(path), size, str(path))[0], path.name)
+        return ShownImage(prepare(read_picture(path), sides, str(path))[0], path.name)
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise DataError(
             f"--image {path} is neither a volume (.nii, .nii.gz) nor a picture (.png, .jpg, .tif)"
         )
-    side = size if dims == 3 else min(size, LARGEST_VOLUME)
-    volume, _ = prepare(read_scan(path, None, frozenset()), side, str(path))
+    volume_size = sides if dims == 3 else min(max(sides), LARGEST_VOLUME)
+    volume, _ = prepare(read_scan(path, None, frozenset()), volume_size, str(path))
     if dims == 3:
         return ShownImage(volume, path.name)
-    return ShownImage(_middle_slice(volume, size), f"the middle axial slice of {path.name}")
+    return ShownImage(_middle_slice(volume, sides), f"the middle axial slice of {path.name}")
 
 
-def _middle_slice(volume: Tensor, size: int) -> Tensor:
-    """Return `[C, size, size]`, the patient's right at the left and the front at the top."""
+def _middle_slice(volume: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """Return `[C, *sides]`, the patient's right at the left and the front at the top."""
     middle = volume[..., volume.shape[-1] // 2].flip(1, 2).mT
-    if middle.shape[1] == size:
+    if middle.shape[1:] == sides:
         return middle.contiguous()
-    return F.interpolate(middle[None], (size, size), mode="bilinear", antialias=True)[0]
+    return F.interpolate(middle[None], sides, mode="bilinear", antialias=True)[0]
 
 
 def ask_all(task: PretextTask, image: Tensor, seed: int) -> dict[str, list[Asked]]:

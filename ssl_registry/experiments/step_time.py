@@ -14,7 +14,7 @@ from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettin
 
 def seconds_a_pretext_step(run: PretrainSettings) -> float:
     """Return what a step of a pretraining run takes, on noise of one channel."""
-    shape = (run.size,) * run.task.spatial_dims
+    shape = run.image_shape
     with lend_to_torch(derive_generator(0)):
         model = run.task.build_model(run.backbone.build(run.task.view_channels(1)), shape)
         _as_in_training(model, shape)
@@ -29,11 +29,11 @@ def seconds_a_finetuning_step(run: FinetuneSettings) -> float:
     Args:
         run: with a backbone and a size.
     """
-    assert run.backbone is not None and run.size is not None  # noqa: PT018
+    assert run.backbone is not None
     with lend_to_torch(derive_generator(0)):
         encoder = run.backbone.build(1)
         model = DownstreamModel(encoder, run.downstream.build_head(encoder, 4))
-        shape = (run.size,) * run.downstream.spatial_dims
+        shape = run.image_shape
         _as_in_training(model, shape)
         images = torch.rand(run.batch_size, 1, *shape)
         target = torch.zeros(images[:, 0].shape, dtype=torch.int64)

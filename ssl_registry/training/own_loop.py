@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssl_registry.backbone import Backbone, Encoder, whole_encoder
 from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice, seen_images
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.pretext import PretextTask
@@ -23,6 +24,7 @@ from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.preparation.case_infos import case_infos, info_of
 from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, SplitSettings, read_settings
+from ssl_registry.training.settings.size_setting import SizeSetting
 from ssl_registry.training.settings.stored import CONFIG
 
 ImagesPart: TypeAlias = Literal["train", "validation", "test", "all"]
@@ -38,8 +40,10 @@ class ImageSettings(SplitSettings):
         description="of the images: 2 for pictures and slices, 3 for volumes; what the data are, "
         "where nothing is said",
     )
-    size: int | None = Field(
-        None, ge=8, description="side of the prepared image; its own where nothing is said"
+    size: SizeSetting | None = Field(
+        None,
+        description="side of the prepared image, or its sides along each axis; its own where "
+        "nothing is said",
     )
     preprocessing: Preprocessing = Field(Preprocessing(), description="how images are prepared")
 
@@ -114,8 +118,8 @@ def open_images(
 ) -> OpenedImages:
     """Open images as a run would: checked, divided, prepared, kept in the cache.
 
-        images = open_images(data="../scans", size=64)
-        images[0]  # [C, 64, 64, 64]
+        images = open_images(data="../scans", size=[96, 96, 16])
+        images[0]  # [C, 96, 96, 16]
 
     Args:
         data: what `data=` of a run may name.
@@ -131,6 +135,8 @@ def open_images(
     chosen = read_settings(ImageSettings, {"data": data, **settings}, "open_images")
     console = quiet_or_loud(quiet)
     source, split = open_split(chosen, chosen.dims, console)
+    if chosen.size is not None:
+        sides_of(chosen.size, source.dims)
     cases = source.cases if chosen.part == "all" else getattr(split, chosen.part)
     if not cases:
         raise DataError(
@@ -150,7 +156,7 @@ def save_encoder(
     images: OpenedImages | None,
     task: PretextTask | None = None,
     decoder: nn.Module | None = None,
-    size: int | None = None,
+    size: Size | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Path:
     """Write an encoder from a loop of one's own so that `finetune` and `efficiency` take it.
@@ -166,8 +172,8 @@ def save_encoder(
             for it, with `assume_unseen=true`.
         task: what it learned, where that is a component.
         decoder: trained beside it, kept in `decoder.safetensors`.
-        size: side in voxels of the images or patches it learned from; that of `images` where
-            nothing is said.
+        size: side in voxels, or sides along each axis, of the images or patches it learned from;
+            those of `images` where nothing is said.
         preprocessing: how they were prepared; as `images` were where nothing is said.
 
     Returns:
@@ -186,6 +192,8 @@ def save_encoder(
     whole = whole_encoder(encoder)
     _check_built_by(whole, structure)
     opened = images.settings if images is not None else None
+    learned_at = size or (opened.size if opened else None) or DEFAULT_SIZES[structure.spatial_dims]
+    sides_of(learned_at, structure.spatial_dims)
     run = RunFolder(path)
     parts = [structure, *([task] if task is not None else [])]
     write_encoder(
@@ -194,7 +202,7 @@ def save_encoder(
         backbone=structure,
         task=None if task is None else registry.spec_of(task),
         preprocessing=preprocessing or (opened.preprocessing if opened else Preprocessing()),
-        size=size or (opened.size if opened else None) or DEFAULT_SIZES[structure.spatial_dims],
+        size=learned_at,
         read_as=ReadAs.of(opened) if opened else None,
         data=_provenance(images),
         versions=versions_of(*parts),

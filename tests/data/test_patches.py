@@ -36,7 +36,7 @@ def test_a_patch_lies_in_the_image_and_holds_the_voxel_asked_for(
     sides: list[int], size: int, seed: int, data: st.DataObject
 ) -> None:
     voxel = data.draw(st.one_of(st.none(), st.tuples(*[st.integers(0, n - 1) for n in sides])))
-    corner = random_corner(sides, size, torch.Generator().manual_seed(seed), voxel)
+    corner = random_corner(sides, (size,) * len(sides), torch.Generator().manual_seed(seed), voxel)
     for axis, (first, side) in enumerate(zip(corner, sides, strict=True)):
         if side >= size:
             assert 0 <= first <= side - size
@@ -53,17 +53,16 @@ def test_what_is_cut_is_the_image_and_beyond_it_nothing(
     sides: list[int], size: int, seed: int
 ) -> None:
     image = np.random.default_rng(0).random((2, *sides), dtype=np.float32) + 1
-    corner = random_corner(sides, size, torch.Generator().manual_seed(seed))
+    corner = random_corner(sides, (size,) * len(sides), torch.Generator().manual_seed(seed))
     padded = np.pad(image, [(0, 0), *[(size, size)] * len(sides)])
     box = tuple(slice(size + first, 2 * size + first) for first in corner)
-    assert torch.equal(
-        cut_patch(image, corner, size), torch.from_numpy(padded[(slice(None), *box)])
-    )
+    patch = cut_patch(image, corner, (size,) * len(sides))
+    assert torch.equal(patch, torch.from_numpy(padded[(slice(None), *box)]))
 
 
 def test_every_place_is_met() -> None:
     generator = torch.Generator().manual_seed(0)
-    corners = {random_corner((6, 5), 4, generator) for _ in range(200)}
+    corners = {random_corner((6, 5), (4, 4), generator) for _ in range(200)}
     assert corners == {(row, column) for row in range(3) for column in range(2)}
 
 
@@ -121,7 +120,7 @@ def test_of_an_image_larger_than_memory_only_the_patch_is_read(
         file.write(np.float32(0.5).tobytes())
     entry = CacheFile(tmp_path / "large", stored.end, {"image": stored}, {})
     large = Prepared(small.case, small.recipe, entry)
-    patch = cut_patch(large.map("image"), (slices - 8, 1016, 1016), 8)
+    patch = cut_patch(large.map("image"), (slices - 8, 1016, 1016), (8, 8, 8))
     assert patch.shape == (1, 8, 8, 8)
     assert patch.sum() == patch[0, -1, -1, -1] == 0.5
     assert Patches([large], size=8, per_image=1, seed=0)[0].shape == (1, 8, 8, 8)

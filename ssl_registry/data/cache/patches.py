@@ -1,4 +1,4 @@
-"""Patches: parts of `size` voxels a side, cut from prepared images that keep their own size.
+"""Patches: parts of one shape, cut from prepared images that keep their own size.
 
 Only the voxels of the patch are read from the cache, so an image may be larger than memory.
 That, and that an index alone says which patch it is, is why torchio's `UniformSampler` and
@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from ssl_registry.data.cache.cache_file import Array
 from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice
 from ssl_registry.data.preparing.preprocessing import AIR
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.randomness import derive_generator
 
 TRIES: Final = 10
@@ -36,9 +37,9 @@ class Patches(Dataset[Tensor]):
 
     fresh: ClassVar[bool] = True
 
-    def __init__(self, cases: Sequence[Prepared], size: int, per_image: int, seed: int) -> None:
+    def __init__(self, cases: Sequence[Prepared], size: Size, per_image: int, seed: int) -> None:
         self.cases = list(cases)
-        self.size = size
+        self.sides = sides_of(size, len(self.cases[0].shape))
         self.per_image = per_image
         self.seed = seed
 
@@ -49,8 +50,8 @@ class Patches(Dataset[Tensor]):
         seen, generator = self.draw(index)
         image = seen.map("image")
         for _ in range(TRIES):
-            corner = random_corner(seen.shape, self.size, generator)
-            patch = cut_patch(image, corner, self.size).float()
+            corner = random_corner(seen.shape, self.sides, generator)
+            patch = cut_patch(image, corner, self.sides).float()
             if float(patch.max()) > AIR:
                 break
         return patch
@@ -89,18 +90,17 @@ class LabelledPatches(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         seen, generator = self.patches.draw(index)
-        size = self.patches.size
+        sides = self.patches.sides
         voxel = None
         if float(torch.rand((), generator=generator)) < self.foreground:
             whole = seen.volume if isinstance(seen, VolumeSlice) else seen
             voxel = random_labelled(whole.map("labelled"), generator)
             if voxel is not None and isinstance(seen, VolumeSlice):
                 seen, voxel = VolumeSlice(seen.volume, voxel[0]), voxel[1:]
-        corner = random_corner(seen.shape, size, generator, voxel)
+        corner = random_corner(seen.shape, sides, generator, voxel)
         image, label = seen.map("image"), seen.map("label")
-        return cut_patch(image, corner, size).float(), cut_patch(label[None], corner, size)[
-            0
-        ].long()
+        marks = cut_patch(label[None], corner, sides)[0]
+        return cut_patch(image, corner, sides).float(), marks.long()
 
 
 def random_labelled(rows: Array, generator: torch.Generator) -> tuple[int, ...] | None:
@@ -119,38 +119,37 @@ def random_labelled(rows: Array, generator: torch.Generator) -> tuple[int, ...] 
 
 def random_corner(
     shape: Sequence[int],
-    size: int,
+    sides: Sequence[int],
     generator: torch.Generator,
     voxel: Sequence[int] | None = None,
 ) -> tuple[int, ...]:
-    """Return the first voxel of a patch at a random place, which holds `voxel` if there is one.
+    """Return the first voxel of a patch of `sides` at random, which holds `voxel` if there is one.
 
     Along an axis that is shorter than the patch, the image lies in the patch's middle, and
     the corner before its first voxel.
     """
     corner = []
-    for axis, side in enumerate(shape):
-        first, last = 0, side - size
+    for axis, (length, side) in enumerate(zip(shape, sides, strict=True)):
+        first, last = 0, length - side
         if last < 0:
             corner.append(last // 2)
             continue
         if voxel is not None:
-            first, last = max(first, voxel[axis] - size + 1), min(last, voxel[axis])
+            first, last = max(first, voxel[axis] - side + 1), min(last, voxel[axis])
         corner.append(first + _draw(last - first + 1, generator))
     return tuple(corner)
 
 
-def cut_patch(array: Array, corner: Sequence[int], size: int) -> Tensor:
-    """Return the patch `[C, *S]` of `array` that begins at `corner`; beyond the image it is 0."""
-    sides = array.shape[1:]
+def cut_patch(array: Array, corner: Sequence[int], sides: Sequence[int]) -> Tensor:
+    """Return the patch `[C, *sides]` of `array` from `corner` on; beyond the image it is 0."""
     inside = [
-        slice(max(0, first), min(side, first + size))
-        for first, side in zip(corner, sides, strict=True)
+        slice(max(0, first), min(length, first + side))
+        for first, length, side in zip(corner, array.shape[1:], sides, strict=True)
     ]
     part = torch.from_numpy(np.array(array[(slice(None), *inside)], order="C"))
-    if part.shape[1:] == (size,) * len(sides):
+    if part.shape[1:] == tuple(sides):
         return part
-    patch = part.new_zeros((len(array), *[size] * len(sides)))
+    patch = part.new_zeros((len(array), *sides))
     within = [
         slice(here.start - first, here.stop - first)
         for first, here in zip(corner, inside, strict=True)

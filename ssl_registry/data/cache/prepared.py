@@ -22,6 +22,7 @@ from ssl_registry.data.cache.workers import in_processes
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sizes import Size, as_key
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import Contents, contents_of
@@ -39,12 +40,12 @@ class Preparation:
 
     Attributes:
         preprocessing: the settings.
-        size: side in voxels; None keeps its own.
+        size: side in voxels, or the sides along each axis; None keeps its own.
         slices: across which axis a volume is seen by its slices; None sees it whole.
     """
 
     preprocessing: Preprocessing
-    size: int | None
+    size: Size | None
     slices: SliceAxis | None = None
 
     def key_of(self, case: Case, hashes: Mapping[Path, str]) -> str:
@@ -64,7 +65,8 @@ class Preparation:
 
     def about(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""
-        said = {"preprocessing": self.preprocessing.model_dump(mode="json"), "size": self.size}
+        preprocessing = self.preprocessing.model_dump(mode="json")
+        said = {"preprocessing": preprocessing, "size": as_key(self.size)}
         return said if self.slices is None else {**said, "slices": self.slices}
 
     def make(self, case: Case) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
@@ -247,7 +249,7 @@ def seen_images(cases: Iterable[Prepared]) -> list[SeenImage]:
 
 
 def prepare_case(
-    case: Case, preprocessing: Preprocessing, size: int | None, slices: SliceAxis | None = None
+    case: Case, preprocessing: Preprocessing, size: Size | None, slices: SliceAxis | None = None
 ) -> Prepared:
     """Return a case from the cache, preparing it first where it is not there yet.
 
@@ -260,7 +262,7 @@ def prepare_case(
 def prepare_cases(
     cases: Sequence[Case],
     preprocessing: Preprocessing,
-    size: int | None,
+    size: Size | None,
     slices: SliceAxis | None = None,
     *,
     workers: int = 0,
@@ -274,7 +276,8 @@ def prepare_cases(
     Args:
         cases: what to prepare.
         preprocessing: how.
-        size: side of the result in voxels; None leaves the sides as they are.
+        size: side of the result in voxels, or its sides along each axis; None leaves them as
+            they are.
         slices: across which axis volumes are seen by their slices; None sees them whole.
         workers: processes that prepare; 0 does it in this one. The result is the same.
         done: called with the progress.

@@ -13,6 +13,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.scan_grid import labels_as_prepared
+from ssl_registry.data.preparing.sizes import Size, written
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.cases import FileCase
 from ssl_registry.errors import DataError
@@ -21,14 +22,14 @@ MOST: Final = 255
 """Components that are looked at together: their numbers have one byte."""
 
 
-def erased_components(scan: Scan, size: int, name: str) -> dict[int, list[int]]:
+def erased_components(scan: Scan, size: Size, name: str) -> dict[int, list[int]]:
     """Return the voxels of each connected component that has none left at `size`, by its label.
 
     Voxels are connected across faces, edges and corners.
 
     Args:
         scan: with its label map.
-        size: side of the prepared image.
+        size: of the prepared image.
         name: of the case, for errors.
 
     Raises:
@@ -53,13 +54,13 @@ def erased_components(scan: Scan, size: int, name: str) -> dict[int, list[int]]:
 
 
 def erased_notes(
-    cases: Iterable[FileCase], size: int, labels: Mapping[int, str]
+    cases: Iterable[FileCase], size: Size, labels: Mapping[int, str]
 ) -> Iterator[Problem]:
     """Yield a note for each label map that has components which `size` would erase.
 
     Args:
         cases: with label maps that can be read.
-        size: side of the prepared image.
+        size: of the prepared image.
         labels: what the label values mean.
     """
     for case in cases:
@@ -74,7 +75,7 @@ def erased_notes(
                 "note",
                 case.label,
                 f"has {len(sizes)} component{'s' if len(sizes) > 1 else ''} of "
-                f"{labels.get(value, value)} that size={size} would erase (up to {max(sizes)} "
-                f"voxel{'s' if max(sizes) > 1 else ''})",
+                f"{labels.get(value, value)} that size={written(size)} would erase (up to "
+                f"{max(sizes)} voxel{'s' if max(sizes) > 1 else ''})",
                 "they count in the test score and cannot be learnt: raise size, or cut patches",
             )

@@ -21,6 +21,7 @@ from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.formats.label_maps import check_channel, check_grid
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.contents import contents_of
@@ -75,7 +76,7 @@ def check_data(
     group_pattern: str | None = None,
     split: Path | None = None,
     deep: bool = False,
-    size: int | None = None,
+    size: Size | None = None,
     usual_sizes: Mapping[int, int] = MappingProxyType({}),
     verify: bool = False,
     done: Done = _silent,
@@ -90,7 +91,7 @@ def check_data(
         group_pattern: the same from the names of the cases.
         split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
         deep: whether to read every voxel, not the headers alone.
-        size: side of the prepared images; read every label map, and report components that
+        size: of the prepared images; read every label map, and report components that
             resampling to it would erase.
         usual_sizes: the side where none is given, by the dimensions of the images; empty leaves
             such components out.
@@ -121,6 +122,7 @@ def check_data(
     found, copies = check_files(source, deep=deep, verify=verify, done=done)
     size = usual_sizes.get(source.dims) if size is None else size
     if size is not None:
+        sides_of(size, source.dims)
         bad = {name for problem in found for name in problem.cases}
         marked = [c for c in source.labelled if isinstance(c, FileCase) and c.label is not None]
         sound = [case for case in marked if case.name not in bad]

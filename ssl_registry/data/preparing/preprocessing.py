@@ -17,6 +17,7 @@ from ssl_registry.data.formats.headers import THINNEST, Affine
 from ssl_registry.data.formats.limits import most_voxels
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing_fields import PRESET_FIELDS, PreprocessingFields
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis, slice_axis
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -50,7 +51,7 @@ class Preprocessing(PreprocessingFields):
     """How images are brought to one orientation, spacing, intensity and size.
 
     In this order: axes to RAS+, resampling to `spacing`, cropping to the foreground,
-    resampling to `size` voxels a side (unless patches are cut), intensities from the
+    resampling to `size` voxels along each axis (unless patches are cut), intensities from the
     percentiles of each channel, or from the window, to 0 ... 1. Images are interpolated
     linearly, labels by nearest neighbour. A picture takes the same way, but for orientation and
     spacing, which it has not.
@@ -59,18 +60,19 @@ class Preprocessing(PreprocessingFields):
     "spacing": 1.5}`); what is kept of them are the values.
     """
 
-    def prepare(self, scan: Scan, size: int | None, name: str) -> tuple[Tensor, Tensor | None]:
-        """Return the image `[C, size, size, size]` float32 and the labels `[size, size, size]`.
+    def prepare(self, scan: Scan, size: Size | None, name: str) -> tuple[Tensor, Tensor | None]:
+        """Return the image `[C, *size]` float32 and the labels `[*size]`.
 
-        Of a picture, `[C, H, W, 1]`, it returns `[C, size, size]` and `[size, size]`.
+        Of a picture, `[C, H, W, 1]`, they have the two axes of it.
 
         Args:
             scan: what was read.
-            size: side of the result in voxels or pixels; None leaves the sides as they are
-                after the crop.
+            size: side of the result in voxels or pixels, or its sides along each axis; None
+                leaves them as they are after the crop.
             name: what to call the image in an error.
 
         Raises:
+            ConfigError: the size has more or fewer sides than the image has axes.
             DataError: nothing but air is left, the crop would cut labels away, a volume
                 becomes too thin to be resampled, or a picture should have a spacing in mm.
         """
@@ -78,7 +80,7 @@ class Preprocessing(PreprocessingFields):
         return placed.image, placed.label
 
     def place(
-        self, scan: Scan, size: int | None, name: str, slices: SliceAxis | None = None
+        self, scan: Scan, size: Size | None, name: str, slices: SliceAxis | None = None
     ) -> Placed:
         """Return what `prepare` returns, and where its voxels lie.
 
@@ -91,13 +93,15 @@ class Preprocessing(PreprocessingFields):
                 intensities is the volume's.
 
         Raises:
-            DataError: as `prepare`.
+            ConfigError, DataError: as `prepare`.
         """
         flat = slices is None and scan.spatial_shape[2] == 1
         if flat and self.spacing is not None:
             raise DataError(
                 f"{name} is a picture, without a spacing: leave preprocessing.spacing out"
             )
+        planar = flat or slices is not None
+        shape = None if size is None else sides_of(size, 2 if planar else 3, name)
         # torchio tosses a coin for every transform, even for one that is always applied.
         with lend_to_torch(derive_generator(0, "preprocessing")):
             scan = tio.ToCanonical()(scan)
@@ -108,13 +112,11 @@ class Preprocessing(PreprocessingFields):
                 scan = self._crop(scan, name)
             if across is not None:
                 scan = _slices_last(scan, across)
-            if size is not None:
-                planar = flat or across is not None
-                scan = self._fit_planes(scan, size) if planar else self._fit(scan, size, name)
+            if shape is not None:
+                scan = self._fit_planes(scan, shape) if planar else self._fit(scan, shape, name)
             scan = self._rescale(scan, name)
-            if size is not None and self.fit == "pad":
-                depth = scan.spatial_shape[2] if flat or across is not None else size
-                scan = tio.CropOrPad((size, size, depth))(scan)
+            if shape is not None and self.fit == "pad":
+                scan = tio.CropOrPad((*shape, scan.spatial_shape[2]) if planar else shape)(scan)
         if across is not None:
             return _slices_first(scan, across)
         image: Tensor = scan["image"].data.contiguous()
@@ -195,8 +197,8 @@ class Preprocessing(PreprocessingFields):
                 )
         return cropped
 
-    def _fit(self, scan: Scan, size: int, name: str) -> Scan:
-        """Resample onto a grid that covers the same extent with `size` voxels a side."""
+    def _fit(self, scan: Scan, shape: tuple[int, ...], name: str) -> Scan:
+        """Resample onto a grid of `shape` that covers the same extent, or lies within it to pad."""
         sides = scan.spatial_shape
         if min(sides) < THINNEST:
             raise DataError(
@@ -204,23 +206,20 @@ class Preprocessing(PreprocessingFields):
                 f"be resampled (at least {THINNEST} a side): choose a finer "
                 "preprocessing.spacing, or preprocessing.crop=false"
             )
-        shape: tuple[int, ...] = (size, size, size)
         if self.fit == "pad":
-            extent = [n * mm for n, mm in zip(sides, scan.spacing, strict=True)]
-            shape = tuple(max(1, round(size * length / max(extent))) for length in extent)
+            extent = tuple(n * mm for n, mm in zip(sides, scan.spacing, strict=True))
+            shape = undistorted(extent, shape)
         grid = (shape, _regrid(scan["image"].affine, sides, shape))
         return tio.Resample(grid, antialias=True)(scan)
 
-    def _fit_planes(self, scan: Scan, size: int) -> Scan:
-        """Resample a picture, or each slice, onto `size` pixels a side.
+    def _fit_planes(self, scan: Scan, shape: tuple[int, ...]) -> Scan:
+        """Resample a picture, or each slice, onto `shape` pixels.
 
         torchio's smoothing needs volumes, and would mix neighbouring slices.
         """
         height, width, depth = scan.spatial_shape
-        shape = (size, size)
         if self.fit == "pad":
-            longest = max(height, width)
-            shape = (max(1, round(size * height / longest)), max(1, round(size * width / longest)))
+            shape = undistorted((height, width), shape)
         pixels = scan["image"].data.float().movedim(-1, 0)
         image = F.interpolate(pixels, shape, mode="bilinear", antialias=True).movedim(0, -1)
         affine = _regrid(scan["image"].affine, (height, width, depth), (*shape, depth))
@@ -263,6 +262,27 @@ PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
     {name: Preprocessing(**fields) for name, fields in PRESET_FIELDS.items()}
 )
 """What settings may name instead of fields."""
+
+
+def undistorted(extent: tuple[float, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the largest shape within `shape` in which an image keeps its proportions.
+
+    With equal sides these are those in mm. With unequal ones, which are made for thick slices,
+    an axis whose voxels would be more than twice as thick as the thinnest keeps all of its side,
+    and the others keep their proportions among them.
+
+    Args:
+        extent: of the image along each axis, in mm or pixels.
+        shape: room that there is, in voxels.
+    """
+    thickness = [length / side for length, side in zip(extent, shape, strict=True)]
+    same = len(set(shape)) == 1
+    fine = [same or step <= 2 * min(thickness) for step in thickness]
+    limiting = max((axis for axis in range(len(shape)) if fine[axis]), key=thickness.__getitem__)
+    return tuple(
+        max(1, round(shape[limiting] * length / extent[limiting])) if is_fine else side
+        for length, side, is_fine in zip(extent, shape, fine, strict=True)
+    )
 
 
 def _regrid(affine: Affine, old: tuple[int, ...], new: tuple[int, ...]) -> Affine:

@@ -8,11 +8,13 @@ import torchio as tio
 from torch import Tensor
 from torch.nn import functional as F
 
+from ssl_registry.data.preparing.sizes import Size, sides_of
+
 SHARE: Final = 8
 """How many standard deviations of the weights a window is wide."""
 
 
-def slide(image: Tensor, size: int, batch_size: int, answer: Callable[[Tensor], Tensor]) -> Tensor:
+def slide(image: Tensor, size: Size, batch_size: int, answer: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the outputs `[K, *S]` for a whole image, averaged where windows overlap.
 
     They are float32 and on the CPU, for only the windows are small enough for every device.
@@ -23,14 +25,15 @@ def slide(image: Tensor, size: int, batch_size: int, answer: Callable[[Tensor], 
 
     Args:
         image: `[C, *S]`, a volume or a picture, on the device where `answer` wants it.
-        size: side of a window in voxels.
+        size: side of a window in voxels, or its sides along each axis.
         batch_size: windows that are answered together.
         answer: from windows `[B, C, *S']` to outputs `[B, K, *S']`.
 
     Reference: Isensee et al. 2021 (doi:10.1038/s41592-020-01008-z), for the weights.
     """
     flat = image.ndim == 3
-    sides = (size, size, 1 if flat else size)
+    shape = sides_of(size, image.ndim - 1, "the windows of the image")
+    sides = (*shape, 1) if flat else shape
     volume, inner = _pad(image[..., None] if flat else image, sides)
     sampler = tio.GridSampler(
         tio.Subject(image=tio.ScalarImage(tensor=torch.zeros(()).expand(1, *volume.shape[1:]))),
@@ -62,7 +65,7 @@ def gaussian_weights(sides: Sequence[int]) -> Tensor:
     return weights
 
 
-def _pad(volume: Tensor, sides: tuple[int, int, int]) -> tuple[Tensor, list[slice]]:
+def _pad(volume: Tensor, sides: tuple[int, ...]) -> tuple[Tensor, list[slice]]:
     """Return `[C, X, Y, Z]` with zeros around it up to `sides`, and where it lies in that."""
     missing = [max(0, w - side) for w, side in zip(sides, volume.shape[1:], strict=True)]
     before = [(gap + 1) // 2 for gap in missing]

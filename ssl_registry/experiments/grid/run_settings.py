@@ -183,7 +183,7 @@ def pretraining_of(
         **_shared(settings, seed, fold),
     }
     run = read_settings(PretrainSettings, fields, "efficiency")
-    line.task.view_shape((run.size,) * line.task.spatial_dims)
+    line.task.view_shape(run.image_shape)
     return run
 
 

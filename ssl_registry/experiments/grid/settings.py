@@ -35,7 +35,13 @@ from ssl_registry.training.settings.components import (
 )
 from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
-from ssl_registry.training.settings.runs import DataSettings, check_slices, read_settings
+from ssl_registry.training.settings.runs import (
+    DataSettings,
+    check_size,
+    check_slices,
+    read_settings,
+)
+from ssl_registry.training.settings.size_setting import SizeSetting
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -120,8 +126,10 @@ class EfficiencySettings(DataSettings):
     backbone: BackboneSpec | None = Field(
         None, description="the network of all lines; of the encoders, or unet2d or unet3d"
     )
-    size: int | None = Field(
-        None, ge=8, description="side of the prepared image; of the encoders, or 224 or 64"
+    size: SizeSetting | None = Field(
+        None,
+        description="side of the prepared image, or its sides along each axis; of the encoders, or "
+        "224 or 64",
     )
     preprocessing: PreprocessingSpec | None = Field(None, description="how images are prepared")
     pretrain: PretrainBudget = Field(PretrainBudget(), description="how encoders are pretrained")
@@ -217,6 +225,12 @@ class EfficiencySettings(DataSettings):
                 f"downstream.freeze_epochs={said}: an experiment says finetune.freeze_share, a "
                 "share of its steps"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _size_suits_the_dimensions(self) -> Self:
+        if self.size is not None:
+            check_size(self.size, self.downstream)
         return self
 
     @model_validator(mode="after")

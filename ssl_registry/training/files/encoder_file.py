@@ -14,6 +14,7 @@ from torch import nn
 
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sizes import Size, as_key
 from ssl_registry.data.preparing.slice_axes import SlicesSpec
 from ssl_registry.documents import brief
 from ssl_registry.errors import ConfigError, EncoderFileError, spell
@@ -23,6 +24,7 @@ from ssl_registry.training.files.decoder_file import DecoderSummary, write_decod
 from ssl_registry.training.files.handed_files import (
     MOST_CHANNELS,
     check_room,
+    check_written_size,
     misfit,
     read_described,
     read_weights,
@@ -32,6 +34,7 @@ from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.origins import create_as_written, origin_of
 from ssl_registry.training.settings.runs import DataSettings
+from ssl_registry.training.settings.size_setting import WrittenSize
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"
@@ -62,7 +65,7 @@ class EncoderSummary:
         task: specification of the pretext task, or None for an encoder from fine-tuning.
         in_channels: channels that the encoder takes.
         preprocessing: how the images it learned from were prepared.
-        size: their side in voxels, or that of the patches.
+        size: their side in voxels, or their sides along each axis, or those of the patches.
         patches: 0 where images were fitted to `size`, else how many patches were cut from
             each in an epoch.
         data: name, fingerprint, number of cases and split of what it learned from.
@@ -77,7 +80,7 @@ class EncoderSummary:
     task: Mapping[str, Any] | None
     in_channels: int
     preprocessing: Preprocessing
-    size: int
+    size: Size
     patches: int
     data: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -125,7 +128,7 @@ class _Written(BaseModel):
     task: dict[str, Any] | None
     in_channels: int = Field(ge=1, le=MOST_CHANNELS)
     preprocessing: Preprocessing
-    size: int = Field(ge=1)
+    size: WrittenSize
     patches: int = Field(default=0, ge=0)
     data: dict[str, Any]
     versions: dict[str, str]
@@ -142,7 +145,7 @@ def write_encoder(
     backbone: Backbone,
     task: Mapping[str, Any] | None,
     preprocessing: Preprocessing,
-    size: int,
+    size: Size,
     patches: int = 0,
     data: Mapping[str, Any],
     versions: Mapping[str, str],
@@ -171,7 +174,7 @@ def write_encoder(
         "task": task,
         "in_channels": encoder.in_channels,
         "preprocessing": preprocessing.model_dump(mode="json"),
-        "size": size,
+        "size": as_key(size),
         "patches": patches,
         "levels": levels,
         "decoder": kept,
@@ -207,6 +210,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
     backbone = create_as_written(said.backbone, said.distributions.get("backbone"), str(path))
     if not isinstance(backbone, Backbone):
         raise EncoderFileError(f"{path}: {brief(said.backbone['name'])} is not a backbone")
+    check_written_size(said.size, backbone, path, EncoderFileError)
     return EncoderSummary(
         backbone=backbone,
         task=said.task,

@@ -8,9 +8,11 @@ from pydantic import BaseModel, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ssl_registry.backbone import Backbone
 from ssl_registry.component import explain
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.documents import brief, read_json
-from ssl_registry.errors import SslRegistryError, spell
+from ssl_registry.errors import ConfigError, SslRegistryError, spell
 from ssl_registry.training.files.room import TooLargeError, count_values
 
 MOST_CHANNELS: Final = 2**14
@@ -41,6 +43,20 @@ def read_described(
     except ValidationError as cause:
         reasons = explain(cause, path.name, model).replace("\n", "; ")
         raise error(f"{spell(path)} is damaged: {reasons}") from cause
+
+
+def check_written_size(
+    size: Size, backbone: Backbone, path: Path, error: type[SslRegistryError]
+) -> None:
+    """See that a size in a file has a side for each axis that the network works on.
+
+    Raises:
+        error: it has not.
+    """
+    try:
+        sides_of(size, backbone.spatial_dims, "images of its network")
+    except ConfigError as cause:
+        raise error(f"{spell(path)} is damaged: {cause}") from cause
 
 
 def check_room(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.data.preparing.sizes import sides_of, spell_sides
 from ssl_registry.documents import read_json
 from ssl_registry.errors import ConfigError, EncoderFileError
 from ssl_registry.training.files.decoder_file import DECODER
@@ -135,6 +136,8 @@ def card_of(summary: EncoderSummary) -> str:
     task = summary.task["name"] if summary.task else "training with labels"
     backbone = json.dumps(summary.backbone.model_dump(mode="json"))
     name = summary.data.get("name", "unknown data")
+    dims = summary.backbone.spatial_dims
+    sides = spell_sides(sides_of(summary.size, dims))
     return f"""---
 library_name: ssl-registry
 tags: [self-supervised-learning, medical-imaging]
@@ -143,7 +146,7 @@ tags: [self-supervised-learning, medical-imaging]
 # Encoder pretrained by {task}
 
 - network: {type(summary.backbone).__name__} {backbone}
-- input: {summary.in_channels} channels, {summary.backbone.spatial_dims}D, {summary.size} a side
+- input: {summary.in_channels} channels, {dims}D, {sides} {"voxels" if dims == 3 else "pixels"}
 - weights: {summary.what_was_trained}
 - learned from: {summary.data.get("cases", "?")} images of {Path(str(name)).name}
 - made with: {", ".join(f"{key} {value}" for key, value in summary.versions.items())}

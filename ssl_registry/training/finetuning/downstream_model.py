@@ -160,13 +160,11 @@ class Finetuning(Trained):
 
     def _answer(self, images: Tensor) -> Tensor:
         settings = self.settings
-        assert settings.size is not None
         if not settings.patches:
             whole: Tensor = self.model(images)
             return whole
-        return torch.stack(
-            [slide(image, settings.size, settings.batch_size, self.model) for image in images]
-        )
+        window, count = settings.image_shape, settings.batch_size
+        return torch.stack([slide(image, window, count, self.model) for image in images])
 
     def validation_scores(self) -> dict[str, float]:
         """Score the validation cases of all processes."""

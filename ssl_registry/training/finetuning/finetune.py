@@ -108,8 +108,7 @@ def _training_data(plan: Plan) -> LabelledImages | LabelledPatches:
     settings = plan.settings
     if not settings.patches:
         return LabelledImages(plan.train)
-    assert settings.size is not None
-    patches = Patches(plan.train, settings.size, settings.patches, settings.seed)
+    patches = Patches(plan.train, settings.image_shape, settings.patches, settings.seed)
     return LabelledPatches(patches, settings.foreground)
 
 
@@ -129,8 +128,7 @@ def build_encoder(plan: Plan) -> tuple[Encoder, frozenset[str] | None]:
     encoder = load_encoder(settings.encoder, in_channels=channels)
     if settings.transfer_levels is None:
         return encoder, None
-    assert settings.size is not None
-    image = torch.zeros(1, channels, *(settings.size,) * plan.backbone.spatial_dims)
+    image = torch.zeros(1, channels, *settings.image_shape)
     return encoder, take_over(encoder, _fresh_encoder(plan), settings.transfer_levels, image)
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sizes import Size, as_key
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ModelFileError
@@ -21,6 +22,7 @@ from ssl_registry.registry import registry
 from ssl_registry.training.files.handed_files import (
     MOST_CHANNELS,
     check_room,
+    check_written_size,
     misfit,
     read_described,
     read_weights,
@@ -28,6 +30,7 @@ from ssl_registry.training.files.handed_files import (
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.settings.origins import create_as_written, origins_of
+from ssl_registry.training.settings.size_setting import WrittenSize
 
 WEIGHTS: Final = "model.safetensors"
 SUMMARY: Final = "model.json"
@@ -44,7 +47,7 @@ class ModelSummary:
         in_channels: channels that the model takes.
         labels: what each label value or class means.
         preprocessing: how images are prepared.
-        size: side in voxels of what the network sees.
+        size: side in voxels of what the network sees, or its sides along each axis.
         patches: 0 where that is the whole image, fitted; else it is a window of it.
         slices: across which axis volumes are seen by their slices; None for images as they are.
         data: what it learned from.
@@ -57,7 +60,7 @@ class ModelSummary:
     in_channels: int
     labels: Mapping[int, str]
     preprocessing: Preprocessing
-    size: int
+    size: Size
     patches: int
     data: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -78,7 +81,7 @@ class ModelSummary:
             "in_channels": self.in_channels,
             "labels": {str(value): name for value, name in self.labels.items()},
             "preprocessing": self.preprocessing.model_dump(mode="json"),
-            "size": self.size,
+            "size": as_key(self.size),
             "patches": self.patches,
             "slices": self.slices,
             "flips": list(self.flips),
@@ -98,7 +101,7 @@ class _Written(BaseModel):
     in_channels: int = Field(ge=1, le=MOST_CHANNELS)
     labels: dict[int, str] = Field(min_length=1, max_length=256)
     preprocessing: Preprocessing
-    size: int = Field(ge=1)
+    size: WrittenSize
     patches: int = Field(ge=0)
     slices: SliceAxis | None = None
     flips: tuple[Annotated[int, Field(ge=0, le=2)], ...] = Field((), max_length=3)
@@ -145,6 +148,7 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
     dims = backbone.spatial_dims
     if len(set(said.flips)) < len(said.flips) or any(axis >= dims for axis in said.flips):
         raise ModelFileError(f"{path}: 'flips' {list(said.flips)} are no axes of {dims}D images")
+    check_written_size(said.size, backbone, path, ModelFileError)
     return ModelSummary(
         backbone=backbone,
         downstream=downstream,

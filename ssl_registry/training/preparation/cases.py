@@ -8,6 +8,7 @@ from rich.console import Console
 from ssl_registry.data.cache.prepared import Prepared, prepare_cases
 from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.problems import Problem, problem_of
 from ssl_registry.data.sources.cases import Case, Parts, Source
@@ -83,7 +84,7 @@ def _tell_fixed(settings: SplitSettings, source: Source, fixed: Parts) -> str:
 def prepare(
     cases: Sequence[Case],
     preprocessing: Preprocessing,
-    size: int | None,
+    size: Size | None,
     console: Console,
     workers: int = 0,
     skipped: list[Problem] | None = None,
@@ -94,7 +95,7 @@ def prepare(
     Args:
         cases: what to read.
         preprocessing: how to prepare them.
-        size: side of the result in voxels or pixels.
+        size: side of the result in voxels or pixels, or its sides along each axis.
         console: where to say so.
         workers: processes that read and prepare.
         skipped: takes the images that cannot be used, which are left out; without it the
@@ -142,7 +143,7 @@ def _mention_limit(console: Console) -> None:
 def _prepare_usable(
     cases: Sequence[Case],
     preprocessing: Preprocessing,
-    size: int | None,
+    size: Size | None,
     console: Console,
     workers: int,
     skipped: list[Problem] | None,

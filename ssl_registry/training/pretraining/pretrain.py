@@ -11,6 +11,7 @@ from torch import Tensor
 from ssl_registry.backbone import FinestLevels, whole_encoder
 from ssl_registry.data.cache.patches import Patches
 from ssl_registry.data.cache.prepared import Prepared, PreparedImages
+from ssl_registry.data.preparing.sizes import spell_sides
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import (
@@ -148,7 +149,7 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
         ConfigError: the encoder has fewer levels than are asked for.
     """
     task = settings.task
-    shape = (settings.size,) * task.spatial_dims
+    shape = settings.image_shape
     task.view_shape(shape)
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
         encoder = settings.backbone.build(task.view_channels(channels))
@@ -210,7 +211,9 @@ def _say_images(cases: list[Prepared]) -> str:
 
 
 def _say_patches(settings: PretrainSettings) -> str:
-    return f", {settings.patches} patches of side {settings.size} each" if settings.patches else ""
+    if not settings.patches:
+        return ""
+    return f", {settings.patches} patches of {spell_sides(settings.image_shape)} each"
 
 
 def _say_levels(settings: PretrainSettings, model: PretextModel) -> str:

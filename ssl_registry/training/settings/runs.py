@@ -1,5 +1,6 @@
 """Settings of a run: what the YAML file, the command line and Python calls may say."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -19,6 +20,7 @@ from pydantic import (
 from ssl_registry.component import Component, explain
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
 from ssl_registry.data.preparing.preprocessing_fields import PreprocessingFields
+from ssl_registry.data.preparing.sizes import Size, sides_of, written
 from ssl_registry.data.preparing.slice_axes import SliceAxis, SlicesSpec
 from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.data.sources.layouts import LayoutName, Reading, patterns_in
@@ -43,6 +45,7 @@ from ssl_registry.training.settings.options import (
     Workers,
 )
 from ssl_registry.training.settings.origins import STARTED_FROM, check_installed, origins_of
+from ssl_registry.training.settings.size_setting import SizeSetting
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
@@ -218,8 +221,9 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     backbone: Annotated[BackboneSpec, Otherwise("unet2d or unet3d")] = Field(
         description="the network to pretrain: a name, or a mapping with a name"
     )
-    size: Annotated[int, Otherwise("224 pixels or 64 voxels")] = Field(
-        ge=8, description="side of the prepared image, or of a patch"
+    size: Annotated[SizeSetting, Otherwise("224 pixels or 64 voxels")] = Field(
+        description="side of the prepared image, or of a patch; or its sides along each axis, such "
+        "as [96,96,16]"
     )
     preprocessing: PreprocessingSpec = Field(  # type: ignore[assignment]
         PreprocessingFields(), description="how images are prepared"
@@ -240,13 +244,18 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     def _dimensions_agree(self) -> Self:
         _check_dims(self.task, self.backbone)
         check_slices(self, self.task)
-        _check_size(self.size, self.task.spatial_dims)
+        check_size(self.size, self.task)
         return self
 
     @property
-    def prepared_size(self) -> int | None:
-        """Side of the prepared images; None where they keep their own, for patches."""
+    def prepared_size(self) -> Size | None:
+        """Size of the prepared images; None where they keep their own, for patches."""
         return None if self.patches else self.size
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Spatial shape of what the network learns from: a prepared image, or a patch."""
+        return sides_of(self.size, self.task.spatial_dims)
 
 
 class FinetuneSettings(FinetuningOptions, RunSettings):
@@ -271,7 +280,11 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
     backbone: BackboneSpec | None = Field(
         None, description="the network, where there is no encoder"
     )
-    size: int | None = Field(None, ge=8, description="side of the prepared image, or of a patch")
+    size: SizeSetting | None = Field(
+        None,
+        description="side of the prepared image, or of a patch; or its sides along each axis, such "
+        "as [96,96,16]",
+    )
     preprocessing: PreprocessingSpec | None = Field(None, description="how images are prepared")
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training patients that may be used"
@@ -317,7 +330,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         if self.backbone is not None:
             _check_dims(self.downstream, self.backbone)
         if self.size is not None:
-            _check_size(self.size, self.downstream.spatial_dims)
+            check_size(self.size, self.downstream)
         return self
 
     @model_validator(mode="after")
@@ -338,17 +351,31 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         return self
 
     @property
-    def prepared_size(self) -> int | None:
-        """Side of the prepared images; None where they keep their own, for patches."""
+    def prepared_size(self) -> Size | None:
+        """Size of the prepared images; None where they keep their own, for patches."""
         return None if self.patches else self.size
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Spatial shape of what the network learns from: a prepared image, or a patch."""
+        assert self.size is not None
+        return sides_of(self.size, self.downstream.spatial_dims)
 
-def _check_size(size: int, dims: int | None) -> None:
-    """See that an image of that size may be taken into memory, once its dimensions are known."""
-    if dims and size**dims > most_voxels():
+
+def check_size(size: Size, asked: Component) -> None:
+    """See that a size suits a component, and that such an image may be taken into memory.
+
+    Raises:
+        ConfigError: it has more or fewer sides than the component's images have axes, or too
+            many voxels.
+    """
+    if not asked.spatial_dims:  # a joint's are known once it is made
+        return
+    voxels = math.prod(sides_of(size, asked.spatial_dims, f"the images of {entry_of(asked).name}"))
+    if voxels > most_voxels():
         raise ConfigError(
-            f"size={size} makes images of {size**dims:,} voxels, more than the {most_voxels():,} "
-            f"that one may have: lower it, or set {VARIABLE} to a higher number"
+            f"size={written(size)} makes images of {voxels:,} voxels, more than the "
+            f"{most_voxels():,} that one may have: lower it, or set {VARIABLE} to a higher number"
         )
 
 
