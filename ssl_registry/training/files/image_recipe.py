@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
+from ssl_registry.data.preparing.sizes import Size, sides_of, spell_sides
 from ssl_registry.errors import EncoderFileError, spell
 from ssl_registry.training.files.handed_files import MOST_CHANNELS
+from ssl_registry.training.settings.size_setting import WrittenSize
 
 METADATA: Final = "ssl_registry"
 """Key of a safetensors file's metadata under which an export says where it comes from, as JSON."""
@@ -25,7 +27,7 @@ class ImageRecipe(BaseModel):
     Attributes:
         dims: 2 for pictures, 3 for volumes.
         channels: of the image; None where that is not known.
-        size: side in pixels or voxels of what the network saw.
+        size: side in pixels or voxels of what the network saw, or its sides along each axis.
         patches: 0 where that was the whole image, fitted; else it was a patch of it.
         preprocessing: the steps, with their numbers.
     """
@@ -34,13 +36,18 @@ class ImageRecipe(BaseModel):
 
     dims: Literal[2, 3]
     channels: int | None = Field(None, ge=1, le=MOST_CHANNELS)
-    size: int = Field(ge=1)
+    size: WrittenSize
     patches: int = Field(0, ge=0)
     preprocessing: Preprocessing
 
+    @model_validator(mode="after")
+    def _sides_fit(self) -> Self:
+        sides_of(self.size, self.dims)
+        return self
+
     @property
-    def prepared_size(self) -> int | None:
-        """Side of the prepared image; None where it keeps its own, for patches are cut from it."""
+    def prepared_size(self) -> Size | None:
+        """Size of the prepared image; None where it keeps its own, for patches are cut from it."""
         return None if self.patches else self.size
 
     def as_json(self) -> dict[str, Any]:
@@ -60,7 +67,7 @@ class ImageRecipe(BaseModel):
                 f"crop outer {what} in which no more than {SPECKS:.0%} of the {unit} rise above "
                 f"{AIR:.0%} of {self._range()}"
             )
-        side = f"{self.size} {unit} a side"
+        side = f"{spell_sides(sides_of(self.size, self.dims))} {unit}"
         if self.patches:
             steps.append(f"keep the image's own sides; the network saw patches of {side}")
         else:
