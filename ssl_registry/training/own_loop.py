@@ -136,7 +136,7 @@ def open_images(
     console = quiet_or_loud(quiet)
     source, split = open_split(chosen, chosen.dims, console)
     if chosen.size is not None:
-        sides_of(chosen.size, source.dims)
+        sides_of(chosen.size, 2 if chosen.across else source.dims)
     cases = source.cases if chosen.part == "all" else getattr(split, chosen.part)
     if not cases:
         raise DataError(

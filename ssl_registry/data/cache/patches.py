@@ -8,6 +8,7 @@ that are slid over an image (`sliding_window`).
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import ClassVar, Final
 
 import numpy as np
@@ -39,7 +40,7 @@ class Patches(Dataset[Tensor]):
 
     def __init__(self, cases: Sequence[Prepared], size: Size, per_image: int, seed: int) -> None:
         self.cases = list(cases)
-        self.sides = sides_of(size, len(self.cases[0].shape))
+        self.size = size
         self.per_image = per_image
         self.seed = seed
 
@@ -55,6 +56,12 @@ class Patches(Dataset[Tensor]):
             if float(patch.max()) > AIR:
                 break
         return patch
+
+    @cached_property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of a patch in voxels."""
+        first = self.cases[0]
+        return sides_of(self.size, len(first.shape) - int(first.sliced))
 
     def seen_at(self, index: int) -> SeenImage:
         """Return the image, or the slice, that an index stands for a patch of."""
