@@ -37,7 +37,7 @@ from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
 from ssl_registry.training.settings.runs import (
     DataSettings,
-    check_size,
+    check_sides,
     check_slices,
     read_settings,
 )
@@ -230,7 +230,7 @@ class EfficiencySettings(DataSettings):
     @model_validator(mode="after")
     def _size_suits_the_dimensions(self) -> Self:
         if self.size is not None:
-            check_size(self.size, self.downstream)
+            check_sides(self.size, self.downstream)
         return self
 
     @model_validator(mode="after")

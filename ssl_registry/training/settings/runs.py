@@ -244,7 +244,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     def _dimensions_agree(self) -> Self:
         _check_dims(self.task, self.backbone)
         check_slices(self, self.task)
-        check_size(self.size, self.task)
+        check_sides(self.size, self.task)
         return self
 
     @property
@@ -330,7 +330,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         if self.backbone is not None:
             _check_dims(self.downstream, self.backbone)
         if self.size is not None:
-            check_size(self.size, self.downstream)
+            check_sides(self.size, self.downstream)
         return self
 
     @model_validator(mode="after")
@@ -362,7 +362,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         return sides_of(self.size, self.downstream.spatial_dims)
 
 
-def check_size(size: Size, asked: Component) -> None:
+def check_sides(size: Size, asked: Component) -> None:
     """See that a size suits a component, and that such an image may be taken into memory.
 
     Raises:
