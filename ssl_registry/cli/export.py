@@ -19,6 +19,10 @@ def run_export(
         int | None,
         typer.Option(min=1, help="channels of the images; without it, those it learned from"),
     ] = None,
+    names: Annotated[
+        bool,
+        typer.Option("--names", help="write what the images that it has seen were called, too"),
+    ] = False,
 ) -> None:
     """Write an encoder as a plain state dict under its own library's names.
 
@@ -30,7 +34,7 @@ def run_export(
     from ssl_registry.training.files.encoder_file import read_encoder_summary
     from ssl_registry.training.files.export import loading_lines, write_export
 
-    done = write_export(run, out, outputs=outputs, in_channels=in_channels)
+    done = write_export(run, out, outputs=outputs, in_channels=in_channels, names=names)
     tensors, library = len(done.weights.state), done.weights.library
     say = console()
     say.print(f"{out} holds {tensors} tensors for {library}:", soft_wrap=True)

@@ -18,9 +18,10 @@ from ssl_registry.pretext_model import CaseInfo
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import ReadAs, write_encoder
+from ssl_registry.training.files.export import has_weights_of, read_provenance
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.files.seen_cases import provenance
+from ssl_registry.training.files.seen_cases import provenance, seen_of
 from ssl_registry.training.preparation.case_infos import case_infos, info_of
 from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
 from ssl_registry.training.settings.runs import DEFAULT_SIZES, SplitSettings, read_settings
@@ -158,6 +159,7 @@ def save_encoder(
     decoder: nn.Module | None = None,
     size: Size | None = None,
     preprocessing: Preprocessing | None = None,
+    started_from: str | Path | None = None,
 ) -> Path:
     """Write an encoder from a loop of one's own so that `finetune` and `efficiency` take it.
 
@@ -175,12 +177,16 @@ def save_encoder(
         size: side in voxels, or sides along each axis, of the images or patches it learned from;
             those of `images` where nothing is said.
         preprocessing: how they were prepared; as `images` were where nothing is said.
+        started_from: folder of the encoder, or file that `export_encoder` wrote, whose weights the
+            training began with: what that has seen, this one has seen as well. Without `images`
+            nothing is unknown of an encoder that has its weights still.
 
     Returns:
         The folder.
 
     Raises:
         ConfigError: the encoder is not what the backbone builds, or the folder is a run's.
+        EncoderFileError: `started_from` does not say what it has seen.
         RunError: the files cannot be written.
     """
     path = Path(folder).expanduser()
@@ -204,7 +210,9 @@ def save_encoder(
         preprocessing=preprocessing or (opened.preprocessing if opened else Preprocessing()),
         size=learned_at,
         read_as=ReadAs.of(opened) if opened else None,
-        data=_provenance(images),
+        data=_provenance(
+            images, whole, structure, None if started_from is None else Path(started_from)
+        ),
         versions=versions_of(*parts),
         decoder=decoder,
     )
@@ -240,9 +248,16 @@ def _check_built_by(encoder: object, backbone: Backbone) -> None:
         )
 
 
-def _provenance(images: OpenedImages | None) -> dict[str, Any]:
+def _provenance(
+    images: OpenedImages | None, encoder: Encoder, backbone: Backbone, started_from: Path | None
+) -> dict[str, Any]:
+    """Return what the encoder has seen, and what that has which the training started from."""
+    before = None if started_from is None else read_provenance(started_from)
     if images is None:
-        return {"name": "images that nobody named"}
+        if before is None or started_from is None:
+            return {"name": "images that nobody named"}
+        known = has_weights_of(started_from, encoder, backbone) and seen_of(before).complete
+        return {**before, "complete": known}
     learned = {one.case.name for one in images.prepared}
     others = [case for case in images.source.cases if case.name not in learned]
-    return provenance(images.source.name, images.prepared, held_out=others)
+    return provenance(images.source.name, images.prepared, held_out=others, before=before)

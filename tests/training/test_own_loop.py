@@ -5,11 +5,22 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ssl_registry import finetune, load_encoder, open_images, registry, save_encoder
-from ssl_registry.errors import ConfigError, DataError, SslRegistryError
+from ssl_registry import (
+    export_encoder,
+    finetune,
+    load_encoder,
+    open_images,
+    registry,
+    save_encoder,
+)
+from ssl_registry.errors import ConfigError, DataError, EncoderFileError, SslRegistryError
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from tests.commands import run_command
+from tests.cubes import write_scans
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 2}
 DATA: dict[str, Any] = {"data": "phantoms:10", "size": 16}
@@ -120,3 +131,80 @@ def test_the_folder_of_a_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("task: rotation3d\n")
     with pytest.raises(ConfigError, match="the folder of a run"):
         save_encoder(tmp_path, encoder_of(), backbone=SMALL, images=None)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder that has seen all ten phantoms, exported under the names of its library."""
+    folder = tmp_path_factory.mktemp("exported")
+    seen = open_images(**DATA, part="all")
+    save_encoder(folder / "mine", encoder_of(), backbone=SMALL, images=seen)
+    for name in ("weights.safetensors", "weights.pt"):
+        export_encoder(folder / "mine", folder / name)
+    return folder
+
+
+def refusal(encoder: Path, data: str = "phantoms:10") -> str:
+    """Return why an encoder is not fine-tuned, whatever is vouched for."""
+    with pytest.raises(ConfigError) as refused:
+        finetune(
+            encoder=encoder, data=data, epochs=1, out=encoder / "out", quiet=True,
+            assume_unseen=True,
+        )  # fmt: skip
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "mine"])
+def test_an_encoder_that_comes_back_has_seen_what_it_saw(
+    exported: Path, tmp_path: Path, name: str
+) -> None:
+    encoder = encoder_of()
+    if name == "weights.safetensors":
+        encoder.load_state_dict(load_file(exported / name), strict=True)
+    back = save_encoder(
+        tmp_path / "back", encoder, backbone=SMALL, images=None, started_from=exported / name
+    )
+    assert "phantom_0" in refusal(back)
+    assert "were used to pretrain" in refusal(back)
+    # Nothing is unknown of one whose weights can be seen to be the same.
+    complete = read_encoder_summary(back).data["complete"]
+    assert complete is (name != "weights.pt")
+
+
+def test_what_it_learns_then_counts_as_well(exported: Path, tmp_path: Path) -> None:
+    scans = write_scans(tmp_path / "scans", range(4))
+    encoder = encoder_of()
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1)
+    start = exported / "weights.safetensors"
+    on_others = open_images(data=scans, size=16)
+    then = save_encoder(
+        tmp_path / "then", encoder, backbone=SMALL, images=on_others, started_from=start
+    )
+    said = read_encoder_summary(then).data
+    assert len(said["seen"]) == 14
+    assert said["complete"]
+    assert "were used to pretrain" in refusal(then)
+    unknown = save_encoder(
+        tmp_path / "unknown", encoder, backbone=SMALL, images=None, started_from=start
+    )
+    assert not read_encoder_summary(unknown).data["complete"]
+
+
+def test_an_export_names_no_image_unless_it_is_asked_to(exported: Path, tmp_path: Path) -> None:
+    raw = (exported / "weights.safetensors").read_bytes()
+    assert b"phantom_0" not in raw
+    assert b"phantom_0" not in (exported / "weights.pt.json").read_bytes()
+    named = tmp_path / "named.safetensors"
+    run_command("export", exported / "mine", "--out", named, "--names")
+    assert b"phantom_0" in named.read_bytes()
+
+
+def test_a_start_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    save_file(encoder_of().state_dict(), tmp_path / "bare.safetensors")
+    for start in ("bare.safetensors", "nowhere.pt", "nowhere"):
+        with pytest.raises(EncoderFileError, match=f"{start}"):
+            save_encoder(
+                tmp_path / "back", encoder_of(), backbone=SMALL, images=None,
+                started_from=tmp_path / start,
+            )  # fmt: skip

@@ -1,27 +1,34 @@
 """Encoders for other people's code: plain state dicts under their library's own names."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from ssl_registry.backbone import LibraryWeights
+from ssl_registry.backbone import Backbone, Encoder, LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
-from ssl_registry.errors import ConfigError
+from ssl_registry.documents import read_json
+from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.files.encoder_file import (
+    SUMMARY,
+    WEIGHTS,
     EncoderSummary,
     check_in_channels,
     load_encoder,
     read_encoder_summary,
 )
-from ssl_registry.training.files.image_recipe import IMAGES, METADATA
+from ssl_registry.training.files.image_recipe import IMAGES, METADATA, read_metadata
+from ssl_registry.training.files.seen_cases import handed_on
 
 SUFFIXES: Final = (".pt", ".pth", ".safetensors")
+DATA: Final = "data"
+"""Key under which an export says what the encoder has seen, as `encoder.json` does."""
+
 OUTPUTS: Final = 2
 """Classes or output channels of the whole network, where nobody says how many."""
 
@@ -45,7 +52,12 @@ class Export:
 
 
 def export_encoder(
-    folder: str | Path, out: str | Path, *, outputs: int = OUTPUTS, in_channels: int | None = None
+    folder: str | Path,
+    out: str | Path,
+    *,
+    outputs: int = OUTPUTS,
+    in_channels: int | None = None,
+    names: bool = False,
 ) -> LibraryWeights:
     """Write a run's encoder as a state dict that its network's library loads strictly.
 
@@ -55,8 +67,10 @@ def export_encoder(
     decoder that was kept is not part of it: no other library's network has a place for it. It
     lies in the run's folder, as plain tensors, in `decoder.safetensors`.
 
-    How images are prepared, and which tensors were drawn anew, stands under `ssl_registry` in the
-    metadata of a `.safetensors` file, and beside a `.pt` in a file of the same name with `.json`.
+    How images are prepared, which tensors were drawn anew, and what the encoder has seen, as hashes
+    of the images, stands under `ssl_registry` in the metadata of a `.safetensors` file, and beside
+    a `.pt` in a file of the same name with `.json`. `save_encoder(..., started_from=FILE)` keeps
+    it, so that an encoder that comes back is not scored on what it has seen.
 
     Args:
         folder: of a finished run.
@@ -67,16 +81,23 @@ def export_encoder(
         in_channels: of the images it is for. Where nothing is said, those of the images that the
             encoder learned from; one that takes others (tiles stacked as channels) is converted,
             as `load_encoder` does.
+        names: whether to write what the images were called, and which were held out.
 
     Raises:
         ConfigError: the file exists, or has another suffix, or a number is out of bounds.
         EncoderFileError: there is no encoder in the folder, or it has no place there.
     """
-    return write_export(folder, out, outputs=outputs, in_channels=in_channels).weights
+    done = write_export(folder, out, outputs=outputs, in_channels=in_channels, names=names)
+    return done.weights
 
 
 def write_export(
-    folder: str | Path, out: str | Path, *, outputs: int = OUTPUTS, in_channels: int | None = None
+    folder: str | Path,
+    out: str | Path,
+    *,
+    outputs: int = OUTPUTS,
+    in_channels: int | None = None,
+    names: bool = False,
 ) -> Export:
     """Write what `export_encoder` writes, and return all that is to be said of it."""
     path = _check_new(out)
@@ -92,6 +113,7 @@ def write_export(
     about = {
         IMAGES: summary.image_recipe.as_json(),
         "drawn_anew": sorted(weights.drawn),
+        DATA: handed_on(summary.data, names=names),
     }
     said = json.dumps(about, indent=2)
     if path.suffix == ".safetensors":
@@ -106,6 +128,56 @@ def write_export(
 def beside_of(path: Path) -> Path:
     """Return the file beside a `.pt` that says what its weights cannot say."""
     return path.with_suffix(path.suffix + ".json")
+
+
+def read_provenance(place: str | Path) -> Mapping[str, Any]:
+    """Return what is said of the data that weights were learned from.
+
+    Args:
+        place: folder of an encoder, or a file that `export_encoder` wrote.
+
+    Raises:
+        EncoderFileError: there is neither, or the file does not say it.
+    """
+    path = Path(place).expanduser()
+    if path.is_dir() or path.name in (SUMMARY, WEIGHTS):
+        return read_encoder_summary(path).data
+    said: object = None
+    if path.suffix == ".safetensors":
+        try:
+            said = json.loads(read_metadata(path)[METADATA])
+        except (KeyError, ValueError, RecursionError):
+            said = None
+    elif beside_of(path).is_file():
+        said = read_json(beside_of(path), EncoderFileError)
+    data = said.get(DATA) if isinstance(said, Mapping) else None
+    if not isinstance(data, Mapping):
+        raise EncoderFileError(
+            f"{spell(path)} does not say what its weights were learned from: name the folder of an "
+            "encoder, or a file that `ssl-registry export` wrote (a .pt with its .json beside it)"
+        )
+    return data
+
+
+def has_weights_of(place: Path, encoder: Encoder, backbone: Backbone) -> bool:
+    """Whether an encoder has, bit for bit, the weights of a folder or an exported file.
+
+    Of a `.pt` it is not known: it would have to be unpickled.
+
+    Raises:
+        EncoderFileError: they cannot be read.
+    """
+    path = place.expanduser()
+    if path.suffix == ".safetensors" and path.name != WEIGHTS:
+        theirs = load_file(path)
+        weights = backbone.library_weights(encoder, 0)
+        ours = {name: t for name, t in weights.state.items() if name not in weights.drawn}
+    elif path.is_dir() or path.name in (SUMMARY, WEIGHTS):
+        theirs = load_encoder(path).state_dict()
+        ours = encoder.state_dict()
+    else:
+        return False
+    return all(name in theirs and torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
 def _check_new(out: str | Path) -> Path:

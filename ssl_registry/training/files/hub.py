@@ -20,7 +20,7 @@ from ssl_registry.training.files.encoder_file import (
     load_encoder,
     read_encoder_summary,
 )
-from ssl_registry.training.files.seen_cases import without_names
+from ssl_registry.training.files.seen_cases import handed_on
 
 CARD: Final = "README.md"
 
@@ -125,9 +125,7 @@ def _shared_encoder() -> Any:
 def _to_hand_on(path: Path, names: bool) -> str:
     """Return `encoder.json` without where the data lay on this machine, and without names."""
     said = read_json(path, EncoderFileError)
-    data = said["data"]
-    data["name"] = Path(str(data.get("name", ""))).name
-    said["data"] = data if names else without_names(data)
+    said["data"] = handed_on(said["data"], names=names)
     return json.dumps(said, indent=2) + "\n"
 
 

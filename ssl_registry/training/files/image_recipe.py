@@ -1,6 +1,7 @@
 """How an encoder's images are prepared: as settings, as files keep it, and in words."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -94,17 +95,26 @@ class ImageRecipe(BaseModel):
         return f"the percentiles {low:g} ... {high:g} {of}"
 
 
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """Return what a safetensors file says beside its tensors.
+
+    Raises:
+        EncoderFileError: it is no such file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise EncoderFileError(f"{spell(path)} cannot be read: {error}") from error
+
+
 def read_recipe(path: Path) -> ImageRecipe:
     """Return what the metadata of an exported safetensors file say of images.
 
     Raises:
         EncoderFileError: it is no such file, or says nothing of them.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise EncoderFileError(f"{spell(path)} cannot be read: {error}") from error
+    metadata = read_metadata(path)
     try:
         said = json.loads(metadata[METADATA])[IMAGES]
         return ImageRecipe.model_validate({k: v for k, v in said.items() if k != "steps"})

@@ -20,6 +20,7 @@ A run that starts from an encoder adds to what that one has seen, so a chain for
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from ssl_registry.data.cache.prepared import Prepared
@@ -80,10 +81,17 @@ def fingerprint(contents: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(contents)).encode()).hexdigest()[:16]
 
 
-def without_names(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a provenance to hand on: the hashes stay, what the cases were called does not."""
-    kept = {key: value for key, value in data.items() if key != "held_out"}
-    kept["seen"] = dict.fromkeys(seen_of(data).names, "")
+def handed_on(data: Mapping[str, Any], *, names: bool) -> dict[str, Any]:
+    """Return a provenance for other people: the hashes, and not where the data lay.
+
+    Args:
+        data: what a file says of them.
+        names: whether to tell what the cases were called, too, and which were held out.
+    """
+    kept = {**data, "name": Path(str(data.get("name", ""))).name}
+    if not names:
+        kept.pop("held_out", None)
+        kept["seen"] = dict.fromkeys(seen_of(data).names, "")
     return kept
 
 
