@@ -98,7 +98,7 @@ class QuestionModel(PretextModel):
                 f"of {list(self.image_shape)}"
             )
         batch = self.inform(self.make_batch(images, generator), moment)
-        pyramid = self._pyramid(batch.views)
+        pyramid = self.encode(batch)
         loss, metrics = self.compare(self.head, pyramid[: self.coarsest], batch.target)
         losses = {self.coarsest: loss}
         for name, head in self.finer.items():
@@ -138,6 +138,14 @@ class QuestionModel(PretextModel):
             moment: where training stands, with `cases`; None in a loop that does not say.
         """
         return batch
+
+    def encode(self, batch: PretextBatch) -> list[Tensor]:
+        """Return the encoder's levels `[B, V, C_l, *S_l]` of the views of a batch.
+
+        A task whose encoder looks at more than the views, such as at a mask, overrides this in a
+        model of its own.
+        """
+        return self._pyramid(batch.views)
 
     def answer(self, views: Tensor) -> Tree:
         """Return the outputs of the head for views `[B, V, C', *S']`."""

@@ -32,6 +32,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "exemplar": ("exemplar2d", "exemplar3d"),
     "fusion": ("fusion2d", "fusion3d"),
     "jigsaw": ("jigsaw2d", "jigsaw3d"),
+    "masked": ("masked2d", "masked3d"),
     "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),
     "rotation": ("rotation2d", "rotation3d"),
     "rpl": ("place2d", "place3d", "rpl2d", "rpl3d"),

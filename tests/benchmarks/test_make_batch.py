@@ -25,6 +25,7 @@ pytest.importorskip("ssl_registry_rpl")
 pytest.importorskip("ssl_registry_jigsaw")
 pytest.importorskip("ssl_registry_exemplar")
 pytest.importorskip("ssl_registry_fusion")
+pytest.importorskip("ssl_registry_masked")
 
 SIDES = {2: (512, 512), 3: (128, 128, 128)}
 TASKS = [
@@ -46,6 +47,8 @@ TASKS = [
     ("fusion3d", {"mix": "self"}),
     ("place2d", {}),
     ("place3d", {}),
+    ("masked2d", {}),
+    ("masked3d", {}),
 ]
 pytestmark = pytest.mark.benchmark(timer=time.process_time)
 

@@ -1,0 +1,3 @@
+"""Masked autoencoding for ssl-registry: what was in the hidden cubes?"""
+
+__version__ = "0.1.0"
