@@ -65,5 +65,7 @@ def test_what_readme_and_docs_show_passes_the_strict_type_checker(tmp_path: Path
     assert len(files) > 5
     run(
         sys.executable, "-m", "mypy", "--strict", "--python-version", "3.11", "--cache-dir",
-        ROOT / ".mypy_cache", "--config-file", ROOT / "pyproject.toml", *files, cwd=tmp_path,
+        ROOT / ".mypy_cache", "--config-file", ROOT / "pyproject.toml",
+        "--disable-error-code", "import-untyped",  # a library without types is not ours to mend
+        *files, cwd=tmp_path,
     )  # fmt: skip
