@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ssl_registry.training.prediction import predict as predict
     from ssl_registry.training.pretraining.pretrain import pretrain as pretrain
     from ssl_registry.trees import Tree as Tree
+    from ssl_registry.wrapped_encoder import wrap_encoder as wrap_encoder
 
 __version__ = "0.1.0"
 
@@ -85,6 +86,7 @@ _HOMES = {
     "push_to_hub": "training.files.hub",
     "save_encoder": "training.own_loop",
     "save_for_hub": "training.files.hub",
+    "wrap_encoder": "wrapped_encoder",
 }
 
 _MODULES = ("augmentation", "distributed", "errors", "heads", "patches", "testing")
