@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ssl_registry.entry import API_VERSION as API_VERSION
     from ssl_registry.entry import Entry as Entry
     from ssl_registry.entry import FormerName as FormerName
+    from ssl_registry.foreign_weights import ForeignWeights as ForeignWeights
     from ssl_registry.hookspecs import hookimpl as hookimpl
     from ssl_registry.parameter_groups import ParameterGroup as ParameterGroup
     from ssl_registry.pretext import Chance as Chance
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from ssl_registry.training.files.hub import save_for_hub as save_for_hub
     from ssl_registry.training.finetuning.finetune import finetune as finetune
     from ssl_registry.training.image_file import prepare_image as prepare_image
+    from ssl_registry.training.importing.import_encoder import import_encoder as import_encoder
     from ssl_registry.training.own_loop import open_images as open_images
     from ssl_registry.training.own_loop import save_encoder as save_encoder
     from ssl_registry.training.prediction import predict as predict
@@ -61,6 +63,7 @@ _HOMES = {
     "DownstreamTask": "downstream",
     "Encoder": "backbone",
     "Entry": "entry",
+    "ForeignWeights": "foreign_weights",
     "FormerName": "entry",
     "LibraryWeights": "backbone",
     "Moment": "pretext_model",
@@ -78,6 +81,7 @@ _HOMES = {
     "finetune": "training.finetuning.finetune",
     "from_hub": "training.files.hub",
     "hookimpl": "hookspecs",
+    "import_encoder": "training.importing.import_encoder",
     "load_encoder": "training.files.encoder_file",
     "open_images": "training.own_loop",
     "predict": "training.prediction",

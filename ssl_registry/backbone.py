@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from ssl_registry.component import Component
 from ssl_registry.errors import ConfigError, PluginError
+from ssl_registry.foreign_weights import ForeignWeights
 from ssl_registry.normalisation import DecoderStyle, find_norm
 from ssl_registry.registry import registry
 
@@ -161,7 +162,14 @@ class LibraryWeights(NamedTuple):
 
 
 class Backbone(Component, ABC):
-    """A network's structure; `build` makes one with fresh weights."""
+    """A network's structure; `build` makes one with fresh weights.
+
+    Attributes:
+        weight_formats: what `ssl-registry import --format` calls the files of other libraries that
+            `read_weights` reads.
+    """
+
+    weight_formats: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build(self, in_channels: int) -> Encoder:
@@ -193,3 +201,31 @@ class Backbone(Component, ABC):
         return LibraryWeights(
             "ssl-registry", encoder.state_dict(), usage, features="model(images)[-1]"
         )
+
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> "Backbone | None":
+        """Return the network that a file of weights is of, where its content says that.
+
+        Called for every installed backbone, with files of any kind and origin: look at names and
+        shapes, and return None for whatever is not certainly yours.
+
+        Args:
+            content: what the file holds, as `torch.load` returns it: a state dict, or one within
+                other things.
+        """
+        return None
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of this network in a file that another library wrote.
+
+        What is missing, left over or of another shape is not for this method to judge: it says
+        which of the encoder's tensors each one would be. A bare state dict under the encoder's own
+        names needs no method.
+
+        Args:
+            content: as for `recognise`.
+
+        Returns:
+            None where the file is of none of `weight_formats`.
+        """
+        return None

@@ -1,6 +1,8 @@
 """torchvision's DenseNet-121 as a feature pyramid."""
 
-from typing import ClassVar, Literal
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -8,9 +10,19 @@ from torchvision.models import DenseNet
 
 from ssl_registry.backbone import Backbone, Encoder, LibraryWeights
 from ssl_registry.errors import ImageShapeError
+from ssl_registry.foreign_weights import ForeignWeights, state_in
 
 _LAYERS = (6, 12, 24, 16)
 """Dense layers of each block: what makes it the 121."""
+
+_OLD_NAME: Final = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")
+
+_IMAGENET: Final = {
+    "window": (0, 255),
+    "mean": (0.485, 0.456, 0.406),
+    "deviation": (0.229, 0.224, 0.225),
+}
+"""How torchvision's weights want pictures to be prepared."""
 
 _LEVEL_ENDS = ("relu0", "denseblock1", "denseblock2", "denseblock3")
 """After which parts of torchvision's network a level is taken; the coarsest is the end."""
@@ -31,6 +43,7 @@ class DenseNet121(Backbone):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
+    weight_formats: ClassVar[tuple[str, ...]] = ("torchvision",)
 
     growth: int = Field(32, ge=1, le=512, description="channels that each dense layer adds")
     dropout: float = Field(
@@ -73,6 +86,29 @@ class DenseNet121(Backbone):
             "encoder rounds them up",
         )
 
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> "DenseNet121 | None":
+        """Return the network, by the names and shapes of torchvision's DenseNet-121."""
+        state = _torchvisions_names(content)
+        first = state.get("features.conv0.weight")
+        layers = {name.partition(".norm1")[0] for name in state if ".norm1.weight" in name}
+        wanted = {
+            f"features.denseblock{block}.denselayer{layer}"
+            for block, count in enumerate(_LAYERS, start=1)
+            for layer in range(1, count + 1)
+        }
+        if first is None or layers != wanted or len(first) % 2:
+            return None
+        return cls(growth=len(first) // 2)
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of a torchvision DenseNet, under its older names too."""
+        state = _torchvisions_names(content)
+        names = {name: name for name in state if name.startswith("features.")}
+        if not names:
+            return None
+        return ForeignWeights("torchvision", state, names, images=_IMAGENET, size=224)
+
     def network(self, classes: int) -> DenseNet:
         """Return torchvision's network, whole, for RGB images."""
         return DenseNet(
@@ -82,6 +118,14 @@ class DenseNet121(Backbone):
             drop_rate=self.dropout,
             num_classes=classes,
         )
+
+
+def _torchvisions_names(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return a DenseNet's tensors, whose layers were called `norm.1` before torchvision 0.3."""
+    state = state_in(content) or {}
+    return {
+        _OLD_NAME.sub(r"\1\2", name.removeprefix("module.")): value for name, value in state.items()
+    }
 
 
 class DenseNetEncoder(Encoder):

@@ -17,6 +17,7 @@ from ssl_registry.cli import (
     efficiency,
     export,
     finetune,
+    import_weights,
     listing,
     new_plugin,
     plugins,
@@ -46,6 +47,7 @@ app.command("split")(split.run_split)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("predict")(predict.run_predict)
+app.command("import")(import_weights.run_import)
 app.command("export")(export.run_export)
 app.command("efficiency")(efficiency.run_efficiency_command)
 app.command("demo")(demo.run_demo_command)

@@ -1,13 +1,15 @@
 """The encoder of MONAI's BasicUNet."""
 
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from monai.networks.nets.basic_unet import BasicUNet, Down, TwoConv
 from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_registry import Backbone, Encoder, LibraryWeights
+from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ImageShapeError
+from ssl_registry_monai.published import FORMAT, basic_unet_fields, read
 from ssl_registry_monai.whole import fill
 
 _ACTIVATION = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
@@ -24,6 +26,7 @@ class BasicUnet3d(Backbone):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
+    weight_formats: ClassVar[tuple[str, ...]] = (FORMAT,)
 
     features: tuple[Channels, Channels, Channels, Channels, Channels] = Field(
         (32, 32, 64, 128, 256), description="channels of each level, finest first"
@@ -54,6 +57,16 @@ class BasicUnet3d(Backbone):
         deepest = "model.down_4(model.down_3(model.down_2(model.down_1(model.conv_0(images)))))"
         answers = None if outputs else "final_conv"
         return fill(network, encoder, call, answers=answers, features=deepest)
+
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> "BasicUnet3d | None":
+        """Return the network, by the names and shapes that MONAI gives its weights."""
+        fields = basic_unet_fields(content)
+        return None if fields is None else cls(**fields)
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of MONAI's network in a file."""
+        return read(content, self.build(1).state_dict())
 
 
 class BasicUnetEncoder(Encoder):

@@ -1,12 +1,14 @@
 """The encoder of MONAI's SegResNet."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from monai.networks.nets.segresnet import SegResNet
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from ssl_registry import Backbone, Encoder, LibraryWeights
+from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
+from ssl_registry_monai.published import FORMAT, read, segresnet_fields
 from ssl_registry_monai.whole import fill
 
 _GROUPS = 8
@@ -21,6 +23,7 @@ class SegResnet3d(Backbone):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
+    weight_formats: ClassVar[tuple[str, ...]] = (FORMAT,)
 
     init_filters: int = Field(
         8,
@@ -55,6 +58,16 @@ class SegResnet3d(Backbone):
         network = self.network(encoder.in_channels, max(1, outputs))
         answers = None if outputs else "conv_final"
         return fill(network, encoder, call, answers=answers, features="model.encode(images)[0]")
+
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> "SegResnet3d | None":
+        """Return the network, by the names and shapes that MONAI gives its weights."""
+        fields = segresnet_fields(content)
+        return None if fields is None else cls(**fields)
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of MONAI's network in a file."""
+        return read(content, self.build(1).state_dict())
 
     def network(self, in_channels: int, out_channels: int) -> SegResNet:
         """Return MONAI's network, whole."""

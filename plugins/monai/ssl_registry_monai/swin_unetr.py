@@ -1,13 +1,15 @@
 """The encoder of MONAI's SwinUNETR."""
 
-from typing import Annotated, ClassVar, Final, Literal, Self, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from monai.networks.nets.swin_unetr import SwinUNETR
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ssl_registry import Backbone, Encoder, LibraryWeights
+from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ImageShapeError
+from ssl_registry_monai.published import FORMAT, read_swin, swin_fields
 from ssl_registry_monai.whole import fill
 
 _MULTIPLE: Final = 32
@@ -31,6 +33,7 @@ class SwinUnetr3d(Backbone):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
+    weight_formats: ClassVar[tuple[str, ...]] = (FORMAT,)
 
     feature_size: int = Field(24, ge=12, le=1536, description="channels of the finest level")
     depths: tuple[Count, Count, Count, Count] = Field(
@@ -62,6 +65,16 @@ class SwinUnetr3d(Backbone):
         answers = None if outputs else "out"
         deepest = "model.encoder10(model.swinViT(images, model.normalize)[4])"
         return fill(network, encoder, call, answers=answers, features=deepest)
+
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> "SwinUnetr3d | None":
+        """Return the network, by the names and shapes that MONAI gives its weights."""
+        fields = swin_fields(content)
+        return None if fields is None else cls(**fields)
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of MONAI's network in a file."""
+        return read_swin(content, self.build(1).state_dict())
 
     def network(self, in_channels: int, out_channels: int) -> SwinUNETR:
         """Return MONAI's network, whole."""

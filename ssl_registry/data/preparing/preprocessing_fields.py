@@ -11,6 +11,7 @@ from ssl_registry.errors import ConfigError
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 PRESET_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
@@ -21,6 +22,12 @@ PRESET_FIELDS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         # Photographs of the eye, cut to the lit circle; where that is cut off it is not stretched.
         # Red stays red: one range serves the three colours.
         "fundus": {"fit": "pad", "channels": "joint"},
+        # As weights of ImageNet want pictures of 8 bits.
+        "imagenet": {
+            "window": (0, 255),
+            "mean": (0.485, 0.456, 0.406),
+            "deviation": (0.229, 0.224, 0.225),
+        },
     }
 )
 """What settings may name instead of fields."""
@@ -46,6 +53,20 @@ class PreprocessingFields(BaseModel):
     window: tuple[FiniteFloat, FiniteFloat] | None = Field(
         None, description="intensities (of a CT in HU) that become 0 and 1, not the percentiles'"
     )
+    intensities: Literal["range", "zscore"] = Field(
+        "range",
+        description="bring percentiles or window to 0 ... 1, or the mean to 0 and the standard "
+        "deviation to 1 (zscore; clipped to the window first, where there is one)",
+    )
+    mean: tuple[FiniteFloat, ...] | None = Field(
+        None,
+        min_length=1,
+        description="subtracted from each channel in the end, as ImageNet's weights want it; "
+        "images of other channels get the average",
+    )
+    deviation: tuple[Positive, ...] | None = Field(
+        None, min_length=1, description="what each channel is divided by then"
+    )
     fit: Literal["stretch", "pad"] = Field(
         "stretch", description="fill the cube along each axis, or keep proportions and pad with 0"
     )
@@ -70,6 +91,20 @@ class PreprocessingFields(BaseModel):
             raise ConfigError(f"preprocessing has no preset {name!r}; {hint}")
         own = {key: value for key, value in fields.items() if key != "preset"}
         return {**PRESET_FIELDS[name], **own}
+
+    @model_validator(mode="after")
+    def _mean_and_deviation_go_together(self) -> Self:
+        if len(self.mean or ()) != len(self.deviation or ()):
+            raise ConfigError(
+                f"preprocessing.mean={self.mean} and preprocessing.deviation={self.deviation}: say "
+                "both, with a number for each channel, or neither"
+            )
+        if self.mean is not None and self.intensities == "zscore":
+            raise ConfigError(
+                "preprocessing.mean and preprocessing.intensities=zscore both move the mean: keep "
+                "one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:

@@ -54,8 +54,8 @@ class TaskLine(BaseModel):
 
     In a file it is the task's name, or a mapping with `name`, the task's own fields, and,
     where wanted, `label` (what the line is called), `pretrain` (what differs from the
-    experiment's `pretrain`) and `transfer` (what fine-tuning takes over, in place of the
-    experiment's `finetune.transfer`).
+    experiment's `pretrain`), `encoder` (the folder of an encoder that pretraining goes on from) and
+    `transfer` (what fine-tuning takes over, in place of the experiment's `finetune.transfer`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +64,7 @@ class TaskLine(BaseModel):
     task: TaskSpec
     pretrain: dict[str, Any] = Field(default_factory=dict)
     transfer: Literal["all", "encoder"] | None = None
+    encoder: Path | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -78,7 +79,7 @@ class TaskLine(BaseModel):
                 f"tasks: {line} has no finetune of its own, for all lines are fine-tuned alike: "
                 "say finetune.KEY=... for the experiment"
             )
-        own = ("label", "pretrain", "transfer")
+        own = ("label", "pretrain", "transfer", "encoder")
         spec = {key: inner for key, inner in value.items() if key not in own}
         task = find_or_create(spec, info)
         said = {key: value[key] for key in own if key in value}
@@ -89,6 +90,8 @@ class TaskLine(BaseModel):
         spec = {**registry.spec_of(self.task), "label": self.label}
         if self.pretrain:
             spec["pretrain"] = dict(self.pretrain)
+        if self.encoder is not None:
+            spec["encoder"] = str(self.encoder)
         return {**spec, "transfer": self.transfer} if self.transfer else spec
 
 
@@ -255,6 +258,12 @@ class EfficiencySettings(DataSettings):
     def labels(self) -> tuple[str, ...]:
         """What the lines are called, scratch first."""
         return (SCRATCH, *(line.label for line in self.tasks), *self.encoders)
+
+    @property
+    def starting_encoders(self) -> dict[str, Path]:
+        """Encoders that exist and that lines start from, by the lines' labels."""
+        own = {line.label: line.encoder for line in self.tasks if line.encoder is not None}
+        return {**own, **self.encoders}
 
     def as_yaml(self) -> str:
         """Return all settings, defaults included, as YAML."""

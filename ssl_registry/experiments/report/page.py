@@ -10,6 +10,7 @@ import jinja2
 import yaml
 
 from ssl_registry.data.sources.counted_unit import spell_labelled
+from ssl_registry.errors import SslRegistryError
 from ssl_registry.experiments.figures.report import draw_all
 from ssl_registry.experiments.figures.styles import spell_line
 from ssl_registry.experiments.files import write_text
@@ -25,6 +26,8 @@ from ssl_registry.experiments.statistics.verdicts import (
     spell_tests,
 )
 from ssl_registry.experiments.statistics.wording import spell_estimate, spell_p, spell_share
+from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.seen_cases import declared_in
 
 SUMMARY: Final = "summary.csv"
 FOLDER: Final = "report"
@@ -97,8 +100,21 @@ def _caption(settings: EfficiencySettings, rows: Sequence[Row]) -> str:
         f"Scores are {rows[0].headline} on {spell_tests(rows)} held-out test cases of "
         f"{settings.data}; "
         f"{many}; every run took {steps} optimiser steps, with augmentation "
-        f"{settings.finetune.augment.spell()}."
+        f"{settings.finetune.augment.spell()}.{_spell_declared(settings)}"
     )
+
+
+def _spell_declared(settings: EfficiencySettings) -> str:
+    """Return what weights from elsewhere have seen, as whoever imported them declared it."""
+    sentences = ""
+    for label, encoder in settings.starting_encoders.items():
+        try:
+            declared = declared_in(read_encoder_summary(encoder).data)
+        except SslRegistryError:  # its folder is gone, and its plugin may be: the rows are there
+            continue
+        if declared:
+            sentences += f" The weights of {label} have seen, as declared, {declared}."
+    return sentences
 
 
 @dataclass(frozen=True)

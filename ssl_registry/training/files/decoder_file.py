@@ -33,19 +33,21 @@ class DecoderSummary(BaseModel):
     parameters: int = Field(ge=1)
 
 
-def write_decoder(folder: Path, decoder: nn.Module) -> DecoderSummary:
-    """Write a decoder's weights; return what `encoder.json` says of them.
+def write_decoder(folder: Path, decoder: nn.Module | Mapping[str, Tensor]) -> DecoderSummary:
+    """Write a decoder's weights, of a module or by name; return what `encoder.json` says of them.
 
     Raises:
         RunError: they cannot be written.
     """
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()
-    }
+    module = isinstance(decoder, nn.Module)
+    named = decoder.state_dict() if isinstance(decoder, nn.Module) else decoder
+    weights = {name: value.detach().cpu().contiguous() for name, value in named.items()}
     RunFolder(folder).write_bytes(DECODER, save(weights))
     numbers = sum(value.numel() for value in weights.values())
     return DecoderSummary(
-        structure=type(decoder).__name__, tensors=len(weights), parameters=numbers
+        structure=type(decoder).__name__ if module else "imported",
+        tensors=len(weights),
+        parameters=numbers,
     )
 
 

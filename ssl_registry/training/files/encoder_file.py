@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.data.preparing.preprocessing import Preprocessing
@@ -74,6 +74,7 @@ class EncoderSummary:
         levels: how many of its levels were pretrained, the finest first; None for all.
         decoder: what is beside it in `decoder.safetensors`; None where no decoder was kept.
         read_as: how the data it learned from were read.
+        imported: of which file of another library the weights are; None for our own.
     """
 
     backbone: Backbone
@@ -88,6 +89,7 @@ class EncoderSummary:
     levels: int | None = None
     decoder: DecoderSummary | None = None
     read_as: ReadAs = field(default_factory=ReadAs)
+    imported: Mapping[str, Any] | None = None
 
     @property
     def image_channels(self) -> int | None:
@@ -136,6 +138,7 @@ class _Written(BaseModel):
     levels: int | None = Field(default=None, ge=1)
     decoder: DecoderSummary | None = None
     read_as: ReadAs = ReadAs()
+    imported: dict[str, Any] | None = None
 
 
 def write_encoder(
@@ -151,13 +154,14 @@ def write_encoder(
     versions: Mapping[str, str],
     levels: int | None = None,
     task_origin: str | None = None,
-    decoder: nn.Module | None = None,
+    decoder: nn.Module | Mapping[str, Tensor] | None = None,
     read_as: ReadAs | None = None,
+    imported: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files, the weights first.
 
     `task_origin` is the distribution that the task came from, as `origin_of` says it. `decoder`
-    is kept in a file of its own.
+    is kept in a file of its own. `imported` says of which file of another library they are.
 
     Raises:
         RunError: they cannot be written.
@@ -179,6 +183,7 @@ def write_encoder(
         "levels": levels,
         "decoder": kept,
         "read_as": (read_as or ReadAs()).model_dump(),
+        **({"imported": dict(imported)} if imported else {}),
         "data": dict(data),
         "versions": dict(versions),
         "distributions": {
@@ -224,6 +229,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         levels=said.levels,
         decoder=said.decoder,
         read_as=said.read_as,
+        imported=said.imported,
     )
 
 

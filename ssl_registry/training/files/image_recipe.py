@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of, spell_sides
+from ssl_registry.documents import brief
 from ssl_registry.errors import EncoderFileError, spell
 from ssl_registry.training.files.handed_files import MOST_CHANNELS
 from ssl_registry.training.settings.size_setting import WrittenSize
@@ -77,7 +78,30 @@ class ImageRecipe(BaseModel):
                 f"resample to {side}, linearly, smoothed where that is coarser"
                 f"{padded if how.fit == 'pad' else ', each side by itself'}"
             )
-        steps.append(f"clip to {self._range()}, and bring that to 0 ... 1")
+        return [*steps, *self._rescaling()]
+
+    def differences(self, other: Preprocessing) -> list[str]:
+        """Return in words in what a run prepares images unlike those that the encoder saw."""
+        mine, theirs = self.preprocessing.model_dump(), other.model_dump()
+        return [
+            f"saw images with preprocessing.{field}={brief(mine[field])}, and these have "
+            f"{brief(theirs[field])}"
+            for field in mine
+            if mine[field] != theirs[field]
+        ]
+
+    def _rescaling(self) -> list[str]:
+        how, steps = self.preprocessing, []
+        if how.window is not None or how.intensities == "range":
+            steps.append(f"clip to {self._range()}, and bring that to 0 ... 1")
+        if how.intensities == "zscore":
+            of = "each channel" if how.channels == "each" else "all channels together"
+            steps.append(f"subtract the mean of {of}, and divide by its standard deviation")
+        if how.mean is not None:
+            steps.append(
+                f"subtract {_spell(how.mean)}, and divide by {_spell(how.deviation or ())}, "
+                "channel by channel (their averages, where the image has other channels)"
+            )
         return steps
 
     def _read(self) -> str:
@@ -93,6 +117,10 @@ class ImageRecipe(BaseModel):
         low, high = how.percentiles
         of = "of each channel" if how.channels == "each" else "of all channels together"
         return f"the percentiles {low:g} ... {high:g} {of}"
+
+
+def _spell(numbers: tuple[float, ...]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:

@@ -10,6 +10,8 @@
       "seen": {"<content>": "<name>"},     each image of this run and of those before it, by the
                                            hash that `cases.csv` has, and what it was called
       "complete": true,                    false if something before it is not known
+      "declared": "ImageNet-1k",           what weights from elsewhere were trained on, in the words
+                                           of whoever imported them and vouches that it is all
       "held_out": ["c03", ...]             names of the validation and test cases of the last run
     }
 
@@ -64,6 +66,7 @@ def provenance(
             weights.
     """
     earlier = Seen({}, complete=True) if before is None else seen_of(before)
+    declared = declared_in(before or {})
     now = {case.contents.image: case.case.name for case in [*cases, *selected_by]}
     return {
         "name": name,
@@ -72,6 +75,7 @@ def provenance(
         "image_channels": cases[0].channels,
         "seen": dict(sorted({**earlier.names, **now}.items())),
         "complete": earlier.complete,
+        **({"declared": declared} if declared else {}),
         "held_out": sorted(case.name for case in held_out),
     }
 
@@ -99,10 +103,16 @@ def seen_of(data: Mapping[str, Any]) -> Seen:
     """Return what a provenance says was seen; one that says nothing is not complete."""
     said = data.get("seen")
     if not isinstance(said, Mapping):
-        return Seen({}, complete=False)
+        return Seen({}, complete=declared_in(data) is not None)
     names = {key: name for key, name in said.items() if isinstance(name, str)}
     whole = len(names) == len(said) > 0 and data.get("complete") is True
     return Seen(names, complete=whole)
+
+
+def declared_in(data: Mapping[str, Any]) -> str | None:
+    """Return what weights from elsewhere were trained on, as somebody has declared it."""
+    said = data.get("declared")
+    return said if isinstance(said, str) and said.strip() else None
 
 
 def check_unseen(

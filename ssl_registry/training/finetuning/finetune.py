@@ -31,7 +31,7 @@ from ssl_registry.training.files.encoder_file import (
 from ssl_registry.training.files.git_state import git_state
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
-from ssl_registry.training.files.seen_cases import provenance
+from ssl_registry.training.files.seen_cases import declared_in, provenance
 from ssl_registry.training.finetuning.decoder_transfer import (
     spell_takeover,
     take_over_decoder,
@@ -170,6 +170,11 @@ def _say_plan(plan: Plan, module: Finetuning, console: Console) -> None:
             f"images have {model.encoder.in_channels}: its first convolution was converted (see "
             "load_encoder)"
         )
+    if plan.summary is not None and (declared := declared_in(plan.summary.data)):
+        console.print(f"the weights in {settings.encoder} have seen, as declared, {declared}")
+    if plan.summary is not None and settings.preprocessing is not None:
+        for difference in plan.summary.image_recipe.differences(settings.preprocessing):
+            console.print(f"the encoder in {settings.encoder} {difference}")
     if plan.source.graded:
         _say_classes(plan, console)
     console.print(
@@ -227,6 +232,7 @@ def _run(
         task, score[task.headline], answers.predictions, answers.targets, plan.source.labels
     )
     _say_learning(learning, console)
+    declared = declared_in(plan.summary.data) if plan.summary else None
     result = {
         "kind": "finetune",
         "headline": task.headline,
@@ -244,6 +250,7 @@ def _run(
         "labelled": plan.counted._asdict(),
         "trained_on": sorted(case.case.name for case in plan.train),
         STARTED_FROM: origin,
+        **({"declared_seen": declared} if declared else {}),
         "decoder": takeover_as_json(module.takeover),
         "selected": selected,
         "metrics": rows[-1],

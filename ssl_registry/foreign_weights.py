@@ -1,0 +1,53 @@
+"""Weights in a file of another library, as the backbone of that library's network reads them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class ForeignWeights(NamedTuple):
+    """Weights of a network under the names of another library, and what its file says of them.
+
+    Attributes:
+        format: what kind of file it is, one of the backbone's `weight_formats`.
+        tensors: all that the file holds, by their names there.
+        names: under which name the encoder's `state_dict()` has each; those without one are left.
+        images: how images are to be prepared, as fields of `preprocessing`; what is not said is
+            as the library does it by default.
+        size: side in pixels or voxels of what the network saw, or one a spatial axis; None where
+            nothing is said.
+        patches: whether that were patches of an image.
+        decoder: weights of a decoder beside the encoder, under the names of
+            `ssl_registry.heads.UNetDecoder`; empty where there is none.
+        learned_from: what the file says of the data it was trained on, in words.
+    """
+
+    format: str
+    tensors: Mapping[str, Tensor]
+    names: Mapping[str, str]
+    images: Mapping[str, Any] = {}
+    size: int | tuple[int, ...] | None = None
+    patches: bool = False
+    decoder: Mapping[str, Tensor] = {}
+    learned_from: str = ""
+
+
+def state_in(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
+    """Return the state dict that the content of a file is, or the only one that it holds.
+
+    None where it holds none, or several.
+    """
+    found = list(states_in(content).values())
+    return found[0] if len(found) == 1 else None
+
+
+def states_in(content: Mapping[str, Any], where: str = "") -> dict[str, Mapping[str, Tensor]]:
+    """Return every state dict in the content of a file, by its place: `"model"`, `"a.b"`."""
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return {where: content}
+    found: dict[str, Mapping[str, Tensor]] = {}
+    for key, value in content.items():
+        if isinstance(key, str) and isinstance(value, Mapping) and "optim" not in key:
+            found |= states_in(value, f"{where}.{key}" if where else key)
+    return found

@@ -1,0 +1,1 @@
+"""Anybody's weights as an encoder: read safely, recognised, fitted, and written like our own."""
