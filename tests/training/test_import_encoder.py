@@ -196,11 +196,11 @@ def broken(folder: Path, kind: str) -> Path:
         torch.save(state, file)
         file.write_bytes(file.read_bytes()[:-2000])
     elif kind == "nan":
-        torch.save({**state, "blocks.0.body.0.bias": torch.full((2,), torch.nan)}, file)
+        torch.save({**state, "blocks.0.body.1.bias": torch.full((2,), torch.nan)}, file)
     elif kind == "many":
         torch.save({f"layer.{index}": torch.zeros(1) for index in range(10_000)}, file)
     elif kind == "shape":
-        torch.save({**state, "blocks.0.body.0.bias": torch.zeros(3)}, file)
+        torch.save({**state, "blocks.0.body.1.bias": torch.zeros(3)}, file)
     elif kind == "list":
         torch.save(list(state.values()), file)
     elif kind == "numbers":
@@ -216,7 +216,7 @@ def broken(folder: Path, kind: str) -> Path:
     ("kind", "words"),
     [
         ("truncated", r"w\.pth is damaged, or no file of PyTorch's"),
-        ("nan", r"blocks\.0\.body\.0\.bias holds values that are NaN"),
+        ("nan", r"blocks\.0\.body\.1\.bias holds values that are NaN"),
         ("many", r"none of its 10000 tensors \(layer\.0, layer\.1.* is one of the network's"),
         ("shape", r"bias has the shape \[3\], and the network's .* \[2\]"),
         ("list", "holds a list; expected tensors by name"),

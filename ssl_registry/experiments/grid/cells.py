@@ -170,11 +170,11 @@ def _open(
 ) -> tuple[Source, Split]:
     """Return source and division of a fold, once no encoder is seen to know its test cases."""
     say = console if fold == 0 else quiet_or_loud(quiet=True)
-    ready = [line for line in lines if line.task is None]
+    ready = [line for line in lines if line.task is None or line.starts_from is not None]
     for line in ready:
         run = finetuning_of(settings, line, 0, fold, 1, 1)
         check_device(run)
-        summary = read_encoder_summary(line.encoder) if line.encoder else None
+        summary = read_encoder_summary(line.starts_from) if line.starts_from else None
         opened = open_cases(run, summary, say)
         say = quiet_or_loud(quiet=True)
     return opened

@@ -13,7 +13,7 @@ from ssl_registry.experiments.files import explained_write_errors, write_text
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.files.case_table import CaseRow, as_text, case_changes, read_cases, tell
-from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of
+from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of, encoder_folder
 from ssl_registry.training.files.run_folder import CASES, RunFolder, read_result
 from ssl_registry.training.settings.stored import CONFIG
 
@@ -119,9 +119,9 @@ def delete_outdated(grid: Grid) -> list[str]:
 def _check_encoders(grid: Grid, outdated: Collection[str]) -> None:
     """See that finished runs started from the encoders that are there."""
     digests: dict[Path, str] = {}
-    for cell in grid.finetuning:
+    for cell in grid.cells:
         encoder, result = cell.settings.encoder, read_result(cell.settings.out)
-        if result is None or encoder is None or not (encoder / WEIGHTS).is_file():
+        if result is None or encoder is None or not (encoder_folder(encoder) / WEIGHTS).is_file():
             continue
         if grid.name(cell) in outdated:
             continue

@@ -40,6 +40,11 @@ class Line:
     task: TaskLine | None = None
     encoder: Path | None = None
 
+    @property
+    def starts_from(self) -> Path | None:
+        """Folder of the encoder that exists and that the line goes back to."""
+        return self.task.encoder if self.task else self.encoder
+
 
 def planned_lines(settings: EfficiencySettings) -> tuple[Line, ...]:
     """Return all lines, scratch first."""
@@ -59,13 +64,14 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
             have fewer levels than are to be pretrained or taken over.
     """
     dims = settings.downstream.spatial_dims
-    summaries = {label: read_encoder_summary(path) for label, path in settings.encoders.items()}
+    existing = settings.starting_encoders
+    summaries = {label: read_encoder_summary(path) for label, path in existing.items()}
     backbones = {label: summary.backbone for label, summary in summaries.items()}
     backbone = settings.backbone or _agreed("backbone", backbones)
     for label, other in backbones.items():
         if other != backbone:
             raise ConfigError(
-                f"encoders.{label} is a {registry.spec_of(other)}, but backbone="
+                f"the encoder of {label} is a {registry.spec_of(other)}, but backbone="
                 f"{registry.spec_of(backbone) if backbone else None}: a comparison needs one "
                 "network for all lines"
             )
@@ -117,7 +123,7 @@ def _agreed(name: str, values: Mapping[str, T]) -> T | None:
     for label, value in others:
         if value != first[1]:
             raise ConfigError(
-                f"encoders.{first[0]} and encoders.{label} differ in their {name}: say {name}=..."
+                f"the encoders of {first[0]} and {label} differ in their {name}: say {name}=..."
             )
     return first[1]
 
@@ -177,6 +183,7 @@ def pretraining_of(
     fields = {
         **budget.for_a_run(),
         "task": line.task,
+        "encoder": line.encoder,
         "validate_every": max(1, budget.epochs // VALIDATIONS),
         "backbone": settings.backbone,
         "out": settings.out / "pretrain" / line.label / _repetition(settings, seed, fold),
@@ -216,7 +223,7 @@ def finetuning_of(
         "downstream": settings.downstream,
         "encoder": encoder,
         "transfer_levels": take if encoder else None,
-        "assume_unseen": settings.assume_unseen and line.encoder is not None,
+        "assume_unseen": settings.assume_unseen and line.starts_from is not None,
         "transfer": _transfer(settings, line) if encoder else None,
         "backbone": None if encoder else settings.backbone,
         "fraction": labelled / available,

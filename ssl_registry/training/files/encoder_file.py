@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -75,6 +75,7 @@ class EncoderSummary:
         decoder: what is beside it in `decoder.safetensors`; None where no decoder was kept.
         read_as: how the data it learned from were read.
         imported: of which file of another library the weights are; None for our own.
+        history: the runs and imports that lie behind it, the first one first.
     """
 
     backbone: Backbone
@@ -90,6 +91,7 @@ class EncoderSummary:
     decoder: DecoderSummary | None = None
     read_as: ReadAs = field(default_factory=ReadAs)
     imported: Mapping[str, Any] | None = None
+    history: Sequence[Mapping[str, Any]] = ()
 
     @property
     def image_channels(self) -> int | None:
@@ -139,6 +141,7 @@ class _Written(BaseModel):
     decoder: DecoderSummary | None = None
     read_as: ReadAs = ReadAs()
     imported: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = Field(default=[], max_length=1000)
 
 
 def write_encoder(
@@ -157,11 +160,13 @@ def write_encoder(
     decoder: nn.Module | Mapping[str, Tensor] | None = None,
     read_as: ReadAs | None = None,
     imported: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the files, the weights first.
 
     `task_origin` is the distribution that the task came from, as `origin_of` says it. `decoder`
-    is kept in a file of its own. `imported` says of which file of another library they are.
+    is kept in a file of its own. `imported` says of which file of another library they are,
+    and `history` what lies behind the run.
 
     Raises:
         RunError: they cannot be written.
@@ -184,6 +189,7 @@ def write_encoder(
         "decoder": kept,
         "read_as": (read_as or ReadAs()).model_dump(),
         **({"imported": dict(imported)} if imported else {}),
+        **({"history": [dict(one) for one in history]} if history else {}),
         "data": dict(data),
         "versions": dict(versions),
         "distributions": {
@@ -230,6 +236,7 @@ def read_encoder_summary(folder: str | Path) -> EncoderSummary:
         decoder=said.decoder,
         read_as=said.read_as,
         imported=said.imported,
+        history=said.history,
     )
 
 
@@ -242,6 +249,19 @@ def _why_none(place: Path) -> str:
             "somebody's weights with `ssl-registry import`"
         )
     return "there is no such folder"
+
+
+def history_of(summary: EncoderSummary | None, digest: str | None) -> list[dict[str, Any]]:
+    """Return the runs and imports that lie behind an encoder, the first one first."""
+    if summary is None:
+        return []
+    this = {
+        "task": dict(summary.task) if summary.task else None,
+        "data": summary.data.get("name"),
+        "imported": dict(summary.imported) if summary.imported else None,
+        "digest": digest,
+    }
+    return [*summary.history, this]
 
 
 def digest_of(folder: str | Path) -> str:

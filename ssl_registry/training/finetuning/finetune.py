@@ -25,6 +25,7 @@ from ssl_registry.training.files.encoder_file import (
     EncoderSummary,
     ReadAs,
     digest_of,
+    history_of,
     load_encoder,
     write_encoder,
 )
@@ -262,7 +263,7 @@ def _run(
     def finish() -> None:
         names = [case.case.name for case in plan.test]
         write_predictions(folder, dict(zip(names, answers.predictions, strict=True)))
-        _write_encoder(plan, module.model, folder)
+        _write_encoder(plan, module.model, folder, origin)
         _write_model(plan, module.model, folder)
         folder.finish(result)
 
@@ -278,7 +279,9 @@ def _say_learning(verdict: FinetuneVerdict, console: Console) -> None:
         console.print(f"never predicted: {', '.join(verdict.never_predicted)}", markup=False)
 
 
-def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> None:
+def _write_encoder(
+    plan: Plan, model: DownstreamModel, folder: RunFolder, origin: str | None
+) -> None:
     settings, pretext = plan.settings, plan.summary.task if plan.summary else None
     assert settings.preprocessing is not None and settings.size is not None  # noqa: PT018
     write_encoder(
@@ -293,6 +296,7 @@ def _write_encoder(plan: Plan, model: DownstreamModel, folder: RunFolder) -> Non
         data=_provenance(plan),
         versions=_versions(plan),
         task_origin=plan.summary.distributions.get("task") if plan.summary else None,
+        history=history_of(plan.summary, origin),
     )
 
 

@@ -1,7 +1,7 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
 import copy
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import lightning as L
 import torch
@@ -14,6 +14,7 @@ from ssl_registry.data.cache.prepared import Prepared, PreparedImages
 from ssl_registry.data.preparing.sizes import spell_sides
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.splits import Split
+from ssl_registry.downstream import Takeover
 from ssl_registry.errors import (
     ConfigError,
     DataError,
@@ -40,7 +41,13 @@ from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import example_moment, parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
-from ssl_registry.training.files.encoder_file import ReadAs, write_encoder
+from ssl_registry.training.files.encoder_file import (
+    EncoderSummary,
+    ReadAs,
+    digest_of,
+    history_of,
+    write_encoder,
+)
 from ssl_registry.training.files.git_state import git_state
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
@@ -55,6 +62,13 @@ from ssl_registry.training.preparation.cases import (
 )
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
+from ssl_registry.training.pretraining.continuation import (
+    fill_from_encoder,
+    load_start,
+    spell_start,
+    starting_point,
+    take_over_pretrained_decoder,
+)
 from ssl_registry.training.pretraining.examination import (
     Examination,
     LearningVerdict,
@@ -63,7 +77,7 @@ from ssl_registry.training.pretraining.examination import (
     needs_untrained,
 )
 from ssl_registry.training.pretraining.pretext_training import Exam, Pretraining
-from ssl_registry.training.settings.origins import origin_of
+from ssl_registry.training.settings.origins import STARTED_FROM, origin_of
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
 VERDICTS: Final = {
@@ -92,17 +106,26 @@ def pretrain(
         SslRegistryError: the settings or the data cannot be used. Nothing was written.
     """
     if settings is None:
-        settings = read_settings(PretrainSettings, with_stored(fields), "pretrain")
+        said = fill_from_encoder(with_stored(fields))
+        settings = read_settings(PretrainSettings, said, "pretrain")
     console = quiet_or_loud(quiet or not is_first_process(settings))
     check_device(settings)
     choose_logger(settings)
+    start = starting_point(settings)
+    origin = digest_of(settings.encoder) if settings.encoder else None
     folder = RunFolder(settings.out)
     with folder.working():
-        folder.check(settings.model_dump(mode="json"), settings.resume)
-        return _pretrain(settings, folder, console)
+        folder.check(settings.model_dump(mode="json"), settings.resume, origin)
+        return _pretrain(settings, start, origin, folder, console)
 
 
-def _pretrain(settings: PretrainSettings, folder: RunFolder, console: Console) -> RunResult:
+def _pretrain(
+    settings: PretrainSettings,
+    before: EncoderSummary | None,
+    origin: str | None,
+    folder: RunFolder,
+    console: Console,
+) -> RunResult:
     source, split = open_split(settings, settings.task.spatial_dims, console)
     rows = case_rows(source, split)
     if settings.resume:
@@ -126,13 +149,24 @@ def _pretrain(settings: PretrainSettings, folder: RunFolder, console: Console) -
     if not training:
         raise DataError(f"data={settings.data}: no training image can be used")
     model = _build(settings, training[0].channels)
+    taken = None
+    if before is not None:
+        taken = take_over_pretrained_decoder(settings, before, model.parts().get("decoder"))
     data = _images(settings, training), _images(settings, validation)
     _rehearse(settings, model, *data)
-    _say_plan(settings, model, (training, validation), len(split.test), console)
+    _say_plan(settings, model, (training, validation), len(split.test), console, taken)
     module = Pretraining(model, settings, case_infos([*training, *validation], source))
-    fabric = start(settings, folder, module, data[0], rows, console)
+    fabric = start(settings, folder, module, data[0], rows, console, started_from=origin)
     on_main(lambda: write_skipped(folder, skipped or ()))
-    return _run(fabric, module, (training, validation), (source, split), folder, console)
+    past = Past(before, origin)
+    return _run(fabric, module, (training, validation), (source, split), folder, console, past)
+
+
+class Past(NamedTuple):
+    """What a run starts from: what the file of the encoder says, and the digest of its weights."""
+
+    summary: EncoderSummary | None
+    digest: str | None
 
 
 def _images(settings: PretrainSettings, cases: list[Prepared]) -> PreparedImages | Patches:
@@ -152,7 +186,10 @@ def _build(settings: PretrainSettings, channels: int) -> PretextModel:
     shape = settings.image_shape
     task.view_shape(shape)
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
-        encoder = settings.backbone.build(task.view_channels(channels))
+        fed = task.view_channels(channels)
+        encoder = (
+            settings.backbone.build(fed) if settings.encoder is None else load_start(settings, fed)
+        )
         seen = encoder if settings.levels is None else FinestLevels(encoder, settings.levels)
         check_pieces(task, seen, shape)
         with blame(task, "build_model"):
@@ -229,6 +266,7 @@ def _say_plan(
     cases: tuple[list[Prepared], list[Prepared]],
     tests: int,
     console: Console,
+    taken: Takeover | None,
 ) -> None:
     training, validation = cases
     backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
@@ -237,6 +275,7 @@ def _say_plan(
         f"({parameters_of(model.encoder):,} parameters) by "
         f"{task.name}: {_say_images(training)}{_say_patches(settings)}, {settings.epochs} "
         f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
+        f"{spell_start(settings, taken)}"
     )
     if tests:
         console.print(
@@ -252,6 +291,7 @@ def _run(
     origin: tuple[Source, Split],
     folder: RunFolder,
     console: Console,
+    past: Past,
 ) -> RunResult:
     (training, validation), (source, split) = cases, origin
     settings, git, stopwatch = module.settings, git_state(), Stopwatch()
@@ -279,6 +319,7 @@ def _run(
         "learnt": verdict.learnt,
         "learnt_note": verdict.note,
         "cases": {"train": len(training), "validation": len(validation)},
+        STARTED_FROM: past.digest,
         "seconds": stopwatch.seconds,
         "versions": versions,
         "git": git,
@@ -294,11 +335,17 @@ def _run(
             size=settings.size,
             patches=settings.patches,
             read_as=ReadAs.of(settings),
-            data=provenance(source.name, training, held_out=[*split.validation, *split.test]),
+            data=provenance(
+                source.name,
+                training,
+                held_out=[*split.validation, *split.test],
+                before=past.summary.data if past.summary else None,
+            ),
             versions=versions,
             levels=settings.levels,
             task_origin=origin_of(settings.task),
             decoder=module.model.parts().get("decoder"),
+            history=history_of(past.summary, past.digest),
         )
         folder.finish(result)
 

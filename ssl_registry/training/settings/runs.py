@@ -218,6 +218,16 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     """Settings of `pretrain`."""
 
     task: TaskSpec = Field(description="the pretext task: a name, or a mapping with a name")
+    encoder: Path | None = Field(
+        None,
+        description="folder of an encoder to go on from, which brings its network, preprocessing "
+        "and size; without it weights are drawn at random",
+    )
+    transfer: Literal["all", "encoder"] | None = Field(
+        None,
+        description="what is taken over of it: all is the encoder and the decoder that was kept "
+        "beside it, encoder the encoder alone; all that fits where nothing is said",
+    )
     backbone: Annotated[BackboneSpec, Otherwise("unet2d or unet3d")] = Field(
         description="the network to pretrain: a name, or a mapping with a name"
     )

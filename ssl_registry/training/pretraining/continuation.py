@@ -1,0 +1,113 @@
+"""Pretraining that goes on from an encoder: its network, its weights, and what it has seen."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.downstream import Takeover
+from ssl_registry.errors import ConfigError
+from ssl_registry.registry import registry
+from ssl_registry.training.files.decoder_file import read_decoder
+from ssl_registry.training.files.encoder_file import (
+    EncoderSummary,
+    encoder_folder,
+    load_encoder,
+    read_encoder_summary,
+)
+from ssl_registry.training.settings.runs import PretrainSettings
+
+
+def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a call; of one that starts from an encoder, filled in from its file.
+
+    These are its network, and, where nothing is said, size with patches, and preprocessing.
+
+    Raises:
+        EncoderFileError: there is no encoder in the folder named.
+    """
+    encoder = fields.get("encoder")
+    if encoder is None:
+        return dict(fields)
+    summary = read_encoder_summary(encoder)
+    filled: dict[str, Any] = {
+        "backbone": registry.spec_of(summary.backbone),
+        "size": summary.size,
+        "preprocessing": summary.preprocessing,
+    }
+    if "size" not in fields:  # whoever names another size means the whole image
+        filled["patches"] = summary.patches
+    return {**filled, **fields}
+
+
+def starting_point(settings: PretrainSettings) -> EncoderSummary | None:
+    """Return what the file of the encoder says that a run starts from; None for random weights.
+
+    Raises:
+        EncoderFileError: there is no encoder in the folder named.
+        ConfigError: it is of another network than the settings say, or no decoder was kept that
+            they ask for.
+    """
+    if settings.encoder is None:
+        if settings.transfer is not None:
+            raise ConfigError(f"transfer={settings.transfer}: there is no encoder to take over")
+        return None
+    summary = read_encoder_summary(settings.encoder)
+    if summary.backbone != settings.backbone:
+        raise ConfigError(
+            f"the encoder in {settings.encoder} is {registry.spec_of(summary.backbone)}, but "
+            f"backbone={registry.spec_of(settings.backbone)}: leave backbone out"
+        )
+    if settings.transfer == "all" and summary.decoder is None:
+        raise ConfigError(
+            f"transfer=all: no decoder was kept in {settings.encoder}; say transfer=encoder"
+        )
+    return summary
+
+
+def load_start(settings: PretrainSettings, in_channels: int) -> Encoder:
+    """Return the encoder that a run starts from, converted to other channels where it must be."""
+    assert settings.encoder is not None
+    return load_encoder(settings.encoder, in_channels=in_channels)
+
+
+def take_over_pretrained_decoder(
+    settings: PretrainSettings, summary: EncoderSummary, decoder: nn.Module | None
+) -> Takeover | None:
+    """Give a pretext task's decoder the weights that were kept, by name and shape, in place.
+
+    Returns:
+        What was taken; None where nothing was kept or wanted, or the task has no decoder.
+
+    Raises:
+        ConfigError: it was asked for, and nothing of it fits.
+    """
+    if summary.decoder is None or settings.transfer == "encoder":
+        return None
+    taken: frozenset[str] = frozenset()
+    assert settings.encoder is not None
+    weights = read_decoder(encoder_folder(settings.encoder), summary.decoder)
+    own = {} if decoder is None else decoder.state_dict()
+    taken = frozenset(
+        name for name, value in weights.items() if name in own and own[name].shape == value.shape
+    )
+    if not taken and settings.transfer == "all":
+        raise ConfigError(
+            f"transfer=all: nothing of the decoder in {settings.encoder} fits that of "
+            f"{registry.entry_of(settings.task).name}: say transfer=encoder"
+        )
+    if not taken or decoder is None:
+        return None
+    with torch.no_grad():
+        decoder.load_state_dict({**own, **{name: weights[name] for name in taken}})
+    return Takeover(taken, frozenset(own) - taken, frozenset(weights) - taken)
+
+
+def spell_start(settings: PretrainSettings, taken: Takeover | None) -> str:
+    """Return in words what a run starts from."""
+    if settings.encoder is None:
+        return ""
+    beside = f" and {len(taken.taken)} weights of its decoder" if taken else ""
+    return f", going on from {settings.encoder}{beside}"
