@@ -32,7 +32,8 @@ def prepare_image(file: str | Path | Sequence[str | Path], encoder: str | Path |
             `.safetensors` file that `export` wrote.
 
     Returns:
-        `[C, *S]` float32. An encoder that learned from patches has seen parts of it.
+        `[C, *S]` float32; `[C, N, H, W]`, the N slices of a volume, for an encoder that learned
+        from slices. One that learned from patches has seen parts of it.
 
     Raises:
         DataError: the image cannot be read or prepared, or is of other dimensions or channels
@@ -42,11 +43,11 @@ def prepare_image(file: str | Path | Sequence[str | Path], encoder: str | Path |
     recipe = _recipe_of(encoder)
     first, *further = _files(file)
     flat = is_picture(first)
-    if flat != (recipe.dims == 2):
+    if flat == recipe.of_volumes:
         kinds = {True: "a picture", False: "a volume"}
         raise DataError(
             f"{spell(first)} is {kinds[flat]}; the encoder learned from "
-            f"{'pictures' if recipe.dims == 2 else 'volumes'}"
+            f"{'volumes' if recipe.of_volumes else 'pictures'}"
         )
     # Grey pictures among coloured ones became like them, as in training.
     alike = recipe.channels if flat and not further and recipe.channels in (1, 3) else None
@@ -59,7 +60,8 @@ def prepare_image(file: str | Path | Sequence[str | Path], encoder: str | Path |
                 f"{spell(first)} has {found} channels; the images that the encoder learned from "
                 f"had {recipe.channels}"
             )
-        return recipe.preprocessing.place(scan, recipe.prepared_size, case.name).image
+        size, slices = recipe.prepared_size, recipe.slices
+        return recipe.preprocessing.place(scan, size, case.name, slices).image
 
 
 def _files(file: str | Path | Sequence[str | Path]) -> list[Path]:

@@ -111,6 +111,7 @@ class EncoderSummary:
             size=self.size,
             patches=self.patches,
             preprocessing=self.preprocessing,
+            slices=None if self.read_as.slices == "none" else self.read_as.slices,
         )
 
     @property
@@ -261,7 +262,7 @@ def history_of(summary: EncoderSummary | None, digest: str | None) -> list[dict[
         "imported": dict(summary.imported) if summary.imported else None,
         "digest": digest,
     }
-    return [*summary.history, this]
+    return [*map(dict, summary.history), this]
 
 
 def digest_of(folder: str | Path) -> str:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of, spell_sides
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.documents import brief
 from ssl_registry.errors import EncoderFileError, spell
 from ssl_registry.training.files.handed_files import MOST_CHANNELS
@@ -27,11 +28,12 @@ class ImageRecipe(BaseModel):
     """What has to be done to an image before an encoder may see it.
 
     Attributes:
-        dims: 2 for pictures, 3 for volumes.
+        dims: 2 for pictures and slices of volumes, 3 for volumes.
         channels: of the image; None where that is not known.
         size: side in pixels or voxels of what the network saw, or its sides along each axis.
         patches: 0 where that was the whole image, fitted; else it was a patch of it.
         preprocessing: the steps, with their numbers.
+        slices: across which axis volumes are seen by their slices; None sees images whole.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +43,12 @@ class ImageRecipe(BaseModel):
     size: WrittenSize
     patches: int = Field(0, ge=0)
     preprocessing: Preprocessing
+    slices: SliceAxis | None = None
+
+    @property
+    def of_volumes(self) -> bool:
+        """Whether images are volumes, seen whole or by their slices."""
+        return self.dims == 3 or self.slices is not None
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:
@@ -58,9 +66,14 @@ class ImageRecipe(BaseModel):
 
     def steps(self) -> list[str]:
         """Return what is done, in its order, in words."""
-        how, volume = self.preprocessing, self.dims == 3
+        how, volume = self.preprocessing, self.of_volumes
         unit = "voxels" if volume else "pixels"
         steps = [self._read()]
+        if self.slices is not None:
+            steps.append(
+                f"take its slices across the axis {self.slices} (thick: that of the largest "
+                "spacing), each as an image [C, H, W]"
+            )
         if volume and how.spacing is not None:
             steps.append(f"resample to voxels of {how.spacing} mm, linearly, smoothed beforehand")
         if how.crop:
@@ -106,7 +119,7 @@ class ImageRecipe(BaseModel):
 
     def _read(self) -> str:
         counted = "" if self.channels is None else f" of {self.channels} channels"
-        if self.dims == 2:
+        if not self.of_volumes:
             return f"read a picture{counted} as float32 [C, H, W], upright as its EXIF says"
         return f"read a volume{counted} as float32 [C, X, Y, Z], and turn its axes to RAS+"
 

@@ -360,7 +360,8 @@ def _write(
 ) -> ImportedEncoder:
     """Write the encoder's files and the table, and say what is to be known."""
     preprocessing = _preprocessing(weights, path)
-    size = weights.size or DEFAULT_SIZES[structure.spatial_dims]
+    said = weights.size or DEFAULT_SIZES[structure.spatial_dims]
+    size = said if isinstance(said, int) else max(said)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     imported = {

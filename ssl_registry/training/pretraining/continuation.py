@@ -23,7 +23,8 @@ from ssl_registry.training.settings.runs import PretrainSettings
 def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a call; of one that starts from an encoder, filled in from its file.
 
-    These are its network, and, where nothing is said, size with patches, and preprocessing.
+    These are its network, and, where nothing is said, size with patches, preprocessing, slices, and
+    how patients are told apart.
 
     Raises:
         EncoderFileError: there is no encoder in the folder named.
@@ -37,6 +38,11 @@ def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
         "size": summary.size,
         "preprocessing": summary.preprocessing,
     }
+    if summary.backbone.spatial_dims == 2 and summary.read_as.slices is not None:
+        filled["slices"] = summary.read_as.slices
+    if "group_column" not in fields and "group_pattern" not in fields:
+        filled["group_column"] = summary.read_as.group_column
+        filled["group_pattern"] = summary.read_as.group_pattern
     if "size" not in fields:  # whoever names another size means the whole image
         filled["patches"] = summary.patches
     return {**filled, **fields}
