@@ -360,8 +360,7 @@ def _write(
 ) -> ImportedEncoder:
     """Write the encoder's files and the table, and say what is to be known."""
     preprocessing = _preprocessing(weights, path)
-    said = weights.size or DEFAULT_SIZES[structure.spatial_dims]
-    size = said if isinstance(said, int) else max(said)
+    size = weights.size or DEFAULT_SIZES[structure.spatial_dims]
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     imported = {
