@@ -71,6 +71,9 @@ def test_a_library_network_is_recognised_and_gives_the_librarys_features(
     export_encoder(done.folder, tmp_path / "again.safetensors", outputs=7)
     again = import_encoder(tmp_path / "again.safetensors", tmp_path / "again")
     assert torch.equal(features(again.folder, images), wanted)
+    one, two = read_encoder_summary(done.folder), read_encoder_summary(again.folder)
+    assert two.data["declared"] == "ImageNet-1k"
+    assert two.image_recipe == one.image_recipe
 
 
 def test_older_names_and_counters_that_lack_are_understood(

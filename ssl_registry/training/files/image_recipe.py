@@ -12,7 +12,7 @@ from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of, spell_sides
 from ssl_registry.data.preparing.slice_axes import SliceAxis
-from ssl_registry.documents import brief
+from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import EncoderFileError, spell
 from ssl_registry.training.files.handed_files import MOST_CHANNELS
 from ssl_registry.training.settings.size_setting import WrittenSize
@@ -150,14 +150,16 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 
 
 def read_recipe(path: Path) -> ImageRecipe:
-    """Return what the metadata of an exported safetensors file say of images.
+    """Return what an exported safetensors file, or the `.json` beside a `.pt`, says of images.
 
     Raises:
         EncoderFileError: it is no such file, or says nothing of them.
     """
-    metadata = read_metadata(path)
     try:
-        said = json.loads(metadata[METADATA])[IMAGES]
+        if path.suffix == ".json":
+            said = read_json(path, EncoderFileError)[IMAGES]
+        else:
+            said = json.loads(read_metadata(path)[METADATA])[IMAGES]
         return ImageRecipe.model_validate({k: v for k, v in said.items() if k != "steps"})
     except ValidationError as error:
         reasons = explain(error, METADATA, ImageRecipe).replace("\n", "; ")

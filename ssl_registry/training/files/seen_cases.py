@@ -103,9 +103,10 @@ def seen_of(data: Mapping[str, Any]) -> Seen:
     """Return what a provenance says was seen; one that says nothing is not complete."""
     said = data.get("seen")
     if not isinstance(said, Mapping):
-        return Seen({}, complete=declared_in(data) is not None)
+        return Seen({}, complete=False)
     names = {key: name for key, name in said.items() if isinstance(name, str)}
-    whole = len(names) == len(said) > 0 and data.get("complete") is True
+    known = bool(names) or declared_in(data) is not None
+    whole = len(names) == len(said) and known and data.get("complete") is True
     return Seen(names, complete=whole)
 
 

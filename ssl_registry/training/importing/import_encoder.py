@@ -20,6 +20,8 @@ from ssl_registry.foreign_weights import ForeignWeights, state_in, states_in
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.export import beside_of, read_provenance
+from ssl_registry.training.files.image_recipe import ImageRecipe, read_recipe
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.importing.checkpoint_file import read_checkpoint
@@ -373,8 +375,14 @@ def _write(
     data: dict[str, Any] = {
         "name": seen or weights.learned_from or f"whatever {path.name} was trained on",
         "image_channels": fit.encoder.in_channels,
+        "seen": {},
+        "complete": seen is not None,
         **({"declared": seen} if seen else {}),
     }
+    ours = _exported(path)
+    if ours is not None and seen is None:
+        data, recipe = {**ours[0]}, ours[1]
+        preprocessing, size = recipe.preprocessing, recipe.size
     write_encoder(
         folder,
         fit.encoder,
@@ -382,14 +390,14 @@ def _write(
         task=None,
         preprocessing=preprocessing,
         size=size,
-        patches=int(weights.patches),
+        patches=ours[1].patches if ours and seen is None else int(weights.patches),
         data=data,
         versions=versions_of(structure),
         decoder=weights.decoder or None,
         imported=imported,
     )
     RunFolder(folder).write(TABLE, fit.as_csv())
-    notes = _notes(weights, fit, seen)
+    notes = _notes(weights, fit, seen, ours is not None)
     return ImportedEncoder(folder, weights.format, structure, fit.rows, notes)
 
 
@@ -403,12 +411,25 @@ def _preprocessing(weights: ForeignWeights, path: Path) -> Preprocessing:
         ) from error
 
 
-def _notes(weights: ForeignWeights, fit: Fit, seen: str | None) -> tuple[str, ...]:
+def _exported(path: Path) -> tuple[Mapping[str, Any], ImageRecipe] | None:
+    """Return what one of our own exports says of its data and images; None for another file."""
+    try:
+        data = read_provenance(path)
+        return data, read_recipe(path if path.suffix == ".safetensors" else beside_of(path))
+    except EncoderFileError:
+        return None
+
+
+def _notes(weights: ForeignWeights, fit: Fit, seen: str | None, ours: bool) -> tuple[str, ...]:
     notes = []
+    if ours and seen is None:
+        notes.append("the file says what it has seen and how images are prepared: it is an export")
     if missing := fit.names("missing"):
         notes.append(f"{len(missing)} tensors are drawn anew: {', '.join(missing[:SHOWN])}, ...")
     if weights.learned_from:
         notes.append(f"the file says that it was trained on {spell(weights.learned_from)}")
+    if ours and seen is None:
+        return tuple(notes)
     if weights.images:
         notes.append(f"images are prepared as it expects: {json.dumps(dict(weights.images))}")
     else:
