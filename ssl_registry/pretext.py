@@ -2,7 +2,7 @@
 
 from abc import ABC
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from pydantic import Field, field_validator
@@ -119,6 +119,17 @@ class PretextTask(Component, ABC):
             return missing
         asked = ("build_head", "loss", "make_batch")
         return [*missing, *(m for m in asked if getattr(cls, m) is getattr(PretextTask, m))]
+
+    def for_shape(self, image_shape: tuple[int, ...]) -> Self:
+        """Return the task as it is asked of images of that shape.
+
+        It is the task itself, unless which answers there are depends on the shape: then a copy
+        whose fields say them. Whoever asks for `chance` asks such a copy.
+
+        Raises:
+            ImageShapeError: the task cannot work on that shape; says what to change.
+        """
+        return self
 
     def view_channels(self, image_channels: int) -> int:
         """Return the channels of a view of an image with `image_channels` channels."""

@@ -58,8 +58,8 @@ class QuestionModel(PretextModel):
         for level in task.levels:
             check_levels(encoder, level, f"levels={list(task.levels)}, level")
         super().__init__(encoder)
-        self.task = task
         self.image_shape = tuple(image_shape)
+        self.task = task = task.for_shape(self.image_shape)
         views = task.view_shape(self.image_shape)
         *finer, coarsest = task.levels or (len(encoder.channels),)
         self.coarsest = coarsest

@@ -32,36 +32,39 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 def test_the_papers_tiles_come_out() -> None:
     """128 voxels, three cells a side of 42, a jitter of 3: tiles of 39."""
-    assert tile_shape((128, 128, 128), per_side=3, jitter=3) == (39, 39, 39)
+    assert tile_shape((128, 128, 128), (3, 3, 3), jitter=3) == (39, 39, 39)
 
 
 def test_positions_count_like_an_odometer() -> None:
-    assert grid_positions(2, 2).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
-    assert grid_positions(3, 3).shape == (27, 3)
+    assert grid_positions((2, 2)).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert grid_positions((3, 3, 3)).shape == (27, 3)
+    assert grid_positions((2, 1, 2)).tolist() == [[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 0, 1]]
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     sides=st.lists(st.integers(12, 50), min_size=2, max_size=3),
-    per_side=st.integers(2, 4),
+    cells=st.tuples(*[st.integers(1, 4)] * 3),
     jitter=st.integers(1, 5),
     gap=st.integers(1, 5),
     seed=st.integers(0, 999),
 )
 def test_tiles_lie_inside_and_apart(
-    sides: list[int], per_side: int, jitter: int, gap: int, seed: int
+    sides: list[int], cells: tuple[int, ...], jitter: int, gap: int, seed: int
 ) -> None:
     assume(gap <= jitter)
-    assume(min(sides) // per_side - jitter >= SMALLEST_TILE)
-    shape = torch.tensor(tile_shape(tuple(sides), per_side, jitter))
-    positions = grid_positions(per_side, len(sides))[None].expand(5, -1, -1)
+    grid = cells[: len(sides)]
+    assume(min(n // c for n, c in zip(sides, grid, strict=True)) - jitter >= SMALLEST_TILE)
+    shape = torch.tensor(tile_shape(tuple(sides), grid, jitter))
+    positions = grid_positions(grid)[None].expand(5, -1, -1)
     corners = draw_corners(
-        positions, tuple(sides), per_side, jitter, gap, torch.Generator().manual_seed(seed)
+        positions, tuple(sides), grid, jitter, gap, torch.Generator().manual_seed(seed)
     )
     assert (corners >= 0).all()
     assert (corners + shape <= torch.tensor(sides)).all()
     for axis in range(len(sides)):
-        for cell in range(per_side - 1):
+        assert grid[axis] > 1 or shape[axis] == sides[axis]
+        for cell in range(grid[axis] - 1):
             ends = corners[..., axis][positions[..., axis] == cell].max() + shape[axis]
             starts = corners[..., axis][positions[..., axis] == cell + 1].min()
             assert starts - ends >= gap
@@ -114,5 +117,16 @@ def test_a_gpu_cuts_the_same_tiles(layout: str) -> None:
 
 def test_images_too_small_for_tiles_are_told_the_size_they_need() -> None:
     with pytest.raises(ImageShapeError, match="raise `size` to at least 21"):
-        tile_shape((20, 20, 20), per_side=3, jitter=3)
-    assert tile_shape((21, 21, 21), per_side=3, jitter=3) == (4, 4, 4)
+        tile_shape((20, 20, 20), (3, 3, 3), jitter=3)
+    assert tile_shape((21, 21, 21), (3, 3, 3), jitter=3) == (4, 4, 4)
+
+
+def test_images_too_thin_for_tiles_are_told_the_grid_that_fits() -> None:
+    with pytest.raises(
+        ImageShapeError,
+        match=r"at least \[128, 128, 21\], lower `jitter`, or say grid=\[3,3,1\]",
+    ):
+        tile_shape((128, 128, 8), (3, 3, 3), jitter=3)
+    assert tile_shape((128, 128, 8), (3, 3, 1), jitter=3) == (39, 39, 8)
+    with pytest.raises(ImageShapeError, match=r"raise `size` to at least \[128, 128, 4\]"):
+        tile_shape((128, 128, 3), (3, 3, 1), jitter=3)

@@ -123,28 +123,32 @@ class Mosaic(NamedTuple):
     numbers: list[int]
 
 
-def lay_out_mosaic(tiles: Tensor, places: Sequence[int], numbers: Sequence[int]) -> list[Mosaic]:
-    """Lay tiles `[N, C, *S]` out on a square or a cube of n cells a side, in one layer or n.
+def lay_out_mosaic(
+    tiles: Tensor, places: Sequence[int], numbers: Sequence[int], grid: tuple[int, ...]
+) -> list[Mosaic]:
+    """Lay tiles `[N, C, *S]` out on a grid, in one layer for each cell across the plane.
 
     Args:
         tiles: as many as there are cells.
         places: the cell in which each tile is put, in lexicographic order.
         numbers: what to write on each tile.
+        grid: cells along each axis.
 
     Returns:
         Layers, each a picture in the axes `[C, up, across]` of `MOSAIC_PLANE`; a gap of
         NaN keeps the tiles apart.
     """
     dims = tiles.ndim - 2
-    plane, side = MOSAIC_PLANE[dims], cells_per_side(len(tiles), dims)
+    plane = MOSAIC_PLANE[dims]
     slices = torch.stack([_flat_slice(tile, plane) for tile in tiles])
     height, width = slices.shape[-2:]
     gap = max(1, round(0.06 * max(height, width)))
-    layers = side if dims == 3 else 1
-    empty = (len(slices[0]), side * (height + gap) - gap, side * (width + gap) - gap)
+    layers = 1 if plane.through is None else grid[plane.through]
+    up, across = (grid[axis] for axis in (plane.up, plane.across))
+    empty = (len(slices[0]), up * (height + gap) - gap, across * (width + gap) - gap)
     mosaics = [Mosaic(torch.full(empty, torch.nan), [], []) for _ in range(layers)]
     for tile, place, number in zip(slices, places, numbers, strict=True):
-        cell = np.unravel_index(place, (side,) * dims)
+        cell = np.unravel_index(place, grid)
         mosaic = mosaics[int(cell[plane.through]) if plane.through is not None else 0]
         row, column = int(cell[plane.up]) * (height + gap), int(cell[plane.across]) * (width + gap)
         mosaic.image[:, row : row + height, column : column + width] = tile
@@ -153,10 +157,10 @@ def lay_out_mosaic(tiles: Tensor, places: Sequence[int], numbers: Sequence[int])
     return mosaics
 
 
-def cells_per_side(count: int, dims: int) -> int:
-    """Return n where `count` is n to the power of `dims`, else 0."""
+def even_grid(count: int, dims: int) -> tuple[int, ...] | None:
+    """Return the grid with equally many cells along each axis; None where `count` allows none."""
     side = round(count ** (1 / dims))
-    return side if side**dims == count else 0
+    return (side,) * dims if side**dims == count else None
 
 
 def _flat_slice(tile: Tensor, plane: Plane) -> Tensor:

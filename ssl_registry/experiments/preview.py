@@ -8,13 +8,15 @@ marked comes from `PretextBatch.drawn`, where these keys, in these shapes, are u
 - `position` beside it: the first tile is the centre, and the task asks where the others lie;
   stacked views hold the centre first and then one of the others.
 - `permutation` `[B, N]`: the tiles are shuffled, and these are the cells they came from, counted
-  in lexicographic order (last axis fastest) in a grid of n cells a side, n ** dims = N.
+  in lexicographic order (last axis fastest) in the grid of a `PatchTask`, or else in one of n cells
+  a side, n ** dims = N.
 
 Where views are tiles stacked as channels (`view_channels(C)` is a multiple of C), they are
 taken apart again. A target that is an image or a map of classes, or holds one, is shown as the
 right answer.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +31,8 @@ from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.sources.phantoms import SMALLEST_SIDE, phantom, phantom_slice
 from ssl_registry.errors import ConfigError, DataError
-from ssl_registry.experiments.planes import Box, split_stacked
+from ssl_registry.experiments.planes import Box, even_grid, split_stacked
+from ssl_registry.patches import PatchTask
 from ssl_registry.pretext import PretextBatch, PretextTask
 from ssl_registry.randomness import derive_generator
 from ssl_registry.trees import Tree, tensors_of
@@ -73,6 +76,7 @@ class Asked:
         boxes: the place of each different tile in the image; empty where it is not known.
         names: a name for each box.
         order: the cell from which each tile came, where the tiles were shuffled.
+        grid: cells along each axis; None where the tiles make no grid.
         answer: the image that the network should give, where it should give one.
     """
 
@@ -82,6 +86,7 @@ class Asked:
     boxes: list[Box]
     names: list[str]
     order: list[int] | None
+    grid: tuple[int, ...] | None
     answer: Tensor | None
 
     @property
@@ -201,6 +206,7 @@ def _ask_once(task: PretextTask, image: Tensor, seed: int, example: int) -> Aske
         boxes=boxes,
         names=names,
         order=order if known else None,
+        grid=_grid_of(task, len(tiles)),
         answer=None if answer is None else answer[0],
     )
 
@@ -238,6 +244,11 @@ def _drawn(batch: PretextBatch, key: str, ndim: int) -> list[Any]:
         return []
     rows: list[Any] = value[0].tolist()
     return rows
+
+
+def _grid_of(task: PretextTask, count: int) -> tuple[int, ...] | None:
+    grid = task.grid_shape if isinstance(task, PatchTask) else even_grid(count, task.spatial_dims)
+    return grid if grid is not None and math.prod(grid) == count else None
 
 
 def _number(name: str, count: int) -> list[str]:

@@ -67,7 +67,7 @@ def chance_goes_with_accuracy(trial: PretextTrial) -> None:
     """
     _, metrics = _ask(trial, trial.model(), trial.images())
     for prefix, task in trial.component.judged_tasks().items():
-        chance = task.chance(len(trial.images()))
+        chance = task.for_shape(trial.shapes[0]).chance(len(trial.images()))
         if chance is None:
             continue
         possible = 0 < chance.accuracy <= 1 and chance.answers >= 1

@@ -124,7 +124,7 @@ def test_tiles_put_back_into_place_give_the_image(dims: int) -> None:
         cells = cells.unfold(axis + 1, 3, 3)
     tiles = cells.flatten(1, dims).transpose(0, 1)
     order = torch.randperm(3**dims).tolist()
-    mosaics = lay_out_mosaic(tiles[order], order, order)
+    mosaics = lay_out_mosaic(tiles[order], order, order, (3,) * dims)
     assert len(mosaics) == {2: 1, 3: 3}[dims]
     assert sorted(number for mosaic in mosaics for number in mosaic.numbers) == list(range(3**dims))
     keep = [0, 1, 2, 4, 5, 6, 8, 9, 10]  # what is not a gap

@@ -1,14 +1,15 @@
 """Jigsaw puzzles as a pretext task."""
 
-from typing import ClassVar, Literal
+import math
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches
-from ssl_registry_jigsaw.permutations import MOST, choose_permutations
+from ssl_registry_jigsaw.permutations import MOST, choose_permutations, orders_of
 
 
 class _Jigsaw(patches.PatchTask):
@@ -17,11 +18,21 @@ class _Jigsaw(patches.PatchTask):
     permutations: int = Field(100, ge=2, le=MOST, description="orders that the tiles may come in")
     permutation_seed: int = Field(0, description="decides which orders these are")
 
+    @model_validator(mode="after")
+    def _there_are_so_many_orders(self) -> Self:
+        most = orders_of(self.tiles)
+        if self.permutations > most:
+            raise ValueError(
+                f"permutations={self.permutations}: a grid of {list(self.grid_shape)} has "
+                f"{self.tiles} tiles, which can be shuffled in {most} ways: lower `permutations` "
+                "or ask for more tiles"
+            )
+        return self
+
     @property
     def tiles(self) -> int:
         """How many tiles an image is cut into."""
-        tiles: int = self.per_side**self.spatial_dims
-        return tiles
+        return math.prod(self.grid_shape)
 
     def view_channels(self, image_channels: int) -> int:
         """Return the channels of a view: those of one tile, of all with early fusion."""
@@ -35,8 +46,9 @@ class _Jigsaw(patches.PatchTask):
             generator: draws the permutations, uniformly, and the tiles' offsets.
 
         Returns:
-            Views `[B, V, C, *S']`, V = 27 or 9; with early fusion `[B, 1, V * C, *S']`, the
-            first tile's channels first. Target `[B]`: which of the permutations it is.
+            Views `[B, V, C, *S']`, V = 27 or 9, or the tiles of `grid`; with early fusion
+            `[B, 1, V * C, *S']`, the first tile's channels first. Target `[B]`: which of the
+            permutations it is.
             Drawn: `permutation` `[B, V]`, the cell of the grid, in lexicographic order,
             that each view shows; `corners` `[B, V, dims]`, the first voxel of each view.
             All on the images' device.
@@ -52,9 +64,9 @@ class _Jigsaw(patches.PatchTask):
             self.permutations, images.shape[:1], generator=generator, device=generator.device
         )
         order = self._permutations().to(chosen.device)[chosen]
-        cells = patches.grid_positions(self.per_side, self.spatial_dims).to(chosen.device)[order]
+        cells = patches.grid_positions(self.grid_shape).to(chosen.device)[order]
         corners = patches.draw_corners(
-            cells, image_shape, self.per_side, self.jitter, self.gap, generator
+            cells, image_shape, self.grid_shape, self.jitter, self.gap, generator
         )
         views = patches.cut_tiles(images, corners, tile)
         if self.fusion == "early":
@@ -65,7 +77,7 @@ class _Jigsaw(patches.PatchTask):
 
     def _permutations(self) -> Tensor:
         """Return the orders `[P, V]` there are to choose from."""
-        return choose_permutations(self.spatial_dims, self.permutations, self.permutation_seed)
+        return choose_permutations(self.tiles, self.permutations, self.permutation_seed)
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a classifier of all tiles together, with scores `[B, P]`."""
@@ -111,6 +123,8 @@ class Jigsaw2d(_Jigsaw):
 
 class Jigsaw3d(_Jigsaw):
     """In which order are the 27 tiles of the volume?
+
+    Few thick slices are cut within their plane: `grid=[3,3,1]` makes 9 tiles of them.
 
     Reference: Taleb et al. 2020 (arXiv:2006.03829), after Noroozi and Favaro 2016.
     """

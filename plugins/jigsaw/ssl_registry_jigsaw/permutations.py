@@ -18,6 +18,9 @@ No 100 permutations are farther apart: at most 27 can differ from each other in 
 places, and at most 72 in 8 of 9. Who asks for more than the group has gets the maps of
 `x ** p` (p = 3 and 2) besides: 2106 that differ in at least 24 places, and 1512 in 6.
 
+Other grids have no such group. Their pool is all permutations of up to 7 tiles, and `POOL` random
+ones of more, as in the paper.
+
 The identity is in the group but never chosen, so no permutation leaves more than one tile
 (in the plane, two; beyond the group, three) where it was.
 
@@ -25,7 +28,9 @@ Reference for the groups, their distances and bounds: Bereg, Levy and Sudborough
 Constructing permutation arrays from groups (arXiv:1511.04494).
 """
 
+import math
 from functools import cache
+from itertools import permutations
 
 import torch
 from torch import Tensor
@@ -37,29 +42,54 @@ MOST = 1500
 """Permutations that can be asked for, in the plane and in space."""
 
 
+POOL = 10_000
+"""Random permutations among which those of a grid without a group are chosen."""
+
+_ALL = 7
+"""Tiles up to which all permutations are looked at: 5040 of them."""
+
+
+def orders_of(tiles: int) -> int:
+    """Return in how many orders tiles can be shown, other than their own; `MOST` at most."""
+    return min(MOST, math.factorial(min(tiles, _ALL + 1)) - 1)
+
+
 @cache
-def choose_permutations(dims: int, count: int, seed: int) -> Tensor:
-    """Return permutations `[count, 3 ** dims]`, int64, the same on every machine.
+def choose_permutations(tiles: int, count: int, seed: int) -> Tensor:
+    """Return permutations `[count, tiles]`, int64, the same on every machine.
 
     All differ from each other and from the identity; the first ones do not depend on
     `count`. The tensor is shared: nobody may write into it.
 
     Args:
-        dims: 2 or 3.
-        count: how many, at most `MOST`.
+        tiles: of the grid: 9, 27 or others.
+        count: how many, at most `orders_of(tiles)`.
         seed: decides which cell stands for which element of the field, and the order in
             which permutations at the same distance are taken.
     """
-    generator = derive_generator(seed, "jigsaw permutations", dims)
-    group, power = _mobius_maps() if dims == 2 else _affine_maps(3)
+    chosen = torch.arange(tiles)[None]
+    if tiles not in (9, 27):
+        return _spread_out(chosen, _pool(tiles, seed), 1 + count)[1:]
+    generator = derive_generator(seed, "jigsaw permutations", 2 if tiles == 9 else 3)
+    group, power = _mobius_maps() if tiles == 9 else _affine_maps(3)
     # Unless the cells are renamed, whole rows of tiles would stay together.
-    names = torch.randperm(3**dims, generator=generator)
-    chosen = torch.arange(3**dims)[None]
+    names = torch.randperm(tiles, generator=generator)
     for maps in (group, torch.cat([group[:, power], group[:, power[power]]])):
         pool = names.argsort()[maps[:, names]]
         pool = pool[torch.randperm(len(pool), generator=generator)]
         chosen = _spread_out(chosen, pool, 1 + count)
     return chosen[1:]
+
+
+def _pool(tiles: int, seed: int) -> Tensor:
+    """Return different permutations `[N, tiles]`, in a random order."""
+    generator = derive_generator(seed, "jigsaw permutations of a grid", tiles)
+    if tiles <= _ALL:
+        every = torch.tensor(list(permutations(range(tiles))))
+    else:
+        chance = torch.rand(POOL, tiles, generator=generator, dtype=torch.float64)
+        every = chance.argsort(1).unique(dim=0)
+    return every[torch.randperm(len(every), generator=generator)]
 
 
 def _spread_out(chosen: Tensor, pool: Tensor, count: int) -> Tensor:

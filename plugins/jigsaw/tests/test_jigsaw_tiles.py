@@ -11,7 +11,8 @@ from ssl_registry_jigsaw.jigsaw import Jigsaw2d, Jigsaw3d
 from ssl_registry_jigsaw.permutations import choose_permutations
 from torch import Tensor
 
-from ssl_registry import PretextTask
+from ssl_registry import PretextTask, registry
+from ssl_registry.errors import ConfigError, ImageShapeError
 
 Jigsaw = Jigsaw2d | Jigsaw3d
 BOTH = [Jigsaw2d, Jigsaw3d]
@@ -70,7 +71,7 @@ def test_views_and_target_hold_for_all_shapes_channels_and_types(
     assert target.shape == (batch,)
     first = views.reshape(batch, count, images.shape[1], -1)[:, :, : len(sides), 0].long()
     assert torch.equal(drawn["corners"], first)
-    known = choose_permutations(task.spatial_dims, task.permutations, task.permutation_seed)
+    known = choose_permutations(task.tiles, task.permutations, task.permutation_seed)
     assert torch.equal(known[target], cells_shown(first, sides))
     assert torch.equal(drawn["permutation"], known[target])
 
@@ -80,7 +81,7 @@ def test_the_permutation_undone_gives_the_grid_back(cls: type[Jigsaw]) -> None:
     task, sides = cls(), [30] * cls.spatial_dims
     views, target, _ = task.make_batch(coordinates(6, *sides), seeded())
     assert target is not None
-    known = choose_permutations(task.spatial_dims, task.permutations, 0)
+    known = choose_permutations(task.tiles, task.permutations, 0)
     for shuffled, permutation in zip(views, target.tolist(), strict=True):
         solved = shuffled[known[permutation].argsort()]
         first = solved.flatten(2)[None, :, :, 0].long()
@@ -145,3 +146,30 @@ def test_both_fusions_show_the_same_tiles(cls: type[Jigsaw]) -> None:
     assert torch.equal(late.target, early.target)
     stacked = torch.cat(late.views.unbind(1), dim=1)
     assert torch.equal(early.views[:, 0], stacked)
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+def test_few_thick_slices_are_cut_within_their_plane(fusion: str) -> None:
+    task = Jigsaw3d(grid=(3, 3, 1), fusion=fusion)
+    images = coordinates(5, 30, 24, 8)
+    views, target, drawn = task.make_batch(images, seeded())
+    assert target is not None
+    assert task.view_shape((30, 24, 8)) == (7, 5, 8)
+    tiles = views.reshape(5, 9, 3, 7, 5, 8)
+    assert task.view_channels(2) == (18 if fusion == "early" else 2)
+    assert torch.equal(tiles[..., 0, 0, 0].long(), drawn["corners"])
+    assert drawn["corners"][..., 2].eq(0).all()
+    cells = drawn["corners"][..., 0] // 10 * 3 + drawn["corners"][..., 1] // 8
+    assert torch.equal(cells, drawn["permutation"])
+    assert torch.equal(choose_permutations(9, 100, 0)[target], cells)
+
+
+def test_what_a_grid_cannot_do_is_refused_in_words() -> None:
+    with pytest.raises(ImageShapeError, match=r"\[128, 128, 8\].*or say grid=\[3,3,1\]"):
+        Jigsaw3d().view_shape((128, 128, 8))
+    with pytest.raises(ConfigError, match=r"4 tiles, .* 23 ways: lower `permutations`"):
+        registry.create("jigsaw3d", grid=[2, 2, 1])
+    with pytest.raises(ConfigError, match=r"has 2 numbers, but images have 3 spatial axes"):
+        registry.create("jigsaw3d", grid=[3, 3])
+    with pytest.raises(ConfigError, match="single tile"):
+        registry.create("jigsaw3d", grid=[1, 1, 1])

@@ -24,7 +24,8 @@ voxel of a cache line. The slabs are cut along the axis that stays.
 _PLANES = ((1, 2), (2, 0), (0, 1))
 """The two axes that turn, for each axis of rotation, in right-handed order."""
 
-_AXES = ("x", "y", "z")
+AXES = ("x", "y", "z")
+"""The axes of a volume, by the names that they have in a scan."""
 
 
 def turn(images: Tensor, classes: Sequence[int]) -> Tensor:
@@ -48,6 +49,12 @@ def quarters(turn_class: int, dims: int) -> tuple[tuple[int, int], int]:
     return _PLANES[axis], count + 1
 
 
+def turns_within(axis: str, shape: Sequence[int]) -> bool:
+    """Return whether quarter turns about an axis leave a volume's shape as it is."""
+    a, b = _PLANES[AXES.index(axis)]
+    return shape[a] == shape[b]
+
+
 def spell(turn_class: int, dims: int) -> str:
     """Return a class in words, for instance `"180 degrees about y"`.
 
@@ -58,7 +65,7 @@ def spell(turn_class: int, dims: int) -> str:
     plane, count = quarters(turn_class, dims)
     if dims == 2:
         return f"{90 * count} degrees" + (" counterclockwise" if count % 2 else "")
-    return f"{90 * count} degrees about {_AXES[_PLANES.index(plane)]}"
+    return f"{90 * count} degrees about {AXES[_PLANES.index(plane)]}"
 
 
 def _turn_each(images: Tensor, turns: Sequence[tuple[tuple[int, int], int]]) -> Tensor:

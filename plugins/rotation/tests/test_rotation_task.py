@@ -14,8 +14,8 @@ from ssl_registry_rotation import turns
 from ssl_registry_rotation.rotation import Rotation2d, Rotation3d
 from torch import Tensor
 
-from ssl_registry import PretextTask, registry
-from ssl_registry.errors import ImageShapeError, ImageTypeError
+from ssl_registry import PretextBatch, PretextTask, registry
+from ssl_registry.errors import ConfigError, ImageShapeError, ImageTypeError
 from ssl_registry.testing import check_pretext_task
 
 TASKS = [Rotation2d(), Rotation3d()]
@@ -116,14 +116,49 @@ def test_memory_layout_makes_no_difference(task: PretextTask) -> None:
         assert torch.equal(task.make_batch(same, seeded()).views, wanted)
 
 
-@pytest.mark.parametrize(("task", "shape"), [(TASKS[0], (8, 6)), (TASKS[1], (8, 8, 6))])
+@pytest.mark.parametrize(("task", "shape"), [(TASKS[0], (8, 6)), (TASKS[1], (8, 7, 6))])
 def test_unequal_sides_are_refused_and_the_setting_is_named(
     task: PretextTask, shape: tuple[int, ...]
 ) -> None:
-    with pytest.raises(ImageShapeError, match=r"equal sides; set `size`.*for instance 6"):
+    with pytest.raises(ImageShapeError, match=r"equal sides; set `size`.*for instance \[?6"):
         task.view_shape(shape)
     with pytest.raises(ImageShapeError, match="size"):
         task.make_batch(torch.rand((2, 1, *shape), generator=seeded()), seeded())
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((8, 8, 5), 2), ((8, 5, 8), 1), ((5, 8, 8), 0)])
+def test_thick_slices_are_turned_in_the_plane_of_equal_sides(
+    shape: tuple[int, ...], axis: int
+) -> None:
+    task = Rotation3d()
+    images = torch.rand((200, 1, *shape), generator=seeded(1))
+    views, target, drawn = task.make_batch(images, seeded())
+    assert target is not None
+    assert views.shape == (200, 1, 1, *shape)
+    wanted = torch.tensor([0, *range(3 * axis + 1, 3 * axis + 4)])
+    assert sorted(set(target.tolist())) == [0, 1, 2, 3]
+    assert torch.equal(wanted[target], drawn["turn"])
+    assert torch.equal(turns.undo(views[:, 0], drawn["turn"].tolist()), images)
+    asked = task.for_shape(shape)
+    assert (asked.axes, asked.chance(5)) == ((turns.AXES[axis],), (0.25, 5))
+    said = Rotation3d(axes=turns.AXES[axis]).make_batch(images, seeded())
+    assert torch.equal(said.views, views)
+    text = task.question(PretextBatch(views, target, drawn), 0).text
+    assert f"of {' '.join(map(str, wanted.tolist()))}, " in text
+    encoder = registry.create("unet3d", base_filters=2, levels=2).build(1)
+    model = task.build_model(encoder, shape)
+    assert model.answer(views).shape == (200, 4)
+
+
+def test_cubes_are_turned_about_all_axes_and_axes_may_be_chosen() -> None:
+    assert Rotation3d().for_shape((8, 8, 8)) == Rotation3d()
+    assert Rotation3d().chance(1).accuracy == 0.1
+    assert Rotation3d(axes="zx").axes == ("x", "z")
+    assert Rotation3d(axes="zx").chance(1).accuracy == 1 / 7
+    with pytest.raises(ImageShapeError, match=r"about x would change its shape: say axes=\[z\]"):
+        Rotation3d(axes="x").view_shape((8, 8, 6))
+    with pytest.raises(ConfigError, match="named once"):
+        registry.create("rotation3d", axes=["x", "x"])
 
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)

@@ -55,3 +55,19 @@ def test_a_window_larger_than_the_image_is_refused_in_words() -> None:
         Rotation2d(window=10).view_shape((12, 9))
     with pytest.raises(ConfigError, match="window"):
         registry.create("rotation3d", window=2)
+
+
+def test_windows_may_be_as_thin_as_the_slices_are_few() -> None:
+    images = torch.rand(6, 1, 20, 18, 8, generator=seeded(3))
+    task = Rotation3d(window=(12, 12, 8))
+    views, target, drawn = task.make_batch(images, seeded())
+    assert target is not None
+    assert views.shape == (6, 1, 1, 12, 12, 8)
+    assert task.for_shape((20, 18, 8)).axes == ("z",)
+    back = turns.undo(views[:, 0], drawn["turn"].tolist())
+    for image, view, (x, y, _) in zip(images, back, drawn["corners"].tolist(), strict=True):
+        assert torch.equal(image[:, x : x + 12, y : y + 12], view)
+    with pytest.raises(ImageShapeError, match=r"no window of \[12, 12, 8\]: lower `window`"):
+        task.view_shape((20, 18, 6))
+    with pytest.raises(ConfigError, match="one side for all axes, or 3"):
+        registry.create("rotation3d", window=[8, 8])

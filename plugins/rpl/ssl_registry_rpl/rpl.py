@@ -1,11 +1,12 @@
 """Relative patch location as a pretext task."""
 
+import math
 from collections.abc import Sequence
 from functools import cache
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,11 +14,11 @@ from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches
 
 
 @cache
-def _cells(per_side: int, dims: int) -> Tensor:
+def _cells(grid: tuple[int, ...]) -> Tensor:
     """Return the cells' grid coordinates `[N, dims]`: the centre, then the rest in order."""
-    grid = patches.grid_positions(per_side, dims)
-    middle = len(grid) // 2
-    return torch.cat([grid[middle : middle + 1], grid[:middle], grid[middle + 1 :]])
+    cells = patches.grid_positions(grid)
+    middle = len(cells) // 2
+    return torch.cat([cells[middle : middle + 1], cells[:middle], cells[middle + 1 :]])
 
 
 class PairClassifier(nn.Module):
@@ -68,6 +69,26 @@ class _Rpl(patches.PatchTask):
 
     questions: int = Field(1, ge=1, description="query tiles each image is asked about in a step")
 
+    @model_validator(mode="after")
+    def _grid_has_a_centre(self) -> Self:
+        if any(cells % 2 == 0 for cells in self.grid_shape):
+            raise ValueError(
+                f"grid={list(self.grid_shape)} has no tile in its middle, from which the others "
+                "are seen: say an odd number along each axis, such as "
+                f"{[3] * (self.spatial_dims - 1) + [1]}"
+            )
+        return self
+
+    @property
+    def places(self) -> int:
+        """How many places there are around the centre tile."""
+        return math.prod(self.grid_shape) - 1
+
+    @property
+    def asked(self) -> int:
+        """About how many query tiles an image is asked: `questions`, or all there are."""
+        return min(self.questions, self.places)
+
     def view_channels(self, image_channels: int) -> int:
         """Return the channels of a view: those of one tile, of two with early fusion."""
         return 2 * image_channels if self.fusion == "early" else image_channels
@@ -96,15 +117,15 @@ class _Rpl(patches.PatchTask):
         tile = self.view_shape(image_shape)
         queries, cells = self._draw_cells(len(images), generator)
         corners = patches.draw_corners(
-            cells, image_shape, self.per_side, self.jitter, self.gap, generator
+            cells, image_shape, self.grid_shape, self.jitter, self.gap, generator
         )
         if self.fusion == "early":
             pairs = torch.stack([corners[:, :1].expand_as(corners[:, 1:]), corners[:, 1:]], dim=2)
             tiles = patches.cut_tiles(images, pairs.flatten(1, 2), tile)
-            views = tiles.reshape(len(images), self.questions, -1, *tile)
+            views = tiles.reshape(len(images), self.asked, -1, *tile)
         else:
             views = patches.cut_tiles(images, corners, tile)
-        target = (queries[:, 0] if self.questions == 1 else queries).to(images.device)
+        target = (queries[:, 0] if self.asked == 1 else queries).to(images.device)
         return PretextBatch(
             views, target, {"position": target, "corners": corners.to(images.device)}
         )
@@ -112,11 +133,11 @@ class _Rpl(patches.PatchTask):
     def _draw_cells(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the query classes `[B, Q]` and grid coordinates `[B, 1 + Q, dims]` of all tiles."""
         device = generator.device
-        cells = _cells(self.per_side, self.spatial_dims).to(device)
+        cells = _cells(self.grid_shape).to(device)
         chance = torch.rand(
             (batch, len(cells) - 1), generator=generator, device=device, dtype=torch.float64
         )
-        queries = chance.topk(self.questions).indices
+        queries = chance.topk(self.asked).indices
         return queries, cells[F.pad(queries + 1, (1, 0))]  # row 0 is the centre
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
@@ -124,8 +145,8 @@ class _Rpl(patches.PatchTask):
         return PairClassifier(
             encoder,
             view_shape,
-            questions=self.questions,
-            classes=self.per_side**self.spatial_dims - 1,
+            questions=self.asked,
+            classes=self.places,
             stacked=self.fusion == "early",
         )
 
@@ -141,7 +162,7 @@ class _Rpl(patches.PatchTask):
 
     def chance(self, images: int) -> Chance:
         """Return how often a guessed place is right; each image asks for `questions`."""
-        return Chance(1 / (self.per_side**self.spatial_dims - 1), images * self.questions)
+        return Chance(1 / self.places, images * self.asked)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return the places asked for, counted from 1; a single one also as steps from the centre.
@@ -150,8 +171,8 @@ class _Rpl(patches.PatchTask):
         """
         places = batch.drawn["position"][index].flatten().tolist()
         queries = ["query tile"]
-        if self.questions > 1:
-            queries = [f"query tile {number + 1}" for number in range(self.questions)]
+        if self.asked > 1:
+            queries = [f"query tile {number + 1}" for number in range(self.asked)]
         if self.fusion == "early":
             titles = [f"centre and {query}" for query in queries]
         else:
@@ -159,7 +180,7 @@ class _Rpl(patches.PatchTask):
         return Question(self._spell(places), titles)
 
     def _spell(self, places: list[int]) -> str:
-        centre, *others = _cells(self.per_side, self.spatial_dims)
+        centre, *others = _cells(self.grid_shape)
         asked = "Where, seen from the centre tile, "
         if len(places) > 1:
             numbers = " ".join(str(place + 1) for place in places)
@@ -189,6 +210,8 @@ class Rpl2d(_Rpl):
 class Rpl3d(_Rpl):
     """At which of 26 places around the centre tile does the query tile belong?
 
+    Few thick slices are cut within their plane: `grid=[3,3,1]` leaves 8 places.
+
     Reference: Taleb et al. 2020 (arXiv:2006.03829), after Doersch, Gupta and Efros 2015.
     """
 
@@ -196,5 +219,9 @@ class Rpl3d(_Rpl):
     axes: ClassVar[tuple[str, ...]] = ("x", "y", "z")
 
     questions: int = Field(
-        26, ge=1, le=26, description="query tiles each image is asked about in a step"
+        26,
+        ge=1,
+        le=26,
+        description="query tiles each image is asked about in a step; as many as there are places "
+        "at most",
     )

@@ -10,7 +10,8 @@ from scipy.stats import chisquare
 from ssl_registry_rpl.rpl import Rpl2d, Rpl3d
 from torch import Tensor
 
-from ssl_registry import PretextTask
+from ssl_registry import PretextTask, registry
+from ssl_registry.errors import ConfigError, ImageShapeError
 
 Rpl = Rpl2d | Rpl3d
 CLASSES = {2: 8, 3: 26}
@@ -159,3 +160,26 @@ def test_both_fusions_show_the_same_tiles(cls: type[Rpl]) -> None:
     for question in range(3):
         pair = torch.cat([late.views[:, 0], late.views[:, 1 + question]], dim=1)
         assert torch.equal(early.views[:, question], pair)
+
+
+@pytest.mark.parametrize("fields", [{}, {"fusion": "early"}, {"questions": 1}], ids=repr)
+def test_few_thick_slices_are_cut_within_their_plane(fields: dict[str, Any]) -> None:
+    task = Rpl3d(grid=(3, 3, 1), **fields)
+    asked = fields.get("questions", 8)
+    images = coordinates(4, 30, 24, 8)
+    views, target, drawn = task.make_batch(images, seeded())
+    assert target is not None
+    assert views.shape == (4, asked + (task.fusion == "late"), task.view_channels(3), 7, 5, 8)
+    assert target.shape == ((4, 8) if asked == 8 else (4,))
+    steps = drawn["corners"][:, 1:].div(torch.tensor([10, 8, 8]), rounding_mode="floor") - 1
+    row = 3 * (steps[..., 0] + 1) + steps[..., 1] + 1
+    assert torch.equal((row - (row > 4).long()).reshape(target.shape), target)
+    chance = task.chance(4)
+    assert (chance.accuracy, chance.answers) == (1 / 8, 4 * asked)
+
+
+def test_a_grid_needs_a_centre_and_room() -> None:
+    with pytest.raises(ConfigError, match=r"grid=\[2, 3, 1\] has no tile in its middle"):
+        registry.create("rpl3d", grid=[2, 3, 1])
+    with pytest.raises(ImageShapeError, match=r"or say grid=\[3,3,1\]"):
+        Rpl3d().view_shape((128, 128, 8))

@@ -68,7 +68,9 @@ def guessing(run: PretrainRow) -> list[float]:
     task = _task_of(run)
     if task is None:
         return []
-    chances = [one.chance(_settings_of(run).batch_size) for one in task.judged_tasks().values()]
+    settings = _settings_of(run)
+    asked = [one.for_shape(settings.image_shape) for one in task.judged_tasks().values()]
+    chances = [one.chance(settings.batch_size) for one in asked]
     return [chance.accuracy for chance in chances if chance is not None]
 
 

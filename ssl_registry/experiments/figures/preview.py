@@ -31,7 +31,6 @@ from ssl_registry.experiments.planes import (
     Box,
     Mosaic,
     Plane,
-    cells_per_side,
     cut_plane,
     lay_out_mosaic,
 )
@@ -152,17 +151,17 @@ def lay_out_rows(
 def _rows_of_many(shown: ShownImage, one: Asked) -> list[PanelRow]:
     dims = shown.image.ndim - 1
     image = PanelRow(_name_image(shown), _image_panels(shown.image, one))
-    if one.order is None or not cells_per_side(len(one.tiles), dims):
+    if one.order is None or one.grid is None:
         return [image, *_contact_sheet(one)]
     numbers = [cell + 1 for cell in one.order]
     permutation = " ".join(str(number) for number in numbers)
     given = PanelRow(
         f"what the network sees: the tiles in the order {permutation}",
-        _mosaic_panels(lay_out_mosaic(one.tiles, range(len(one.tiles)), numbers), dims),
+        _mosaic_panels(lay_out_mosaic(one.tiles, range(len(one.tiles)), numbers, one.grid), dims),
     )
     solved = PanelRow(
         "the solution: the tiles put back into place",
-        _mosaic_panels(lay_out_mosaic(one.tiles, one.order, numbers), dims),
+        _mosaic_panels(lay_out_mosaic(one.tiles, one.order, numbers, one.grid), dims),
     )
     if dims == 3:
         return [image, given, solved]

@@ -132,7 +132,8 @@ def _ask(
         loss, metrics = model(images, generator, moment)
     asked = {}
     for prefix, one in task.judged_tasks().items():
-        chance = one.chance(len(images)) if f"{prefix}accuracy" in metrics else None
+        asked_one = one.for_shape(tuple(images.shape[2:]))
+        chance = asked_one.chance(len(images)) if f"{prefix}accuracy" in metrics else None
         right = round(float(metrics[f"{prefix}accuracy"]) * chance.answers) if chance else 0
         lost = float(metrics[f"{prefix}loss"] if prefix else loss)
         asked[prefix] = Examination(len(images), lost, right, chance, torch.empty(0))
