@@ -197,6 +197,13 @@ class PretextTask(Component, ABC):
         """
         return "loss" if self.chance(2) is None else "answers"
 
+    def smallest_batch(self) -> int:
+        """Return how many images a batch needs at least for a step to teach anything.
+
+        A run whose batches are smaller is refused before it starts. Fewer may come in evaluation.
+        """
+        return 1
+
     def judged_tasks(self) -> Mapping[str, "PretextTask"]:
         """Return the tasks that are judged at the end, by the prefix of their metrics.
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from ssl_registry.pretext import PretextTask
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
+    "contrast": tuple(
+        f"{name}{dims}d" for name in ("byol", "local", "moco", "simclr") for dims in (2, 3)
+    ),
     "exemplar": ("exemplar2d", "exemplar3d"),
     "fusion": ("fusion2d", "fusion3d"),
     "jigsaw": ("jigsaw2d", "jigsaw3d"),

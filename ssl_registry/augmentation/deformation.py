@@ -116,14 +116,16 @@ def find_places(
     control, points = control.double(), points.double()
     sides = torch.tensor(shape, device=points.device, dtype=points.dtype)
     places = ((sides - 1) / 2).expand_as(points).clone()
+    missed = points - spline_near(control, shape, places)
     for _ in range(steps):
+        if bool((missed.abs() < near / 10).all()):
+            break
         slopes = [spline_near(control, shape, places, axis=axis) for axis in range(len(shape))]
-        missed = points - spline_near(control, shape, places)
         step, _ = torch.linalg.solve_ex(torch.stack(slopes, dim=-1), missed[..., None])
         places = (places + step[..., 0].nan_to_num(0, 0, 0)).clamp(-sides, 2 * sides)
-    missed = (points - spline_near(control, shape, places)).abs().amax(-1)
+        missed = points - spline_near(control, shape, places)
     inside = ((places >= -0.5) & (places <= sides - 0.5)).all(-1)
-    return places, inside & (missed < near)
+    return places, inside & (missed.abs().amax(-1) < near)
 
 
 def sampling_grid(control: Tensor, shape: Sequence[int]) -> Tensor:

@@ -117,6 +117,10 @@ class Joint(PretextTask):
             named[f"{name}_{alike + 1}_" if alike else f"{name}_"] = part.task
         return named
 
+    def smallest_batch(self) -> int:
+        """Return how many images the most demanding of its tasks needs."""
+        return max(part.task.smallest_batch() for part in self.tasks)
+
     def view_channels(self, image_channels: int) -> int:
         """Return the channels that all tasks show the encoder.
 

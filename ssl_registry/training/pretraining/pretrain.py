@@ -214,6 +214,7 @@ def _rehearse(
     """
     TrainingBatches(training, settings)
     batches = [(training, min(settings.batch_size, len(training)))]
+    _check_batch(settings, batches[0][1])
     if len(validation):
         sizes = even_batches(len(validation), settings.batch_size)
         batches.append((validation, min(len(batch) for batch in sizes)))
@@ -229,6 +230,22 @@ def _rehearse(
             f"validation, in batches of {count}: {error}; or change `validation_fraction`, "
             "where 0 keeps none"
         ) from error
+
+
+def _check_batch(settings: PretrainSettings, count: int) -> None:
+    """See that a batch of training holds as many images as its task needs.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    needed = settings.task.smallest_batch()
+    if count < needed:
+        there = "" if count == settings.batch_size else f", and there are {count} training images"
+        raise ConfigError(
+            f"batch_size={settings.batch_size}{there}: {registry.entry_of(settings.task).name} "
+            f"compares images of a batch with each other and needs {needed} at least: raise "
+            "`batch_size`, or give more images"
+        )
 
 
 def _try_batch(settings: PretrainSettings, model: PretextModel, images: Tensor) -> None:
