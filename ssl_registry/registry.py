@@ -34,6 +34,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "exemplar": ("exemplar2d", "exemplar3d"),
     "fusion": ("fusion2d", "fusion3d"),
+    "genesis": ("genesis2d", "genesis3d"),
     "jigsaw": ("jigsaw2d", "jigsaw3d"),
     "masked": ("masked2d", "masked3d"),
     "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),

@@ -26,6 +26,7 @@ pytest.importorskip("ssl_registry_jigsaw")
 pytest.importorskip("ssl_registry_exemplar")
 pytest.importorskip("ssl_registry_fusion")
 pytest.importorskip("ssl_registry_masked")
+pytest.importorskip("ssl_registry_genesis")
 
 SIDES = {2: (512, 512), 3: (128, 128, 128)}
 TASKS = [
@@ -45,6 +46,8 @@ TASKS = [
     ("fusion2d", {}),
     ("fusion3d", {}),
     ("fusion3d", {"mix": "self"}),
+    ("genesis2d", {}),
+    ("genesis3d", {}),
     ("place2d", {}),
     ("place3d", {}),
     ("masked2d", {}),

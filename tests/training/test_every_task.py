@@ -24,6 +24,7 @@ def test_a_task_pretrains_an_encoder_that_is_fine_tuned_afterwards(
         epochs=1,
         batch_size=3,
         validate_every=1,
+        validation_fraction=0.25,  # two images: some tasks compare them
         out=tmp_path / "pretrained",
         quiet=True,
     )
