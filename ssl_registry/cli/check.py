@@ -48,9 +48,12 @@ def run_check(
     size: Annotated[
         str | None,
         typer.Option(
-            help="report which labels resampling to it would erase: one side, or each, as "
-            "96,96,16; with --deep the default of a run, 224 pixels or 64 voxels",
+            help="report which labels resampling to it would erase, and what it stretches: one "
+            "side, or each, as 96,96,16; with --deep the default of a run, 224 pixels or 64 voxels",
         ),
+    ] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="see volumes by their slices: thick, or x, y or z")
     ] = None,
     verify: VerifyOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, for scripts")] = False,
@@ -61,6 +64,7 @@ def run_check(
     """
     from ssl_registry.data.checks.report import check_data
     from ssl_registry.data.preparing.sizes import read_size
+    from ssl_registry.data.preparing.slice_axes import read_slices
     from ssl_registry.data.sources.layouts import Reading, patterns_in
     from ssl_registry.training.settings.runs import DEFAULT_SIZES
 
@@ -77,6 +81,7 @@ def run_check(
             size=None if size is None else read_size(size),
             usual_sizes=DEFAULT_SIZES if deep else {},
             verify=verify,
+            slices=read_slices(slices),
             done=lambda done, total: bar.advance("checking", done, total),
         )
     if as_json:
@@ -119,6 +124,9 @@ def _understood(report: "Report") -> Iterator[str]:
     names = f" ({spell(', '.join(source.channel_names))})" if source.channel_names else ""
     if said["channels"] is not None:
         yield f"channels  {said['channels']}{names}"
+    if report.slices is not None:
+        counts = (f"{count} across {axis}" for axis, count in report.slices.items())
+        yield f"slices    {', '.join(counts)}"
     patients = said["patients"]
     yield "patients  " + (
         f"{patients} ({_few(source.groups.values())})"
@@ -146,6 +154,7 @@ def _as_understood(report: "Report") -> dict[str, object] | None:
         "labelled": len(source.labelled),
         "channels": channels_of(source),
         "channel_names": list(source.channel_names),
+        "slices": report.slices,
         "patients": len({source.group_of(c) for c in source.cases}) if source.groups else None,
         "labels": {str(value): name for value, name in source.labels.items()},
         "regions": {name: sorted(values) for name, values in source.regions.items()},

@@ -3,17 +3,19 @@
 Of a pretext task that is a question; of a downstream task, augmented images with their labels.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssl_registry.cli.completion import complete_tasks
-from ssl_registry.cli.console import console, mention_failures
+from ssl_registry.cli.console import console, mention, mention_failures
 from ssl_registry.cli.overrides import read_words
-from ssl_registry.errors import ConfigError, RunError
+from ssl_registry.errors import ConfigError, RunError, spell
 
 if TYPE_CHECKING:
+    from ssl_registry.data.preparing.slice_axes import SliceAxis
     from ssl_registry.pretext import PretextTask
 
 OUT = Path("preview.png")
@@ -31,8 +33,8 @@ def run_preview(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="fields of a pretext task, such as jitter=1; settings of finetune, such as "
-            "augment=nnunet, for a downstream task",
+            help="fields of a pretext task, such as jitter=1, and slices=thick; settings of "
+            "finetune, such as augment=nnunet, for a downstream task",
         ),
     ] = None,
     data: Annotated[
@@ -68,13 +70,16 @@ def run_preview(
         return
     if data is not None:
         raise ConfigError(f"{task} asks about one image: name --image, not --data")
-    chosen = _create(task, words or [])
+    slices, words = _take_slices(words or [])
+    chosen = _create(task, words)
+    if slices is not None and chosen.spatial_dims == 3:
+        raise ConfigError(f"slices={slices}: {task} works in 3D, on whole volumes: leave it out")
     from ssl_registry.data.preparing.sizes import read_size
     from ssl_registry.experiments.figures.preview import draw_preview
     from ssl_registry.experiments.preview import SIZE, ask_all, show_image
 
     sides = read_size(size) if size is not None else SIZE[chosen.spatial_dims]
-    shown = show_image(image, chosen.spatial_dims, sides)
+    shown = show_image(image, chosen.spatial_dims, sides, slices)
     asked = ask_all(chosen, shown.image, seed)
     spelt_sides = " x ".join(str(side) for side in shown.image.shape[1:])
     fields = chosen.model_dump(mode="json", exclude_defaults=True)
@@ -89,7 +94,29 @@ def run_preview(
     for name, questions in asked.items():
         for one in questions:
             say.print(f"  {name}{': ' if name else ''}{one.text}", soft_wrap=True)
+    if image is not None:
+        _warn_of_stretch({shown.source: shown.stretch})
     say.print(f"the figure is {out}", soft_wrap=True)
+
+
+def _take_slices(words: list[str]) -> tuple["SliceAxis | None", list[str]]:
+    """Return the axis that a word `slices=...` names, and the other words."""
+    from ssl_registry.data.preparing.slice_axes import read_slices
+
+    said = read_words([word for word in words if word.startswith("slices=")])
+    others = [word for word in words if not word.startswith("slices=")]
+    return read_slices(said.get("slices")), others
+
+
+def _warn_of_stretch(stretches: Mapping[str, float]) -> None:
+    """Say which images are stretched by more than a quarter, and what to do."""
+    from ssl_registry.data.preparing.fitting import KEEP_PROPORTIONS, QUARTER
+
+    for name, stretch in stretches.items():
+        if stretch > QUARTER:
+            mention(
+                f"{spell(name)} is stretched {stretch:.1f} times along one axis: {KEEP_PROPORTIONS}"
+            )
 
 
 def _is_downstream(name: str) -> bool:
@@ -117,6 +144,7 @@ def _preview_augmentation(
         draw_augmented(out, cases, f"What fine-tuning shows the network: {changes}", caption)
     except OSError as error:
         raise RunError(f"--out {out} cannot be written: {error.strerror or error}") from error
+    _warn_of_stretch({case.name: case.stretch for case in cases})
     say.print(f"{len(cases)} images, each with augmented copies: {changes}", soft_wrap=True)
     say.print(f"the figure is {out}", soft_wrap=True)
 

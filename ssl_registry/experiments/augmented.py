@@ -32,12 +32,14 @@ class AugmentedCase:
         images: `[1 + DRAWS, C, *S]`, the image itself first.
         labels: `[1 + DRAWS, *S]`, or the class of the image, `[]`.
         names: what the label values, or classes, mean.
+        stretch: how far its proportions are from those of what was scanned.
     """
 
     name: str
     images: Tensor
     labels: Tensor
     names: Mapping[int, str]
+    stretch: float = 1.0
 
     @property
     def graded(self) -> bool:
@@ -109,4 +111,5 @@ def _augment(
         torch.cat([image[None], copies]),
         label if marks is None else torch.cat([label[None], marks]),
         names,
+        case.stretch,
     )

@@ -23,12 +23,12 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ssl_registry.data.formats.pictures import is_picture, read_picture
-from ssl_registry.data.formats.scans import read_scan
+from ssl_registry.data.formats.scans import Scan, read_scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of
+from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.phantoms import SMALLEST_SIDE, phantom, phantom_slice
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.planes import Box, even_grid, split_stacked
@@ -48,8 +48,6 @@ PHANTOM: Final = 5
 
 CENTRE: Final = "centre tile"
 VOLUME_SUFFIXES: Final = (".nii", ".nii.gz")
-LARGEST_VOLUME: Final = 192
-"""Side to which a volume is prepared at most where one slice of it is all that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,12 @@ class ShownImage:
     Attributes:
         image: `[C, *S]`, intensities 0 ... 1.
         source: where it came from, in words.
+        stretch: how far its proportions are from those of what was scanned; 1 where they are these.
     """
 
     image: Tensor
     source: str
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,48 +95,59 @@ class Asked:
         return bool(self.names) and self.names[0] == CENTRE
 
 
-def show_image(path: Path | None, dims: int, size: Size) -> ShownImage:
+def show_image(
+    path: Path | None, dims: int, size: Size, slices: SliceAxis | None = None
+) -> ShownImage:
     """Return the image in a file, or a phantom, at `size`.
 
     A task in the plane is shown the middle axial slice of a volume, as radiologists look at
-    it, or a coronal slice of a phantom.
+    it, or a coronal slice of a phantom; or, where `slices` are asked for, the middle one of these.
 
     Raises:
         ConfigError: the size has more or fewer sides than the image has axes.
         DataError: the file is missing, unreadable, or a picture where a volume is needed.
     """
-    prepare, sides = Preprocessing().prepare, sides_of(size, dims)
+    prepare, sides = Preprocessing().place, sides_of(size, dims)
     if path is None:
         side = max(*sides, SMALLEST_SIDE)
+        if slices is not None:
+            return _show_slice(phantom(PHANTOM, side).scan(), sides, slices, f"phantom {PHANTOM}")
         made = phantom(PHANTOM, side) if dims == 3 else phantom_slice(PHANTOM, side)
         source = f"phantom {PHANTOM}" if dims == 3 else f"a coronal slice of phantom {PHANTOM}"
-        return ShownImage(prepare(made.scan(), sides, source)[0], source)
+        placed = prepare(made.scan(), sides, source)
+        return ShownImage(placed.image, source, placed.stretch)
     if not path.is_file():
         raise DataError(f"--image {path}: there is no such file")
     if is_picture(path):
+        if slices is not None:
+            raise DataError(f"--image {path} is a picture, and has no slices: leave slices out")
         if dims == 3:
             raise DataError(
                 f"--image {path} is a picture, but a 3D task needs a volume: name a .nii or "
                 ".nii.gz file, or a 2D task (`ssl-registry list --kind pretext --dims 2`)"
             )
-        return ShownImage(prepare(read_picture(path), sides, str(path))[0], path.name)
+        placed = prepare(read_picture(path), sides, str(path))
+        return ShownImage(placed.image, path.name, placed.stretch)
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise DataError(
             f"--image {path} is neither a volume (.nii, .nii.gz) nor a picture (.png, .jpg, .tif)"
         )
-    volume_size = sides if dims == 3 else min(max(sides), LARGEST_VOLUME)
-    volume, _ = prepare(read_scan(path, None, frozenset()), volume_size, str(path))
-    if dims == 3:
-        return ShownImage(volume, path.name)
-    return ShownImage(_middle_slice(volume, sides), f"the middle axial slice of {path.name}")
+    scan = read_scan(path, None, frozenset())
+    if dims == 2:
+        return _show_slice(scan, sides, slices or "z", path.name)
+    placed = prepare(scan, sides, str(path))
+    return ShownImage(placed.image, path.name, placed.stretch)
 
 
-def _middle_slice(volume: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """Return `[C, *sides]`, the patient's right at the left and the front at the top."""
-    middle = volume[..., volume.shape[-1] // 2].flip(1, 2).mT
-    if middle.shape[1:] == sides:
-        return middle.contiguous()
-    return F.interpolate(middle[None], sides, mode="bilinear", antialias=True)[0]
+def _show_slice(scan: Scan, sides: tuple[int, ...], slices: SliceAxis, name: str) -> ShownImage:
+    """Return the middle slice, `[C, *sides]`, as radiologists look at it.
+
+    An axial one has the patient's right at the left and the front at the top.
+    """
+    placed = Preprocessing().place(scan, sides[::-1], name, slices)
+    middle = placed.image[:, placed.image.shape[1] // 2].flip(1, 2).mT
+    kind = ("sagittal", "coronal", "axial")[placed.across or 0]
+    return ShownImage(middle.contiguous(), f"the middle {kind} slice of {name}", placed.stretch)
 
 
 def ask_all(task: PretextTask, image: Tensor, seed: int) -> dict[str, list[Asked]]:

@@ -32,8 +32,8 @@ def prepare_image(file: str | Path | Sequence[str | Path], encoder: str | Path |
             `.safetensors` file that `export` wrote.
 
     Returns:
-        `[C, *S]` float32; `[C, N, H, W]`, the N slices of a volume, for an encoder that learned
-        from slices. One that learned from patches has seen parts of it.
+        `[C, *S]` float32. An encoder that learned from patches has seen parts of it. For one that
+        learned from the slices of volumes, all slices, `[N, C, H, W]`.
 
     Raises:
         DataError: the image cannot be read or prepared, or is of other dimensions or channels
@@ -60,8 +60,8 @@ def prepare_image(file: str | Path | Sequence[str | Path], encoder: str | Path |
                 f"{spell(first)} has {found} channels; the images that the encoder learned from "
                 f"had {recipe.channels}"
             )
-        size, slices = recipe.prepared_size, recipe.slices
-        return recipe.preprocessing.place(scan, size, case.name, slices).image
+        placed = recipe.preprocessing.place(scan, recipe.prepared_size, case.name, recipe.slices)
+        return placed.image if placed.across is None else placed.image.movedim(1, 0).contiguous()
 
 
 def _files(file: str | Path | Sequence[str | Path]) -> list[Path]:

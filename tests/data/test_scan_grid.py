@@ -69,8 +69,12 @@ def test_known_labels_come_back_to_their_voxels(
         assert float((middle(found == value) - middle(known == value)).abs().max()) < 0.5
 
 
+CUT = st.sampled_from([(Preprocessing(fit="crop"), 40, None), (Preprocessing(fit="crop"), 24, "z")])
+"""What is cut off does not come back, so this is for the places alone."""
+
+
 @settings(max_examples=40, deadline=None)
-@given(shape=SHAPES, affine=affines(), prepared=PREPARED)
+@given(shape=SHAPES, affine=affines(), prepared=st.one_of(PREPARED, CUT))
 def test_what_is_prepared_lies_where_its_affine_says(
     shape: tuple[int, int, int],
     affine: Affine,
@@ -86,12 +90,15 @@ def test_what_is_prepared_lies_where_its_affine_says(
         low, high = float(coordinate.min()) - 50, float(coordinate.max()) + 50
         window = preprocessing.model_copy(update={"window": (low, high), "crop": False})
         scan = tio.Subject(image=tio.ScalarImage(tensor=coordinate, affine=affine))
-        image, _, placed_affine, _ = window.place(scan, size, "it", slices)
+        placed = window.place(scan, size, "it", slices)
+        image, placed_affine = placed.image, placed.affine
         own = np.stack(np.meshgrid(*map(np.arange, image.shape[1:]), indexing="ij"), axis=-1)
         expected = (own @ placed_affine[:3, :3].T + placed_affine[:3, 3])[..., axis]
         shown = low + image[0].double().numpy() * (high - low)
         inside = _well_inside(own, placed_affine, shape, affine)
-        np.testing.assert_allclose(shown[inside], expected[inside], atol=0.02)
+        # Smoothing in the plane leans to one side by up to a sixteenth of a voxel.
+        atol = 0.02 if slices is None else 0.05
+        np.testing.assert_allclose(shown[inside], expected[inside], atol=atol)
 
 
 def _well_inside(

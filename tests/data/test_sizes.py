@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import prepare_case
-from ssl_registry.data.preparing.preprocessing import Preprocessing, undistorted
+from ssl_registry.data.preparing.fitting import fitted_shape
+from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import read_size, read_written_size, sides_of
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.opening import open_source
@@ -92,10 +93,16 @@ def test_equal_sides_and_one_side_are_one_cached_image(heart: Any) -> None:
 
 
 def test_padding_keeps_proportions_in_the_plane() -> None:
-    assert undistorted((358.0, 302.0, 90.0), (128, 128, 8)) == (128, 108, 8)
-    assert undistorted((100.0, 50.0, 25.0), (64, 64, 64)) == (64, 32, 16)
-    assert undistorted((100.0, 50.0), (64, 64)) == (64, 32)
-    assert undistorted((100.0, 100.0), (64, 48)) == (48, 48)
+    assert fitted_shape("pad", (358, 302, 9), (1, 1, 10), (128, 128, 8)) == (128, 108, 8)
+    assert fitted_shape("pad", (100, 50, 25), (1, 1, 1), (64, 64, 64)) == (64, 32, 16)
+    assert fitted_shape("pad", (100, 50), (1, 1), (64, 64)) == (64, 32)
+    assert fitted_shape("pad", (100, 100), (1, 1), (64, 48)) == (48, 48)
+
+
+def test_cutting_keeps_proportions_in_the_plane() -> None:
+    assert fitted_shape("crop", (358, 302, 9), (1, 1, 10), (128, 128, 8)) == (152, 128, 8)
+    assert fitted_shape("crop", (100, 50, 25), (1, 1, 1), (64, 64, 64)) == (256, 128, 64)
+    assert fitted_shape("crop", (100, 100), (1, 1), (64, 48)) == (64, 64)
 
 
 def test_a_padded_volume_has_the_sides_asked_for(heart: Any) -> None:

@@ -27,7 +27,7 @@ from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import Contents, contents_of
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Part of every key; raised whenever preprocessing changes what it returns."""
 
 LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")
@@ -73,18 +73,22 @@ class Preparation:
         """Read and prepare a case; return the arrays of its cache file, and what it says."""
         scan = case.read()
         shown = contents_of(scan)
-        image, label, affine, across = self.preprocessing.place(
-            scan, self.size, case.name, self.slices
-        )
+        placed = self.preprocessing.place(scan, self.size, case.name, self.slices)
+        image, label = placed.image, placed.label
         arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
         if label is not None:
             arrays["label"] = label.numpy()
             if self.size is None:
                 arrays["labelled"] = pick_labelled(label)
-        about = {"version": VERSION, **self.about(), "affine": affine.tolist()}
-        if across is not None:
-            about["across"] = across
-        return arrays, {**about, "contents": asdict(shown)}
+        about = {
+            "version": VERSION,
+            **self.about(),
+            "affine": placed.affine.tolist(),
+            "across": placed.across,
+            "stretch": placed.stretch,
+            "contents": asdict(shown),
+        }
+        return arrays, about
 
 
 @cache
@@ -155,8 +159,13 @@ class Prepared:
     @property
     def across(self) -> int | None:
         """The axis of the scan, 0 to 2 in canonical orientation, that its slices lie across."""
-        across: int | None = self.entry.about.get("across")
+        across: int | None = self.entry.about["across"]
         return across
+
+    @property
+    def stretch(self) -> float:
+        """How far it was stretched in being fitted, as in `Placed`."""
+        return float(self.entry.about["stretch"])
 
     @property
     def slices(self) -> list["VolumeSlice"]:
@@ -232,6 +241,11 @@ class VolumeSlice:
         """Size of the pixels in mm."""
         spacing = self.volume.spacing
         return None if spacing is None else spacing[1:]
+
+    @property
+    def stretch(self) -> float:
+        """How far it was stretched in being fitted, as in `Placed`."""
+        return self.volume.stretch
 
     @property
     def place(self) -> float:

@@ -14,7 +14,7 @@ import torch
 from ssl_registry.data.cache.identity import recall_contents
 from ssl_registry.data.cache.kept_facts import KeptFacts
 from ssl_registry.data.cache.kept_headers import KeptHeaders
-from ssl_registry.data.checks.erased import erased_notes
+from ssl_registry.data.checks.fitted import fitting_notes
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
 from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.formats.headers import Header
@@ -22,6 +22,7 @@ from ssl_registry.data.formats.label_maps import check_channel, check_grid
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
 from ssl_registry.data.preparing.sizes import Size, sides_of
+from ssl_registry.data.preparing.slice_axes import SliceAxis, count_slices
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.contents import contents_of
@@ -48,6 +49,7 @@ class Report:
         deep: whether every voxel was read.
         problems: errors first.
         source: what was understood; None where the data cannot be opened at all.
+        slices: how many slices the volumes have across each axis, where they are seen by them.
     """
 
     data: str
@@ -55,6 +57,7 @@ class Report:
     deep: bool
     problems: tuple[Problem, ...]
     source: Source | None = None
+    slices: Mapping[str, int] | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -79,6 +82,7 @@ def check_data(
     size: Size | None = None,
     usual_sizes: Mapping[int, int] = MappingProxyType({}),
     verify: bool = False,
+    slices: SliceAxis | None = None,
     done: Done = _silent,
 ) -> Report:
     """Open data and check them, whatever is wrong with them.
@@ -91,11 +95,12 @@ def check_data(
         group_pattern: the same from the names of the cases.
         split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
         deep: whether to read every voxel, not the headers alone.
-        size: of the prepared images; read every label map, and report components that
-            resampling to it would erase.
+        size: of the prepared images; read every image, and report components of labels that
+            resampling to it would erase, and by how much images would be stretched.
         usual_sizes: the side where none is given, by the dimensions of the images; empty leaves
             such components out.
         verify: read the headers of all files, though they are untouched since they were read.
+        slices: across which axis volumes are to be seen by their slices.
         done: called with how many images are checked.
 
     Raises:
@@ -111,6 +116,7 @@ def check_data(
             on_bad_file=lambda error: problems.append(problem_of(error)),
             reading=reading,
             facts=facts,
+            slices=slices,
         )
     except DataError as error:
         if not Path(data).expanduser().exists():
@@ -119,18 +125,21 @@ def check_data(
         return _report(data, len(problems), deep, [*problems, whole])
     source = source.grouped(group_column, group_pattern)
     parts, reviewed = review_split(split, source) if split else (source.parts, [])
-    found, copies = check_files(source, deep=deep, verify=verify, done=done)
-    size = usual_sizes.get(source.dims) if size is None else size
+    found, copies, headers = check_files(source, deep=deep, verify=verify, done=done)
+    dims = 2 if slices else source.dims
+    size = usual_sizes.get(dims) if size is None else size
     if size is not None:
-        sides_of(size, source.dims)
+        sides_of(size, dims)
         bad = {name for problem in found for name in problem.cases}
-        marked = [c for c in source.labelled if isinstance(c, FileCase) and c.label is not None]
-        sound = [case for case in marked if case.name not in bad]
-        found += erased_notes(sound, size, source.labels)
+        sound = [case for case in source.cases if case.name not in bad]
+        found += fitting_notes(sound, size, source.labels, slices)
     images = len(source.cases) + len(problems)
     leaks = check_parts(source, copies, parts)
     every = [*problems, *reviewed, *found, *leaks, *source.left_out]
-    return replace(_report(data, images, deep, every), source=source)
+    report = replace(_report(data, images, deep, every), source=source)
+    if slices is None:
+        return report
+    return replace(report, slices=count_slices(headers.values(), slices))
 
 
 def _report(data: str, images: int, deep: bool, problems: list[Problem]) -> Report:
@@ -157,8 +166,8 @@ def channels_of(source: Source) -> int | None:
 
 def check_files(
     source: Source, *, deep: bool = False, verify: bool = False, done: Done = _silent
-) -> tuple[list[Problem], list[Copies]]:
-    """Return what is wrong with the files of a source, and which images are the same.
+) -> tuple[list[Problem], list[Copies], dict[str, Header]]:
+    """Return what is wrong with the files of a source, which images are the same, and headers.
 
     Without `deep` no voxel is read: of pictures and archives, opening the source has read
     all headers, so this looks at those of volumes.
@@ -176,11 +185,12 @@ def check_files(
     kept.keep((case.name for case in sound), headers)
     if not deep:
         known = [] if verify else _known_voxels(sound)
-        return problems, same_voxels(known) if known else same_files(sound)
+        return problems, same_voxels(known) if known else same_files(sound), headers
     voxels, found = _read_voxels(sound, done)
     problems += [*found, *_label_notes(source, voxels)]
     read = [case for case in sound if case.name in voxels]
-    return problems, same_voxels((case, voxels[case.name].digest) for case in read)
+    copies = same_voxels((case, voxels[case.name].digest) for case in read)
+    return problems, copies, headers
 
 
 def _known_voxels(cases: Sequence[Case]) -> list[tuple[Case, str]]:

@@ -65,6 +65,17 @@ class Header:
         """Where each axis points, for instance `RAS`."""
         return _orientation_of(np.ascontiguousarray(self.affine[:3, :3]).tobytes())
 
+    def upright(self) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+        """Return sides in voxels and spacing in mm in canonical orientation, RAS+."""
+        axes = ["LR".find, "PA".find, "IS".find]
+        order = [
+            next(axis for axis, code in enumerate(self.orientation) if find(code) >= 0)
+            for find in axes
+        ]
+        x, y, z = order
+        sides, spacing = self.shape, self.spacing
+        return (sides[x], sides[y], sides[z]), (spacing[x], spacing[y], spacing[z])
+
     def spell_shape(self) -> str:
         """Return the shape as `240x240x155`, with the channels at the end if several."""
         sides = self.shape if self.channels == 1 else (*self.shape, self.channels)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ssl_registry.data.formats.headers import THINNEST, Affine
 from ssl_registry.data.formats.limits import most_voxels
 from ssl_registry.data.formats.scans import Scan
+from ssl_registry.data.preparing.fitting import fitted_shape, stretch_of
 from ssl_registry.data.preparing.preprocessing_fields import PRESET_FIELDS, PreprocessingFields
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis, slice_axis
@@ -43,12 +44,14 @@ class Placed(NamedTuple):
             slice, to the pixels of the file.
         across: the axis of the scan, 0 to 2 in canonical orientation, that the N slices lie
             across; None where it is not seen by slices.
+        stretch: how far it was stretched in being fitted, as `stretch_of` says it.
     """
 
     image: Tensor
     label: Tensor | None
     affine: Affine
     across: int | None = None
+    stretch: float = 1.0
 
 
 class Preprocessing(PreprocessingFields):
@@ -110,24 +113,45 @@ class Preprocessing(PreprocessingFields):
         with lend_to_torch(derive_generator(0, "preprocessing")):
             scan = tio.ToCanonical()(scan)
             across = None if slices is None else slice_axis(slices, scan.spacing)
+            own = scan.spacing
             if self.spacing is not None:
                 scan = self._resample(scan, name)
             if self.crop:
                 scan = self._crop(scan, name)
             if across is not None:
-                scan = _slices_last(scan, across)
-            if shape is not None:
-                scan = self._fit_planes(scan, shape) if planar else self._fit(scan, shape, name)
-            scan = self._rescale(scan, name)
-            if shape is not None and self.fit == "pad":
-                scan = tio.CropOrPad((*shape, scan.spatial_shape[2]) if planar else shape)(scan)
+                scan, own = _slices_last(scan, across), _last(own, across)
+            scan, stretch = self._fit_and_rescale(scan, shape, own, name)
         if across is not None:
-            return _slices_first(scan, across)
+            return _slices_first(scan, across)._replace(stretch=stretch)
         image: Tensor = scan["image"].data.contiguous()
         label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
         if flat:
             image, label = image[..., 0], None if label is None else label[..., 0]
-        return Placed(image, label, np.array(scan["image"].affine))
+        return Placed(image, label, np.array(scan["image"].affine), None, stretch)
+
+    def _fit_and_rescale(
+        self, scan: Scan, target: tuple[int, ...] | None, own: tuple[float, ...], name: str
+    ) -> tuple[Scan, float]:
+        """Bring a scan to its size and its intensities to 0 ... 1; return how far it is stretched.
+
+        What is padded is 0, and what is cut off has had its say in the percentiles.
+
+        Args:
+            scan: as it was cropped.
+            target: sides; two of them for a picture, or for slices along the last axis. None
+                keeps its own.
+            own: spacing of the voxels that the scanner gave.
+            name: for errors.
+        """
+        if target is None:
+            return self._rescale(scan, name), 1.0
+        dims = len(target)
+        scan = self._fit_planes(scan, target) if dims == 2 else self._fit(scan, target, name)
+        stretch = stretch_of(own[:dims], scan.spacing[:dims])
+        scan = self._rescale(scan, name)
+        if self.fit != "stretch":
+            scan = tio.CropOrPad((*target, *scan.spatial_shape[dims:]))(scan)
+        return scan, stretch
 
     def _resample(self, scan: Scan, name: str) -> Scan:
         """Resample to `spacing`."""
@@ -231,8 +255,8 @@ class Preprocessing(PreprocessingFields):
                 )
         return cropped
 
-    def _fit(self, scan: Scan, shape: tuple[int, ...], name: str) -> Scan:
-        """Resample onto a grid of `shape` that covers the same extent, or lies within it to pad."""
+    def _fit(self, scan: Scan, target: tuple[int, ...], name: str) -> Scan:
+        """Resample onto a grid that covers the same extent, to be padded or cut to the target."""
         sides = scan.spatial_shape
         if min(sides) < THINNEST:
             raise DataError(
@@ -240,20 +264,17 @@ class Preprocessing(PreprocessingFields):
                 f"be resampled (at least {THINNEST} a side): choose a finer "
                 "preprocessing.spacing, or preprocessing.crop=false"
             )
-        if self.fit == "pad":
-            extent = tuple(n * mm for n, mm in zip(sides, scan.spacing, strict=True))
-            shape = undistorted(extent, shape)
+        shape = fitted_shape(self.fit, sides, scan.spacing, target)
         grid = (shape, _regrid(scan["image"].affine, sides, shape))
         return tio.Resample(grid, antialias=True)(scan)
 
-    def _fit_planes(self, scan: Scan, shape: tuple[int, ...]) -> Scan:
-        """Resample a picture, or each slice, onto `shape` pixels.
+    def _fit_planes(self, scan: Scan, target: tuple[int, ...]) -> Scan:
+        """Resample a picture, or each slice, in its plane.
 
         torchio's smoothing needs volumes, and would mix neighbouring slices.
         """
         height, width, depth = scan.spatial_shape
-        if self.fit == "pad":
-            shape = undistorted((height, width), shape)
+        shape = fitted_shape(self.fit, (height, width), scan.spacing[:2], target)
         pixels = scan["image"].data.float().movedim(-1, 0)
         image = F.interpolate(pixels, shape, mode="bilinear", antialias=True).movedim(0, -1)
         affine = _regrid(scan["image"].affine, (height, width, depth), (*shape, depth))
@@ -263,6 +284,11 @@ class Preprocessing(PreprocessingFields):
             nearest = F.interpolate(marks, shape, mode="nearest-exact").movedim(0, -1)
             fitted.add_image(tio.LabelMap(tensor=nearest, affine=affine), "label")
         return fitted
+
+
+def _last(values: tuple[float, ...], across: int) -> tuple[float, ...]:
+    """Return the values of three axes in the order of `_slices_last`."""
+    return (*values[:across], *values[across + 1 :], values[across])
 
 
 def _slices_last(scan: Scan, across: int) -> Scan:
@@ -296,27 +322,6 @@ PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
     {name: Preprocessing(**fields) for name, fields in PRESET_FIELDS.items()}
 )
 """What settings may name instead of fields."""
-
-
-def undistorted(extent: tuple[float, ...], shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the largest shape within `shape` in which an image keeps its proportions.
-
-    With equal sides these are those in mm. With unequal ones, which are made for thick slices,
-    an axis whose voxels would be more than twice as thick as the thinnest keeps all of its side,
-    and the others keep their proportions among them.
-
-    Args:
-        extent: of the image along each axis, in mm or pixels.
-        shape: room that there is, in voxels.
-    """
-    thickness = [length / side for length, side in zip(extent, shape, strict=True)]
-    same = len(set(shape)) == 1
-    fine = [same or step <= 2 * min(thickness) for step in thickness]
-    limiting = max((axis for axis in range(len(shape)) if fine[axis]), key=thickness.__getitem__)
-    return tuple(
-        max(1, round(shape[limiting] * length / extent[limiting])) if is_fine else side
-        for length, side, is_fine in zip(extent, shape, fine, strict=True)
-    )
 
 
 def _regrid(affine: Affine, old: tuple[int, ...], new: tuple[int, ...]) -> Affine:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from ssl_registry.data.preparing.fitting import Fit
 from ssl_registry.errors import ConfigError
 
 Millimetres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -67,8 +68,10 @@ class PreprocessingFields(BaseModel):
     deviation: tuple[Positive, ...] | None = Field(
         None, min_length=1, description="what each channel is divided by then"
     )
-    fit: Literal["stretch", "pad"] = Field(
-        "stretch", description="fill the cube along each axis, or keep proportions and pad with 0"
+    fit: Fit = Field(
+        "stretch",
+        description="how an image comes to `size`: stretch fills it along each axis; the others "
+        "keep proportions: pad fills up with 0, crop cuts off what is over",
     )
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="of the intensities in the cache; float16 halves it"

@@ -82,14 +82,23 @@ class ImageRecipe(BaseModel):
                 f"crop outer {what} in which no more than {SPECKS:.0%} of the {unit} rise above "
                 f"{AIR:.0%} of {self._range()}"
             )
+        if self.slices is not None:
+            axis = f"the axis {self.slices}"
+            if self.slices == "thick":
+                axis = "the axis of the scan's largest spacing, the last of equal ones"
+            steps.append(f"take the slices across {axis}, each as an image [C, H, W]")
+        unit = "voxels" if self.dims == 3 else "pixels"
         side = f"{spell_sides(sides_of(self.size, self.dims))} {unit}"
         if self.patches:
             steps.append(f"keep the image's own sides; the network saw patches of {side}")
         else:
-            padded = ", proportions kept, the rest filled with 0 on both sides"
+            fitted = {
+                "stretch": "each side by itself",
+                "pad": "proportions kept, the rest filled with 0 on both sides",
+                "crop": "proportions kept, what is over cut off at both ends",
+            }
             steps.append(
-                f"resample to {side}, linearly, smoothed where that is coarser"
-                f"{padded if how.fit == 'pad' else ', each side by itself'}"
+                f"resample to {side}, linearly, smoothed where that is coarser, {fitted[how.fit]}"
             )
         return [*steps, *self._rescaling()]
 
