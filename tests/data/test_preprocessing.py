@@ -140,6 +140,14 @@ def test_the_crop_keeps_the_first_and_the_last_slab(corners: list[tuple[int, int
     assert foreground_bounds(image, (0.5, 99.5)) == corners
 
 
+def test_one_bright_slice_does_not_make_air_of_all_others() -> None:
+    """As in a PET series whose slices have slopes of their own."""
+    image = torch.rand((1, 16, 16, 8), generator=torch.Generator().manual_seed(0))
+    image[..., 0] *= 300
+    made, _ = Preprocessing().prepare(scan_of(image), None, "it")
+    assert made.shape == (1, 16, 16, 8)
+
+
 def test_a_crop_through_labels_is_refused() -> None:
     image = torch.zeros(1, 20, 20, 20)
     image[:, 5:15, 5:15, 5:15] = 1

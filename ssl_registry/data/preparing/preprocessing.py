@@ -240,11 +240,16 @@ class Preprocessing(PreprocessingFields):
         return torch.from_numpy(values / (values.max() or np.float32(1)))
 
     def _crop(self, scan: Scan, name: str) -> Scan:
-        """Cut off the outer slices of air along each axis; the first and last that are not stay."""
+        """Cut off the outer slices of air along each axis; the first and last that are not stay.
+
+        An axis of which fewer than `THINNEST` slices were left stays whole: one slice far brighter
+        than all others (of a PET, say) does not make these air.
+        """
         bounds = foreground_bounds(scan["image"].data, self.percentiles, self.window)
         outside: list[int] = []
         for (first, last), side in zip(bounds, scan.spatial_shape, strict=True):
-            outside += [first, side - 1 - last]
+            left = last - first + 1
+            outside += [first, side - 1 - last] if left >= THINNEST else [0, 0]
         cropped: Scan = tio.Crop(tuple(outside))(scan) if any(outside) else scan
         if "label" in scan:
             lost = int((scan["label"].data > 0).sum() - (cropped["label"].data > 0).sum())

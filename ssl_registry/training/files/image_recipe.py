@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from safetensors import SafetensorError, safe_open
 
 from ssl_registry.component import explain
+from ssl_registry.data.formats.headers import THINNEST
 from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of, spell_sides
 from ssl_registry.data.preparing.slice_axes import SliceAxis
@@ -80,7 +81,7 @@ class ImageRecipe(BaseModel):
             what = "slices" if volume else "rows and columns"
             steps.append(
                 f"crop outer {what} in which no more than {SPECKS:.0%} of the {unit} rise above "
-                f"{AIR:.0%} of {self._range()}"
+                f"{AIR:.0%} of {self._range()}, along axes of which {THINNEST} or more are left"
             )
         if self.slices is not None:
             axis = f"the axis {self.slices}"
