@@ -143,6 +143,31 @@ def test_bad_rows_are_met_one_by_one(tmp_path: Path) -> None:
     assert len(refused) == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ("P {}", "P\u200b {}", False),
+        ("P {}", "\tP\u00a0{} ", False),
+        ("\ufeffP {}", "P {}\u200e", False),
+        ("PAT-{}", "pat-{}", True),
+        ("\N{LATIN SMALL LETTER E WITH ACUTE}{}", "e\N{COMBINING ACUTE ACCENT}{}", True),
+        ("00{}", "{}", True),
+        ("{}.0", "{}", True),
+    ],
+)
+def test_a_patient_is_one_patient_however_it_is_spelt(
+    tmp_path: Path, one: str, other: str, told: bool
+) -> None:
+    folder = write_aptos(tmp_path, eyes(10))
+    lines = ["id_code,diagnosis,patient"]
+    for name, grade in eyes(10).items():
+        lines.append(f"{name},{grade},{(one if 'left' in name else other).format(name[0])}")
+    (folder / "train.csv").write_text("\n".join(lines))
+    for source in (open_source(folder), open_source(folder).grouped("patient", None)):
+        assert len(set(source.groups.values())) == 10
+        assert any("spellings of patients" in note for note in source.notes) == told
+
+
 def test_a_patient_with_stray_spaces_is_one_patient(tmp_path: Path) -> None:
     folder = write_aptos(tmp_path, eyes(10))
     lines = ["id_code,diagnosis,patient"]

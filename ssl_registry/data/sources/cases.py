@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
+from unicodedata import category
 
 from ssl_registry.data.formats.pictures import is_picture, read_picture
 from ssl_registry.data.formats.scans import Scan, read_scan
@@ -13,6 +14,7 @@ from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.contents import Contents
 from ssl_registry.data.sources.counted_unit import CountedUnit
+from ssl_registry.data.sources.patient_names import one_spelling, tell_spellings
 from ssl_registry.errors import BadFileError, DataError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
@@ -28,8 +30,11 @@ NOTHING: Final = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null"})
 
 
 def tidy(text: str) -> str:
-    """Return what a cell of a table says, without stray spaces; nothing where it says `NA`."""
-    said = " ".join(text.split())
+    """Return what a cell of a table says; nothing where it says `NA`.
+
+    Without are stray spaces, and characters that nobody sees, such as a space of no width.
+    """
+    said = " ".join("".join(c for c in text if category(c) != "Cf").split())
     return "" if said.lower() in NOTHING else said
 
 
@@ -228,10 +233,15 @@ class Source:
             DataError: there is no such column, or the pattern is wrong or misses a case.
         """
         if column is not None:
-            return replace(self, groups=self._by_column(column))
+            return self.with_patients(self._by_column(column))
         if pattern is not None:
-            return replace(self, groups=self._by_pattern(pattern))
+            return self.with_patients(self._by_pattern(pattern))
         return self
+
+    def with_patients(self, groups: Mapping[str, str]) -> "Source":
+        """Return the source with the patient of each case, however often one is misspelt."""
+        same = one_spelling(groups)
+        return replace(self, groups=same, notes=(*self.notes, *tell_spellings(groups, same)))
 
     def _by_column(self, column: str) -> dict[str, str]:
         known = sorted({key for row in self.columns.values() for key in row})

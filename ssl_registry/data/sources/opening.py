@@ -108,7 +108,8 @@ def open_source(
             raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
     if dims is not None and source.dims != dims:
         raise DataError(_refuse_dims(spell(data), source.dims, asked, slices))
-    source = _with_voxel_files(_with_named_patients(source), facts)
+    source = _with_named_patients(source)
+    source = _with_voxel_files(source.with_patients(source.groups), facts)
     return replace(source, notes=(*source.notes, *_tell_left_out(source)))
 
 
