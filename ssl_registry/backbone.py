@@ -151,6 +151,9 @@ class LibraryWeights(NamedTuple):
             draws them.
         features: Python for the encoder's coarsest level of `images` `[B, C, *S]`, by that `model`.
         remark: where that differs from the encoder after all, in words.
+        content: what a file for that library holds, where it is more than `state`.
+        loading: what loads such a file, with `{file}` for its name; without it the Python that
+            loads a state dict.
     """
 
     library: str
@@ -159,6 +162,8 @@ class LibraryWeights(NamedTuple):
     drawn: frozenset[str] = frozenset()
     features: str = ""
     remark: str = ""
+    content: Mapping[str, Any] | None = None
+    loading: str = ""
 
 
 class Backbone(Component, ABC):
@@ -167,9 +172,12 @@ class Backbone(Component, ABC):
     Attributes:
         weight_formats: what `ssl-registry import --format` calls the files of other libraries that
             `read_weights` reads.
+        export_formats: what `ssl-registry export --to` calls the files that `export_weights`
+            writes for other programs, beside its library's state dict.
     """
 
     weight_formats: ClassVar[tuple[str, ...]] = ()
+    export_formats: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def build(self, in_channels: int) -> Encoder:
@@ -229,3 +237,20 @@ class Backbone(Component, ABC):
             None where the file is of none of `weight_formats`.
         """
         return None
+
+    def export_weights(
+        self, to: str, encoder: Encoder, decoder: Mapping[str, Tensor] | None, outputs: int
+    ) -> LibraryWeights:
+        """Return an encoder's weights as a file of another program has them.
+
+        Args:
+            to: one of `export_formats`.
+            encoder: that this backbone has built.
+            decoder: weights of the decoder that was kept beside it, if any. Where they have no
+                place in the file the `remark` says so.
+            outputs: as for `library_weights`.
+
+        Raises:
+            EncoderFileError: a weight has no place there.
+        """
+        raise NotImplementedError

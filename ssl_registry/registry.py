@@ -38,6 +38,12 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "jigsaw": ("jigsaw2d", "jigsaw3d"),
     "masked": ("masked2d", "masked3d"),
     "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),
+    "nnunet": (
+        "nnunet-plainconv2d",
+        "nnunet-plainconv3d",
+        "nnunet-resenc2d",
+        "nnunet-resenc3d",
+    ),
     "rotation": ("rotation2d", "rotation3d"),
     "rpl": ("place2d", "place3d", "rpl2d", "rpl3d"),
     "timm": ("timm",),

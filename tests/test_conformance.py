@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """Fields that keep a component's check quick; the rest of it is as installed."""
 
-CHECKED_ELSEWHERE = {"ssl-registry-monai", "ssl-registry-timm"}
+CHECKED_ELSEWHERE = {"ssl-registry-monai", "ssl-registry-nnunet", "ssl-registry-timm"}
 """Distributions whose large networks are checked once, by their own tests."""
 
 TOGETHER = {"losses_are_finite_scalars", "gradients_reach_every_parameter"}

@@ -12,6 +12,9 @@ from ssl_registry.errors import EncoderFileError, spell
 def run_export(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
     out: Annotated[Path, typer.Option(help="a new file: .pt, .pth or .safetensors")],
+    to: Annotated[
+        str, typer.Option(help="whose file: library, or a program such as nnunet")
+    ] = "library",
     outputs: Annotated[
         int, typer.Option(min=0, help="classes or output channels of the whole network; 0: no head")
     ] = 2,
@@ -24,9 +27,12 @@ def run_export(
         typer.Option("--names", help="write what the images that it has seen were called, too"),
     ] = False,
 ) -> None:
-    """Write an encoder as a plain state dict under its own library's names.
+    """Write an encoder as a plain state dict under its own library's names, or for a program.
 
     For instance: ssl-registry export runs/rotation --out densenet.pt --outputs 5
+
+    With --to nnunet an encoder of an nnunet backbone becomes a checkpoint for nnU-Net's
+    -pretrained_weights, with the decoder where it was kept.
     """
     if not run.exists():
         raise EncoderFileError(f"{spell(run)}: there is no such folder")
@@ -34,7 +40,7 @@ def run_export(
     from ssl_registry.training.files.encoder_file import read_encoder_summary
     from ssl_registry.training.files.export import loading_lines, write_export
 
-    done = write_export(run, out, outputs=outputs, in_channels=in_channels, names=names)
+    done = write_export(run, out, to=to, outputs=outputs, in_channels=in_channels, names=names)
     tensors, library = len(done.weights.state), done.weights.library
     say = console()
     say.print(f"{out} holds {tensors} tensors for {library}:", soft_wrap=True)

@@ -16,6 +16,9 @@ def write_layouts(folder: Path, decathlon: Path) -> None:
     """Write one example of each layout into a folder, of a Decathlon's scans."""
     scans, labels = (sorted((decathlon / part).iterdir()) for part in ("imagesTr", "labelsTr"))
     _nnunet(folder / "Dataset001_Torso", scans, labels)
+    (folder / "nnUNet_raw").mkdir()
+    (folder / "nnUNet_raw" / "Dataset001_Torso").symlink_to(folder / "Dataset001_Torso")
+    _plans(folder / "nnUNet_preprocessed" / "Dataset001_Torso" / "nnUNetPlans.json")
     _bids(folder / "brains", scans)
     _patterns(folder / "gliomas", scans, labels)
     _clinic(folder / "clinic", scans)
@@ -53,6 +56,27 @@ def _nnunet(folder: Path, scans: list[Path], labels: list[Path]) -> None:
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(said))
+
+
+def _plans(file: Path) -> None:
+    """Write the plans of a tiny network."""
+    numbers = {
+        "n_stages": 3,
+        "features_per_stage": [2, 4, 4],
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "kernel_sizes": [[3, 3, 3]] * 3,
+        "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2]],
+        "n_conv_per_stage": [1, 1, 1],
+        "n_conv_per_stage_decoder": [1, 1],
+        "conv_bias": True,
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "nonlin": "torch.nn.LeakyReLU",
+    }
+    network = "dynamic_network_architectures.architectures.unet.PlainConvUNet"
+    architecture = {"network_class_name": network, "arch_kwargs": numbers}
+    file.parent.mkdir(parents=True)
+    said = {"configurations": {"3d_fullres": {"architecture": architecture}}}
+    file.write_text(json.dumps(said))
 
 
 def _bids(folder: Path, scans: list[Path]) -> None:

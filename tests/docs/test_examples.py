@@ -40,7 +40,8 @@ SMALLER: Final[dict[str, tuple[str, ...]]] = {
 PROVED_ELSEWHERE: Final[dict[str, str]] = {
     r"make (demo|test|install|docs)": ".ci/run",
     r"pip install .*": "tests/test_third_party.py",
-    r"cd \S+": "tests/docs/test_examples.py",
+    r"(cd|export) .*": "tests/docs/test_examples.py",
+    r"nnUNetv2_\w+ .*": "plugins/nnunet/tests/test_nnunet_checkpoint.py",
 }
 """Commands that are not run here, and what shows that they work."""
 

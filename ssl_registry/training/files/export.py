@@ -8,12 +8,15 @@ from typing import Any, Final
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from ssl_registry.backbone import Backbone, Encoder, LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.documents import read_json
 from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.registry import registry
+from ssl_registry.training.files.decoder_file import read_decoder
 from ssl_registry.training.files.encoder_file import (
     SUMMARY,
     WEIGHTS,
@@ -28,6 +31,12 @@ from ssl_registry.training.files.seen_cases import handed_on
 SUFFIXES: Final = (".pt", ".pth", ".safetensors")
 DATA: Final = "data"
 """Key under which an export says what the encoder has seen, as `encoder.json` does."""
+
+PICKLED: Final = (".pth", ".pt")
+"""Of files for other programs, which are more than tensors."""
+
+LIBRARY: Final = "library"
+"""Said for the library that the network comes from."""
 
 OUTPUTS: Final = 2
 """Classes or output channels of the whole network, where nobody says how many."""
@@ -55,6 +64,7 @@ def export_encoder(
     folder: str | Path,
     out: str | Path,
     *,
+    to: str = LIBRARY,
     outputs: int = OUTPUTS,
     in_channels: int | None = None,
     names: bool = False,
@@ -65,7 +75,8 @@ def export_encoder(
 
     What pretraining did not make (a decoder, a classifier) is drawn anew, always the same. A
     decoder that was kept is not part of it: no other library's network has a place for it. It
-    lies in the run's folder, as plain tensors, in `decoder.safetensors`.
+    lies in the run's folder, as plain tensors, in `decoder.safetensors`. Files for other programs
+    (`to`) take it where it fits.
 
     How images are prepared, which tensors were drawn anew, and what the encoder has seen, as hashes
     of the images, stands under `ssl_registry` in the metadata of a `.safetensors` file, and beside
@@ -76,6 +87,7 @@ def export_encoder(
         folder: of a finished run.
         out: a new file: `.pt` or `.pth`, which `torch.load(..., weights_only=True)` reads, or
             `.safetensors`.
+        to: `"library"`, or a program that the backbone writes files for: `"nnunet"`.
         outputs: classes or output channels of the whole network; 0 leaves out the layer that
             gives them.
         in_channels: of the images it is for. Where nothing is said, those of the images that the
@@ -84,10 +96,11 @@ def export_encoder(
         names: whether to write what the images were called, and which were held out.
 
     Raises:
-        ConfigError: the file exists, or has another suffix, or a number is out of bounds.
+        ConfigError: the file exists, or has another suffix, a number is out of bounds, or the
+            backbone writes no files for that program.
         EncoderFileError: there is no encoder in the folder, or it has no place there.
     """
-    done = write_export(folder, out, outputs=outputs, in_channels=in_channels, names=names)
+    done = write_export(folder, out, to=to, outputs=outputs, in_channels=in_channels, names=names)
     return done.weights
 
 
@@ -95,20 +108,26 @@ def write_export(
     folder: str | Path,
     out: str | Path,
     *,
+    to: str = LIBRARY,
     outputs: int = OUTPUTS,
     in_channels: int | None = None,
     names: bool = False,
 ) -> Export:
     """Write what `export_encoder` writes, and return all that is to be said of it."""
-    path = _check_new(out)
+    path = _check_new(out, to)
     if outputs < 0:
         raise ConfigError(f"outputs={outputs}: a network has one output or more, or 0 for no head")
     check_in_channels(in_channels)
     summary = read_encoder_summary(folder)
+    _check_format(summary, to)
     channels = summary.image_channels if in_channels is None else in_channels
     encoder = load_encoder(folder, in_channels=channels)
     with lend_to_torch(derive_generator(0, "export")):
-        weights = summary.backbone.library_weights(encoder, outputs)
+        if to == LIBRARY:
+            weights = summary.backbone.library_weights(encoder, outputs)
+        else:
+            kept = read_decoder(folder, summary.decoder) if summary.decoder else None
+            weights = summary.backbone.export_weights(to, encoder, kept, outputs)
     state = {name: value.detach().cpu().clone() for name, value in weights.state.items()}
     about = {
         IMAGES: summary.image_recipe.as_json(),
@@ -121,7 +140,8 @@ def write_export(
         write_whole(path, lambda beside: save_file(state, beside, {METADATA: said}))
     else:
         write_whole(beside_of(path), lambda text: text.write_text(said + "\n", "utf-8"))
-        write_whole(path, lambda beside: torch.save(state, beside))
+        content = state if weights.content is None else _on_cpu(weights.content)
+        write_whole(path, lambda beside: torch.save(content, beside))
     return Export(weights, about, _converted(summary, encoder.in_channels, in_channels))
 
 
@@ -180,15 +200,39 @@ def has_weights_of(place: Path, encoder: Encoder, backbone: Backbone) -> bool:
     return all(name in theirs and torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def _check_new(out: str | Path) -> Path:
+def _on_cpu(value: Any) -> Any:
+    """Return tensors, and mappings of such, cut from any graph; what has two names is kept once."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(part) for key, part in value.items()}
+    return value
+
+
+def _check_format(summary: EncoderSummary, to: str) -> None:
+    """See that a backbone writes files for that program.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    formats = (LIBRARY, *summary.backbone.export_formats)
+    if to not in formats:
+        name = registry.entry_of(summary.backbone).name
+        known = [entry.name for entry in registry.entries("backbone") if to in entry.name]
+        others = f"; {', '.join(known)} may know {to}" if known else ""
+        raise ConfigError(f"to={to}: {name} is exported to {', '.join(formats)}{others}")
+
+
+def _check_new(out: str | Path, to: str) -> Path:
     """Return the file to write, once it is seen that there is none yet.
 
     Raises:
         ConfigError: there is, or it has another suffix.
     """
     path = Path(out).expanduser()
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(f"out={out}: name a file that ends in {', '.join(SUFFIXES)}")
+    suffixes = SUFFIXES if to == LIBRARY else PICKLED
+    if path.suffix not in suffixes:
+        raise ConfigError(f"out={out}: name a file that ends in {', '.join(suffixes)}")
     for file in (path, beside_of(path)):
         if file.exists():
             raise ConfigError(f"out={file} exists: name another file, so that nothing is lost")
@@ -212,16 +256,21 @@ def loading_lines(path: Path, export: Export) -> str:
     images are prepared.
     """
     weights = export.weights
+    if weights.loading:
+        return "\n".join([weights.loading.format(file=path), *_comments(export)])
     if path.suffix == ".safetensors":
         load = f'from safetensors.torch import load_file\nstate = load_file("{path}")'
     else:
         load = f'import torch\nstate = torch.load("{path}", weights_only=True)'
-    lines = [weights.usage, load, "model.load_state_dict(state)"]
-    lines += [f"# {line}" for line in _remarks(weights)]
+    lines = [weights.usage, load, "model.load_state_dict(state)", *_comments(export)]
+    return "\n".join(lines)
+
+
+def _comments(export: Export) -> list[str]:
+    lines = [f"# {line}" for line in _remarks(export.weights)]
     lines.append("# images, as ssl_registry.prepare_image(file, encoder) prepares them:")
     steps = export.about[IMAGES]["steps"]
-    lines += [f"#   {number}. {step}" for number, step in enumerate(steps, start=1)]
-    return "\n".join(lines)
+    return lines + [f"#   {number}. {step}" for number, step in enumerate(steps, start=1)]
 
 
 def _remarks(weights: LibraryWeights) -> list[str]:
