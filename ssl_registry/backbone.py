@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -186,6 +186,21 @@ class Backbone(Component, ABC):
         Weights are drawn from torch's global stream, as in all `nn.Module`s; the
         trainer lends it a generator of its own.
         """
+
+    def for_shape(
+        self, image_shape: tuple[int, ...], spacing: tuple[float, ...] | None = None
+    ) -> Self:
+        """Return the network for images of a shape, with what it leaves to that in its fields.
+
+        Runs call it before anything else, and keep the answer in `config.yaml` and
+        `encoder.json`: so the same network is built from them alone. Without more it is the
+        network itself; what its fields were told stays as it is.
+
+        Args:
+            image_shape: what the network will see, in voxels: an image or a patch.
+            spacing: of its voxels in mm, where it is known.
+        """
+        return self
 
     def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
         """Return an encoder's weights as the library that its network comes from loads them.

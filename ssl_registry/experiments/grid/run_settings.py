@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ssl_registry.backbone import check_levels
+from ssl_registry.backbone import Backbone, check_levels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.grid.budgets import VALIDATIONS, divide_steps
@@ -22,6 +22,7 @@ from ssl_registry.training.settings.runs import (
     PretrainSettings,
     read_settings,
 )
+from ssl_registry.training.settings.suited_backbone import suit_backbone
 
 T = TypeVar("T")
 
@@ -67,28 +68,36 @@ def complete_settings(settings: EfficiencySettings) -> EfficiencySettings:
     existing = settings.starting_encoders
     summaries = {label: read_encoder_summary(path) for label, path in existing.items()}
     backbones = {label: summary.backbone for label, summary in summaries.items()}
-    backbone = settings.backbone or _agreed("backbone", backbones)
-    for label, other in backbones.items():
-        if other != backbone:
-            raise ConfigError(
-                f"the encoder of {label} is a {registry.spec_of(other)}, but backbone="
-                f"{registry.spec_of(backbone) if backbone else None}: a comparison needs one "
-                "network for all lines"
-            )
     size = settings.size or _agreed("size", {la: summary.size for la, summary in summaries.items()})
     preprocessing = settings.preprocessing or _agreed(
         "preprocessing", {label: summary.preprocessing for label, summary in summaries.items()}
     )
+    backbone = settings.backbone or _agreed("backbone", backbones) or _usual_backbone(dims)
+    patches = settings.finetune.patches or any(
+        settings.pretrain_budget(line).patches for line in settings.tasks
+    )
+    size = size or DEFAULT_SIZES[dims]
+    backbone = suit_backbone(backbone, size, preprocessing, int(patches), dims)
+    for label, other in backbones.items():
+        if other != backbone:
+            raise ConfigError(
+                f"the encoder of {label} is a {registry.spec_of(other)}, but backbone="
+                f"{registry.spec_of(backbone)}: a comparison needs one network for all lines"
+            )
     given = {name: getattr(settings, name) for name in type(settings).model_fields}
     filled = {
         **_read_as(settings, {label: summary.read_as for label, summary in summaries.items()}),
-        "backbone": backbone or f"unet{dims}d",
-        "size": size or DEFAULT_SIZES[dims],
+        "backbone": backbone,
+        "size": size,
         "preprocessing": preprocessing or Preprocessing(),
     }
     complete = EfficiencySettings.read(**{**given, **filled})
     _check_levels(complete)
     return complete
+
+
+def _usual_backbone(dims: int) -> Backbone:
+    return registry.backbone(f"unet{dims}d")
 
 
 def _read_as(settings: EfficiencySettings, encoders: Mapping[str, ReadAs]) -> dict[str, Any]:

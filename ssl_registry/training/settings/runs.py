@@ -46,6 +46,7 @@ from ssl_registry.training.settings.options import (
 )
 from ssl_registry.training.settings.origins import STARTED_FROM, check_installed, origins_of
 from ssl_registry.training.settings.size_setting import SizeSetting
+from ssl_registry.training.settings.suited_backbone import suit_in_settings
 
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
@@ -228,9 +229,6 @@ class PretrainSettings(PretrainingOptions, RunSettings):
         description="what is taken over of it: all is the encoder and the decoder that was kept "
         "beside it, encoder the encoder alone; all that fits where nothing is said",
     )
-    backbone: Annotated[BackboneSpec, Otherwise("unet2d or unet3d")] = Field(
-        description="the network to pretrain: a name, or a mapping with a name"
-    )
     size: Annotated[SizeSetting, Otherwise("224 pixels or 64 voxels")] = Field(
         description="side of the prepared image, or of a patch; or its sides along each axis, such "
         "as [96,96,16]"
@@ -238,6 +236,14 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     preprocessing: PreprocessingSpec = Field(  # type: ignore[assignment]
         PreprocessingFields(), description="how images are prepared"
     )
+    backbone: Annotated[BackboneSpec, Otherwise("unet2d or unet3d")] = Field(
+        description="the network to pretrain: a name, or a mapping with a name"
+    )
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_suits_the_images(cls, backbone: Any, info: ValidationInfo) -> Any:
+        return suit_in_settings(backbone, info.data, "task")
 
     @model_validator(mode="before")
     @classmethod
@@ -287,15 +293,15 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         description="take an encoder whose file does not say what it was trained on: I know that "
         "it has not seen the test cases",
     )
-    backbone: BackboneSpec | None = Field(
-        None, description="the network, where there is no encoder"
-    )
     size: SizeSetting | None = Field(
         None,
         description="side of the prepared image, or of a patch; or its sides along each axis, such "
         "as [96,96,16]",
     )
     preprocessing: PreprocessingSpec | None = Field(None, description="how images are prepared")
+    backbone: BackboneSpec | None = Field(
+        None, description="the network, where there is no encoder"
+    )
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training patients that may be used"
     )
@@ -312,6 +318,11 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs; fewer than epochs"
     )
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_suits_the_images(cls, backbone: Any, info: ValidationInfo) -> Any:
+        return suit_in_settings(backbone, info.data, "downstream")
 
     @model_validator(mode="before")
     @classmethod
