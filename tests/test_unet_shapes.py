@@ -66,7 +66,7 @@ def test_an_uneven_shape_is_written_into_the_fields_and_read_back() -> None:
     assert (network.levels, network.strides) == (4, ((1, 1, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2)))
     encoder = network.build(1)
     assert encoder.strides == ((1, 1, 1), (2, 2, 1), (4, 4, 1), (8, 8, 2))
-    again = registry.backbone(registry.spec_of(network))
+    again: Any = registry.create(registry.spec_of(network))
     assert again == network
     assert again.for_shape((64, 64, 64)) == network
     pyramid = encoder(torch.rand(2, 1, 30, 32, 9))
