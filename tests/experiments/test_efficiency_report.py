@@ -79,7 +79,7 @@ def test_the_page_needs_no_other_file_and_no_network(reported: Reported) -> None
 
 
 def test_the_figures_lie_beside_the_page_and_are_inside_it(reported: Reported) -> None:
-    names = {"curve", "curve-linear", "differences", "pretext", "classes", "samples"}
+    names = {"cases", "curve", "curve-linear", "differences", "pretext", "classes", "samples"}
     files = {path.stem: path for path in reported.page.parent.glob("*.png")}
     assert set(files) == names
     inside = re.findall(r'src="data:image/png;base64,([^"]*)"', reported.text)
@@ -94,8 +94,19 @@ def test_the_figures_lie_beside_the_page_and_are_inside_it(reported: Reported) -
 def test_each_line_has_its_verdict_in_the_order_of_the_settings(reported: Reported) -> None:
     words = reported.words
     helped, worse = words.index("rotation3d helped:"), words.index("rpl3d made it worse:")
-    assert helped < worse < words.index("Score against the number of labels")
+    assert helped < worse < words.index("Differences to training from scratch")
     assert f"The pretext task was not learnt (seed 0 and seed 1): {NOTE}" in words
+
+
+def test_the_page_opens_with_one_sentence_and_the_curve(reported: Reported) -> None:
+    opening = reported.words.index("After rotation3d, ")
+    assert re.search(
+        r"cases were worth more than \d+ from scratch, the most tried\.", reported.words
+    )
+    assert opening < reported.words.index("rotation3d helped:")
+    assert reported.text.index('class="opening"') < reported.text.index("<img")
+    first = re.findall(r'src="data:image/png;base64,([^"]*)"', reported.text)[0]
+    assert base64.b64decode(first) == (reported.page.parent / "curve.png").read_bytes()
 
 
 def test_failures_are_told_and_escaped(reported: Reported) -> None:
@@ -164,7 +175,7 @@ def test_a_browser_shows_the_page_without_errors_or_scrolling_sideways(
     seen = open_page(reported.page, width, tmp_path / "browser")
     assert seen.width == width
     assert seen.needed == width
-    assert seen.images == 6
+    assert seen.images == 7
     assert (seen.missing, seen.broken) == ([], [])
 
 
@@ -190,7 +201,7 @@ def test_a_real_experiment_is_reported_in_a_browser_and_as_data(
     assert told  # two epochs are few
     assert set(told) == {note for note in notes if note.startswith("no better than guessing")}
     seen = open_page(page, 360, tmp_path / "browser")
-    assert seen.images == 6
+    assert seen.images == 7
     assert (seen.needed, seen.missing, seen.broken) == (360, [], [])
     # Every digit that the summary takes is in results.csv.
     assert (out / "summary.csv").read_text() == as_csv(summarise(read_rows(out)), "dice")
@@ -209,7 +220,7 @@ def test_graded_images_have_confusion_matrices_and_samples(tmp_path: Path) -> No
     )
     page = write_efficiency_report(settings, rows, [], [])
     assert {path.stem for path in page.parent.glob("*.png")} == {
-        "curve", "curve-linear", "differences", "classes", "confusion", "samples",
+        "cases", "curve", "curve-linear", "differences", "classes", "confusion", "samples",
     }  # fmt: skip
     assert "anything2d helped" in page.read_text()
 

@@ -9,17 +9,19 @@ from typing import Final
 from matplotlib.image import imread
 
 from ssl_registry.errors import DataError
+from ssl_registry.experiments.figures.case_gains import draw_case_gains
 from ssl_registry.experiments.figures.classes import draw_class_scores, draw_confusion
 from ssl_registry.experiments.figures.curves import draw_curve, draw_differences
 from ssl_registry.experiments.figures.pretext import draw_pretext
 from ssl_registry.experiments.figures.samples import draw_graded, draw_masks
 from ssl_registry.experiments.figures.shown_cases import ShownCases, choose_shown, read_samples
 from ssl_registry.experiments.figures.styles import DPI, save
+from ssl_registry.experiments.statistics.case_differences import case_gains
 from ssl_registry.experiments.statistics.class_scores import class_scores, confusion
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, lines_of
-from ssl_registry.experiments.statistics.verdicts import spell_tests
+from ssl_registry.experiments.statistics.verdicts import few_label_fractions, spell_tests
 from ssl_registry.experiments.statistics.wording import spell_share
 
 MOST_CLASSES: Final = 20
@@ -60,6 +62,7 @@ class Pictures:
     curve: Picture
     linear: Picture
     differences: Picture | None
+    cases: Picture | None
     pretext: Picture | None
     classes: Picture | None
     confusion: Picture | None
@@ -81,6 +84,7 @@ def draw_all(
         curve=_curve(folder / "curve.png", rows, summaries, log=True),
         linear=_curve(folder / "curve-linear.png", rows, summaries, log=False),
         differences=_differences(folder / "differences.png", rows, summaries),
+        cases=_cases(folder / "cases.png", rows),
         pretext=_pretext(folder / "pretext.png", pretrained, lines_of(rows)),
         classes=_classes(folder / "classes.png", rows),
         confusion=_confusion(folder / "confusion.png", rows, shown.fraction),
@@ -109,6 +113,16 @@ def _differences(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) 
     caption = _repeats(gains, "pair of equal seed and fold", "pairs of equal seed and fold")
     save(draw_differences(summaries, rows[0].headline, caption), path)
     return Picture(path, "difference of each line to training from scratch, with its interval")
+
+
+def _cases(path: Path, rows: Sequence[Row]) -> Picture | None:
+    """Draw the difference of each test case, at the smallest share of the labels that decides."""
+    share = few_label_fractions(rows)[0]
+    gains = case_gains(rows, share)
+    if not gains:
+        return None
+    save(draw_case_gains(gains, rows[0].headline, spell_share(share)), path)
+    return Picture(path, "difference of each test case to training from scratch, by line")
 
 
 def _pretext(path: Path, pretrained: Sequence[PretrainRow], lines: Sequence[str]) -> Picture | None:

@@ -18,6 +18,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.appendix_table import as_markdown
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.further_scores import further_scores
+from ssl_registry.experiments.statistics.opening import interval_of, spell_opening
 from ssl_registry.experiments.statistics.rows import Failure, PretrainRow, Row
 from ssl_registry.experiments.statistics.summary import Summary, as_csv, summarise
 from ssl_registry.experiments.statistics.verdicts import (
@@ -66,10 +67,12 @@ def write_efficiency_report(
         table = as_markdown(summaries, rows[0].headline, _caption(settings, rows))
         write_text(folder / TABLE, table)
         pictures = draw_all(folder, rows, summaries, pretrained)
+    verdicts = judge_lines(rows, summaries, pretrained, failures) if rows else []
     page = _render(
+        opening=spell_opening(rows, summaries, verdicts) if rows else "",
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False),
         caption=_caption(settings, rows) if rows else "",
-        verdicts=judge_lines(rows, summaries, pretrained, failures) if rows else [],
+        verdicts=verdicts,
         few=[spell_share(share) for share in few_label_fractions(rows)],
         test_sets=len({row.fold for row in rows}),
         tests=spell_tests(rows) if rows else "",
@@ -144,7 +147,7 @@ def _table(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[list[Table
     }
     return [
         [
-            _table_row(summary, [found[summary.line, share] for found in probes.values()])
+            _table_row(rows, summary, [found[summary.line, share] for found in probes.values()])
             for summary in summaries
             if summary.fraction == share
         ]
@@ -152,7 +155,7 @@ def _table(rows: Sequence[Row], summaries: Sequence[Summary]) -> list[list[Table
     ]
 
 
-def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
+def _table_row(rows: Sequence[Row], summary: Summary, probes: Sequence[Estimate]) -> TableRow:
     comparison = summary.comparison
     gain = comparison.difference if comparison else Estimate.of([])
     known = comparison is not None and gain.count > 0
@@ -166,10 +169,17 @@ def _table_row(summary: Summary, probes: Sequence[Estimate]) -> TableRow:
         p=_bare(comparison.p) if comparison and gain.bounded else "",
         p_holm=_bare(comparison.p_holm) if comparison and gain.bounded else "",
         better=f"{comparison.better} of {gain.count}" if comparison and known else "",
-        factor=str(summary.shown_factor or ""),
+        factor=_spell_factor(rows, summary),
         lesson=summary.learnt.spell(),
         probes=tuple(f"{probe.mean:.3f}" if probe.count else "" for probe in probes),
     )
+
+
+def _spell_factor(rows: Sequence[Row], summary: Summary) -> str:
+    if summary.shown_factor is None:
+        return ""
+    interval = interval_of(rows, summary)
+    return f"{summary.shown_factor} ({interval})" if interval else str(summary.shown_factor)
 
 
 @dataclass(frozen=True)

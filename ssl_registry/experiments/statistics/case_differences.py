@@ -6,6 +6,7 @@ can compute differences, intervals and tests of their own.
 
 import csv
 import io
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,27 @@ def write_case_differences(out: Path, rows: Sequence[Row]) -> None:
     for before, case, after in found:
         writer.writerow([*before, *(_cell(case.get(name)) for name in scores), *after])
     write_text(out / CASES, text.getvalue())
+
+
+def case_gains(rows: Sequence[Row], fraction: float) -> dict[str, dict[str, float]]:
+    """Return, by line and test case, the line's score minus scratch's, averaged over repeats.
+
+    Args:
+        rows: of all finished fine-tuning runs.
+        fraction: the share of the labels.
+
+    Raises:
+        RunError: a run's result cannot be read.
+    """
+    gains: dict[str, dict[str, list[float]]] = {}
+    for before, _, (_, gain) in _rows_of([row for row in rows if row.fraction == fraction]):
+        line, case = before[0], before[6]
+        if line != SCRATCH and gain:
+            gains.setdefault(line, {}).setdefault(case, []).append(float(gain))
+    return {
+        line: {case: statistics.fmean(found) for case, found in cases.items()}
+        for line, cases in gains.items()
+    }
 
 
 def _rows_of(rows: Sequence[Row]) -> Iterator[tuple[list[Any], Mapping[str, Any], list[str]]]:
