@@ -47,6 +47,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "rotation": ("rotation2d", "rotation3d"),
     "rpl": ("place2d", "place3d", "rpl2d", "rpl3d"),
     "timm": ("timm",),
+    "voco": ("voco2d", "voco3d"),
 }
 """First-party extras and the names they bring, for the answer to an unknown name."""
 

@@ -31,8 +31,10 @@ FIELDS: Final = {
     "jigsaw3d": {"jitter": 2},
     "rpl2d": {"questions": 1},
     "rpl3d": {"jitter": 2, "questions": 1},
+    "voco2d": {"grid": 2},
+    "voco3d": {"grid": 2, "crops": 1},
 }
-"""Jitter that suits the 64 voxels at which phantoms are shown; one question, seen at a glance."""
+"""Jitter that suits the 64 voxels at which phantoms are shown; few tiles, seen at a glance."""
 
 
 @cache

@@ -27,6 +27,7 @@ pytest.importorskip("ssl_registry_exemplar")
 pytest.importorskip("ssl_registry_fusion")
 pytest.importorskip("ssl_registry_masked")
 pytest.importorskip("ssl_registry_genesis")
+pytest.importorskip("ssl_registry_voco")
 
 SIDES = {2: (512, 512), 3: (128, 128, 128)}
 TASKS = [
@@ -50,6 +51,8 @@ TASKS = [
     ("genesis3d", {}),
     ("place2d", {}),
     ("place3d", {}),
+    ("voco2d", {}),
+    ("voco3d", {}),
     ("masked2d", {}),
     ("masked3d", {}),
 ]

@@ -117,7 +117,10 @@ class _Place(PretextTask):
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a decoder with the coordinates of each voxel, `[B, 1, coordinates, *S]`."""
-        return heads.DenseHead(encoder, self.coordinates, self.spatial_dims)
+        head = heads.DenseHead(encoder, self.coordinates, self.spatial_dims)
+        assert isinstance(head.decoder.out.bias, Tensor)
+        nn.init.constant_(head.decoder.out.bias, 0.5)  # the middle of the scan
+        return head
 
     def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> QuestionModel:
         """Return the question's model; that of slices knows their place in the volume."""
