@@ -5,14 +5,15 @@ from pathlib import PurePath
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor, nn
 
-from ssl_registry import Backbone, Encoder, LibraryWeights
+from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ConfigError
 from ssl_registry_nnunet.checkpoint import nnunet_checkpoint, whole_network
 from ssl_registry_nnunet.encoder import NnunetEncoder
 from ssl_registry_nnunet.plans import network_numbers, read_plans
+from ssl_registry_nnunet.published import NNSSL, NNUNET, numbers_in, read_published
 
 FEATURES: Final = 32
 """Channels of the finest stage where no plan says them; they double at each stage."""
@@ -41,7 +42,8 @@ class NnunetBackbone(Backbone):
     they come, and kernels and strides are in the order of the image's.
     """
 
-    export_formats: ClassVar[tuple[str, ...]] = ("nnunet",)
+    weight_formats: ClassVar[tuple[str, ...]] = (NNUNET, NNSSL)
+    export_formats: ClassVar[tuple[str, ...]] = (NNUNET,)
     own_number: ClassVar[str]
 
     plans: str | None = Field(
@@ -138,7 +140,20 @@ class NnunetBackbone(Backbone):
         self, to: str, encoder: Encoder, decoder: Mapping[str, Tensor] | None, outputs: int
     ) -> LibraryWeights:
         """Return what nnU-Net's own `load_pretrained_weights` takes; see `Backbone`."""
-        return nnunet_checkpoint(whole_network(self, encoder, max(outputs, 1), decoder))
+        return nnunet_checkpoint(self, whole_network(self, encoder, max(outputs, 1), decoder))
+
+    @classmethod
+    def recognise(cls, content: Mapping[str, Any]) -> Self | None:
+        """Return the network of a checkpoint that says its numbers, in plans or otherwise."""
+        try:
+            fields = numbers_in(content, cls.own_number, cls.spatial_dims)
+            return None if fields is None else cls(**fields)
+        except (ConfigError, ValidationError, TypeError):
+            return None
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        """Return the weights of nnU-Net's network in a file, of the decoder too."""
+        return read_published(self, content, self.build(1).state_dict())
 
     def network_options(self) -> dict[str, Any]:
         """Return what `dynamic_network_architectures` takes to build such a network."""

@@ -17,6 +17,12 @@ _NETWORKS = {"n_conv_per_stage": PlainConvUNet, "n_blocks_per_stage": ResidualEn
 
 LIBRARY: Final = "dynamic_network_architectures"
 
+WEIGHTS: Final = "network_weights"
+"""Where checkpoints of nnU-Net have the network's state."""
+
+STRUCTURE: Final = "ssl_registry_backbone"
+"""Where one that was exported has the numbers of its network."""
+
 SECOND_NAMES: Final = ".all_modules."
 """Between the name of a block and that of a layer, in the second of its two names."""
 
@@ -83,11 +89,15 @@ def whole_network(
     )
 
 
-def nnunet_checkpoint(weights: LibraryWeights) -> LibraryWeights:
-    """Return weights as a file that `nnUNetv2_train ... -pretrained_weights` takes."""
+def nnunet_checkpoint(structure: "NnunetBackbone", weights: LibraryWeights) -> LibraryWeights:
+    """Return weights as a file that `nnUNetv2_train ... -pretrained_weights` takes.
+
+    Beside them it says of which network they are, for the way back.
+    """
+    numbers = structure.model_dump(mode="json", exclude={"plans", "configuration"})
     return weights._replace(
         library="nnU-Net",
-        content={"network_weights": dict(weights.state)},
+        content={WEIGHTS: dict(weights.state), STRUCTURE: numbers},
         loading="nnUNetv2_train DATASET CONFIGURATION FOLD -p PLANS -pretrained_weights {file}",
     )
 
@@ -111,7 +121,7 @@ def fill_decoder(theirs: nn.Module, ours: Mapping[str, Tensor], axes: tuple[int,
     for name, value in state.items():
         if name.startswith(("encoder.", "seg_layers.")) or SECOND_NAMES in name:
             continue
-        our_name = _our_name(name)
+        our_name = our_decoder_name(name)
         if our_name is None:  # the bias before a normalisation
             found[name] = torch.zeros_like(value)
             continue
@@ -136,15 +146,21 @@ def fill_decoder(theirs: nn.Module, ours: Mapping[str, Tensor], axes: tuple[int,
     return ""
 
 
-def _our_name(name: str) -> str | None:
-    """Return what a `heads.UNetDecoder` calls a weight of nnU-Net's decoder; None for none."""
+def our_decoder_name(name: str) -> str | None:
+    """Return what a `heads.UNetDecoder` calls a weight of nnU-Net's decoder; None for none.
+
+    Args:
+        name: `transpconvs.LEVEL.weight`, `stages.LEVEL.convs.PLACE.conv.weight`, or, by its second
+            name, `stages.LEVEL.convs.PLACE.all_modules.0.weight`.
+    """
     part, level, *rest = name.split(".")
     if part == "transpconvs":
         return f"upsample.{level}.{rest[-1]}"
-    _, place, layer, kind = rest  # stages.LEVEL.convs.PLACE.conv.weight
-    if (layer, kind) == ("conv", "bias"):
-        return None
-    return f"fuse.{level}.{3 * int(place) + (layer == 'norm')}.{kind}"
+    place, kind = int(rest[1]), rest[-1]
+    norm = rest[2] == "norm" or rest[2:4] == ["all_modules", "1"]
+    if not norm and kind == "bias":
+        return None  # before a normalisation, which takes it away
+    return f"fuse.{level}.{3 * place + norm}.{kind}"
 
 
 def _spell_permuted(structure: "NnunetBackbone") -> str:

@@ -45,12 +45,26 @@ def read_plans(path: str | Path, configuration: str | None, dims: int) -> dict[s
             release before the architecture stood in plans.
     """
     content = _read_json(Path(path).expanduser())
-    name = configuration or f"{'2d' if dims == 2 else '3d_fullres'}"
-    said = _inherit(content, name, path)
+    name = configuration or ("2d" if dims == 2 else "3d_fullres")
+    return configuration_in(content, name, f"plans={path}")
+
+
+def configuration_in(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Return what plans say of one configuration, inherited settings included.
+
+    Args:
+        content: of the plans.
+        name: of the configuration.
+        where: they are, for messages.
+
+    Raises:
+        ConfigError: there is no such configuration, or it says nothing of an architecture.
+    """
+    said = _inherit(content, name, where)
     if not isinstance(said.get("architecture"), dict):
         raise ConfigError(
-            f"plans={path}: the configuration {name} says nothing of an architecture; plan the "
-            "data set again with nnU-Net 2.4 or newer (nnUNetv2_plan_experiment)"
+            f"{where}: the configuration {name} says nothing of an architecture; plan the data set "
+            "again with nnU-Net 2.4 or newer (nnUNetv2_plan_experiment)"
         )
     return {
         **said,
@@ -67,20 +81,26 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"plans={path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("configurations"), dict):
-        raise ConfigError(f"plans={path} is no plans file of nnU-Net: it has no 'configurations'")
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"plans={path} is no plans file of nnU-Net, but a {type(content).__name__}"
+        )
     return content
 
 
-def _inherit(content: Mapping[str, Any], name: str, path: str | Path) -> dict[str, Any]:
+def _inherit(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     """Return a configuration, with what it inherits from others."""
-    configurations, chain = content["configurations"], []
+    configurations, chain = content.get("configurations"), []
+    if not isinstance(configurations, dict):
+        raise ConfigError(
+            f"{where}: these are no plans of nnU-Net, for they have no configurations"
+        )
     wanted: Any = name
     while wanted is not None:
         said = configurations.get(wanted)
         if not isinstance(said, dict) or wanted in chain:
             there = ", ".join(sorted(map(str, configurations)))
-            raise ConfigError(f"plans={path} has no configuration {wanted!r}, but {there}")
+            raise ConfigError(f"{where}: there is no configuration {wanted!r}, but {there}")
         chain.append(wanted)
         wanted = said.get("inherits_from")
     merged: dict[str, Any] = {}

@@ -10,6 +10,8 @@ import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from safetensors.torch import load_file
+from ssl_registry_nnunet.backbones import PlainConv3d, ResEnc3d
 from ssl_registry_nnunet.checkpoint import fill_decoder
 from torch import Tensor, nn
 
@@ -19,11 +21,12 @@ from ssl_registry import (
     PretextTask,
     derive_generator,
     export_encoder,
+    import_encoder,
     load_encoder,
     pretrain,
     registry,
 )
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, EncoderFileError
 from ssl_registry.heads import DenseHead, UNetDecoder
 
 UNET = "dynamic_network_architectures.architectures.unet."
@@ -142,6 +145,97 @@ def saved_encoder(path: Path) -> dict[str, Tensor]:
     saved = torch.load(path, weights_only=True)["network_weights"]
     start = "encoder."
     return {name[len(start) :]: saved[name] for name in saved if name.startswith(start)}
+
+
+def test_there_and_back_again_the_features_are_the_same(
+    pretrained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    run, _ = pretrained
+    export_encoder(run, tmp_path / "nnunet.pth", to="nnunet")
+    back = import_encoder(tmp_path / "nnunet.pth", tmp_path / "back")
+    assert back.format == "nnunet"
+    assert back.count("missing") == 0
+    assert equal(load_encoder(back.folder), load_encoder(run))
+    decoder, first = (load_file(folder / "decoder.safetensors") for folder in (back.folder, run))
+    assert decoder.keys() == {name for name in first if not name.startswith("out.")}
+    assert all(torch.equal(value, first[name]) for name, value in decoder.items())
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[name]) for name, value in mine.items()
+    )
+
+
+def write_checkpoint(path: Path, plans: dict[str, Any]) -> Any:
+    """Write what nnU-Net's trainer writes of a network with random weights; return it."""
+    network = network_of(plans)
+    state = {name: torch.rand_like(value) for name, value in network.state_dict().items()}
+    network.load_state_dict(state)
+    checkpoint = {
+        "network_weights": network.state_dict(),
+        "optimizer_state": {"state": {}, "param_groups": []},
+        "current_epoch": 1000,
+        "init_args": {"plans": plans, "configuration": "3d_fullres", "fold": 0},
+        "trainer_name": "nnUNetTrainer",
+    }
+    torch.save(checkpoint, path)
+    return network
+
+
+@pytest.mark.parametrize("kind", ["plainconv", "resenc"])
+def test_a_network_that_nnunet_trained_goes_on_here(kind: str, tmp_path: Path) -> None:
+    plans = write_plans(tmp_path / "plans.json", kind)
+    network = write_checkpoint(tmp_path / "checkpoint_final.pth", plans)
+    back = import_encoder(tmp_path / "checkpoint_final.pth", tmp_path / "back", seen="phantoms")
+    encoder = load_encoder(back.folder)
+    assert encoder.strides == ((1, 1, 1), (2, 2, 1), (4, 4, 2))
+    decoder = UNetDecoder(encoder, 3, dims=3).eval()
+    kept = load_file(back.folder / "decoder.safetensors")
+    assert not decoder.load_state_dict(kept, strict=False).unexpected_keys
+    decoder.out.load_state_dict(network.decoder.seg_layers[-1].state_dict())
+    scan = torch.rand((1, 1, 16, 12, 8), generator=derive_generator(0, "scan"))
+    with torch.no_grad():
+        theirs = network(scan.permute(0, 1, 4, 3, 2))[0].permute(0, 1, 4, 3, 2)
+        torch.testing.assert_close(decoder(encoder(scan)), theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_an_encoder_of_another_shape_is_refused_with_both(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "nnunet.pth", write_plans(tmp_path / "plans.json", "plainconv"))
+    wider = {
+        "name": "nnunet-plainconv3d", "plans": str(tmp_path / "plans.json"),
+        "features_per_stage": [4, 6, 10],
+    }  # fmt: skip
+    with pytest.raises(EncoderFileError, match=r"\[8, 6, 3, 3, 3\].*\[10, 6, 3, 3, 3\]"):
+        import_encoder(tmp_path / "nnunet.pth", tmp_path / "back", backbone=wider)
+
+
+def test_the_resenc_l_of_nnssl_is_known_without_its_numbers() -> None:
+    plan = {
+        "architecture_plans": {"arch_class_name": "ResEncL", "arch_kwargs": None},
+        "pretrain_plan": {
+            "dataset_name": "Dataset745_OpenMind",
+            "transpose_forward": [0, 1, 2],
+            "configurations": {"onemmiso": {"spacing": [1, 1, 2], "patch_size": [160] * 3}},
+        },
+        "recommended_downstream_patchsize": [160, 160, 128],
+    }
+    content = {"network_weights": {}, "nnssl_adaptation_plan": plan}
+    known = ResEnc3d.recognise(content)
+    assert known == ResEnc3d(axes=(2, 1, 0))
+    assert PlainConv3d.recognise(content) is None
+    assert ResEnc3d.recognise({"network_weights": {"encoder.stem": 3}}) is None
+    network = tiny = ResEnc3d(n_stages=2, features_per_stage=(2, 2), axes=(2, 1, 0))
+    whole = network.library_weights(tiny.build(1), 1).state
+    read = tiny.read_weights({**content, "network_weights": whole})
+    assert read is not None
+    assert (read.format, read.size, read.patches) == ("nnssl", (128, 160, 160), True)
+    assert (dict(read.images), read.learned_from) == (
+        {"spacing": [2, 1, 1]},
+        "Dataset745_OpenMind",
+    )
+    assert set(read.names.values()) == set(tiny.build(1).state_dict())
 
 
 @pytest.mark.parametrize("kind", ["plainconv", "resenc"])
