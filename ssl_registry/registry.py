@@ -32,6 +32,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
     "contrast": tuple(
         f"{name}{dims}d" for name in ("byol", "local", "moco", "simclr") for dims in (2, 3)
     ),
+    "cpc": ("cpc2d", "cpc3d"),
     "exemplar": ("exemplar2d", "exemplar3d"),
     "fusion": ("fusion2d", "fusion3d"),
     "genesis": ("genesis2d", "genesis3d"),

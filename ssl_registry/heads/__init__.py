@@ -5,6 +5,7 @@ from ssl_registry.heads.decoder import DenseHead, UNetDecoder, decoder_of, match
 from ssl_registry.heads.dense_answers import check_dense
 from ssl_registry.heads.identity import identify
 from ssl_registry.heads.queue import NOBODY, Queue
+from ssl_registry.heads.similarity import nt_xent, right_share, spread_of
 from ssl_registry.heads.teacher import Teacher
 from ssl_registry.normalisation import DecoderStyle, Norm, build_norm
 
@@ -23,4 +24,7 @@ __all__ = [
     "decoder_of",
     "identify",
     "matching_weights",
+    "nt_xent",
+    "right_share",
+    "spread_of",
 ]

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_registry import Encoder
+from ssl_registry.heads import right_share, spread_of
 from ssl_registry_contrast.levels import perceptron, unit
-from ssl_registry_contrast.similarity import right_share, spread_of
 from ssl_registry_contrast.slow_copies import Pair, SlowCopyModel, SlowCopyTask
 
 

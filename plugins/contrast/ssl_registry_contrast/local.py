@@ -8,12 +8,11 @@ from torch import Tensor, nn
 
 from ssl_registry import Encoder, Moment, PretextModel
 from ssl_registry.errors import ConfigError
-from ssl_registry.heads import UNetDecoder
+from ssl_registry.heads import UNetDecoder, spread_of
 from ssl_registry_contrast.levels import levels_of, perceptron, unit
 from ssl_registry_contrast.local_loss import Contrast, contrast_places
 from ssl_registry_contrast.points import Points, draw_points, look_up
 from ssl_registry_contrast.relations import Positives, related_images
-from ssl_registry_contrast.similarity import spread_of
 from ssl_registry_contrast.views import TwoViews
 
 

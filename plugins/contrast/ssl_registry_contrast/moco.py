@@ -8,9 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_registry import Encoder, distributed
-from ssl_registry.heads import NOBODY, Queue
+from ssl_registry.heads import NOBODY, Queue, nt_xent, spread_of
 from ssl_registry_contrast.levels import unit
-from ssl_registry_contrast.similarity import nt_xent, spread_of
 from ssl_registry_contrast.slow_copies import Pair, SlowCopyModel, SlowCopyTask
 
 

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_registry import Chance, Encoder, QuestionModel, distributed
+from ssl_registry.heads import nt_xent, spread_of
 from ssl_registry_contrast.levels import perceptron, unit
-from ssl_registry_contrast.similarity import nt_xent, spread_of
 from ssl_registry_contrast.views import TwoViews
 
 

@@ -22,7 +22,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("local3d", {"levels": (2,), "augment": {"elastic_probability": 1.0}}),
     ("moco2d", {"queue": 0, "keep": "teacher", "final_momentum": 1.0}),
     ("byol3d", {"levels": (2, 3), "final_momentum": None, "keep": "teacher"}),
-    ("simclr3d", {"levels": (2, 3), "crop": (1, 1), "augment": "none"}),
+    ("simclr3d", {"levels": (2, 3), "crop": (0.5, 1), "augment": "none"}),
 ]
 
 

@@ -10,13 +10,12 @@ from ssl_registry_contrast import views
 from ssl_registry_contrast.byol import ByolModel
 from ssl_registry_contrast.moco import MocoModel
 from ssl_registry_contrast.simclr import SimclrModel
-from ssl_registry_contrast.similarity import nt_xent, right_share, spread_of
 from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry import Moment, PretextModel, PretextTask, distributed, registry
 from ssl_registry.errors import ImageShapeError
-from ssl_registry.heads import identify
+from ssl_registry.heads import identify, nt_xent, right_share, spread_of
 
 TEMPERATURE = 0.2
 PLAIN: dict[str, Any] = {"augment": "none", "embedding": 6, "hidden": 8}
