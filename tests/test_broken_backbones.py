@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 from itertools import count
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, Self, cast
 
 import numpy as np
 import pytest
@@ -101,6 +101,13 @@ class HalvesBackbone(Backbone):
 
     fault: str = ""
 
+    def for_shape(
+        self, image_shape: tuple[int, ...], spacing: tuple[float, ...] | None = None
+    ) -> Self:
+        if not self.fault.startswith("shape"):
+            return self
+        return self.model_copy(update={"fault": f"shape {image_shape}"})
+
     def build(self, in_channels: int) -> Encoder:
         if self.fault == "no encoder":
             return cast(Encoder, nn.Conv2d(in_channels, 2, 3))
@@ -126,6 +133,7 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
         ("odd sides", "sides must be even"),
         ("no size", "too large"),
     ],
+    "networks_for_a_shape_are_in_their_fields": [("shape", "fields that were told")],
     "features_do_not_depend_on_the_batch": [("batch", "depending on the batch")],
     "evaluation_repeats_itself": [("noise", "equal features twice")],
     "encoders_leave_images_alone": [("in place", "changed images")],

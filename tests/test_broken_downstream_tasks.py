@@ -82,6 +82,8 @@ class Pooled(nn.Module):
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         features = pyramid[-1].mean((-1, -2))
+        if self.fault == "square":
+            features = features + pyramid[-1].diagonal(dim1=-2, dim2=-1)[..., 3]
         if self.fault == "batch":
             features = features - features.mean(0)
         if self.fault == "compiled" and torch.compiler.is_compiling():
@@ -113,6 +115,7 @@ BROKEN: dict[str, list[tuple[str | Brightness, str]]] = {
     "outputs_have_a_channel_for_each_class": [
         ("classes", r"outputs \[4, 4, ...\]\s+came +\[4, 2\]")
     ],
+    "thick_slices_are_answered": [("square", "IndexError")],
     "outputs_do_not_depend_on_the_batch": [("batch", "depending on the batch")],
     "predictions_have_the_form_of_targets": [
         ("soft", "predictions of int64"),

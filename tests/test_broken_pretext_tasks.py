@@ -51,6 +51,28 @@ class Flipped(PretextTask):
         return {"accuracy": outputs.argmax(1).eq(target).float().mean()}
 
 
+class RefusesThinImagesWithoutAWord(Flipped):
+    def view_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if min(image_shape) < 8:
+            raise ImageShapeError("too thin")
+        return image_shape
+
+
+class TakesAllImagesForSquares(Flipped):
+    def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
+        return TakesSquares(encoder.channels[0] * view_shape[0] ** 2)
+
+
+class TakesSquares(nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.classify = nn.Linear(features, 2)
+
+    def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
+        scores: Tensor = self.classify(pyramid[0].flatten(1))
+        return scores
+
+
 class DrawsFromTorch(Flipped):
     def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
         images = images + torch.rand(())
@@ -513,6 +535,10 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
     "work_stays_on_the_device": [(LeavesATensorBehind(), "a step on the device 'meta'")],
     "heads_fit_images_of_any_channels": [(WantsGreyImages(), "grey images only")],
     "smaller_batches_are_answered": [(CountsImages(), "shape .* invalid")],
+    "thick_slices_are_learnt_or_refused": [
+        (RefusesThinImagesWithoutAWord(), "refused with what to set.*too thin"),
+        (TakesAllImagesForSquares(), r"cannot\s+be\s+multiplied"),
+    ],
     "metrics_are_finite_scalars": [
         (MeasuresPerImage(), r"right is bool \[4\]"),
         (MeasuresNothing(), "metric 'right'"),

@@ -77,6 +77,19 @@ def levels_have_the_promised_shape(trial: BackboneTrial) -> None:
             _check_levels(trial, encoder, shape, may_refuse=number > 0)
 
 
+def networks_for_a_shape_are_in_their_fields(trial: BackboneTrial) -> None:
+    """What `for_shape` returns is built again from its fields, and keeps what they were told.
+
+    A run calls it once, before anything else; `encoder.json` holds the fields and nothing else.
+    """
+    shape = trial.thin_shape
+    suited = trial.component.for_shape(shape)
+    again = type(suited).model_validate(suited.model_dump(mode="json"))
+    require(again == suited, f"the network for {list(shape)} from its fields", again)
+    kept = again.for_shape(trial.shapes[0])
+    require(kept == suited, "the fields that were told, for images of another shape", kept)
+
+
 def features_do_not_depend_on_the_batch(trial: BackboneTrial) -> None:
     """In evaluation, an image has the same features alone as among others.
 
@@ -191,6 +204,7 @@ BACKBONE_CHECKS: Final[tuple[Callable[[BackboneTrial], None], ...]] = (
     encoders_leave_global_streams_alone,
     strides_grow,
     levels_have_the_promised_shape,
+    networks_for_a_shape_are_in_their_fields,
     features_do_not_depend_on_the_batch,
     evaluation_repeats_itself,
     encoders_leave_images_alone,

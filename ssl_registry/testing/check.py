@@ -1,5 +1,6 @@
 """What a check is, and how it says what does not hold."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -128,6 +129,11 @@ def refuses(what: str, error: type[Exception], action: Callable[[], object]) -> 
         raise ConformanceError(expected, f"{type(other).__name__}: {other}") from other
     else:
         raise ConformanceError(expected, f"no error, but a {type(result).__name__}")
+
+
+def says_what_to_set(refusal: Exception) -> bool:
+    """Return whether a refusal names a setting: in backticks, or with a value behind `=`."""
+    return bool(re.search(r"`[\w.]+`|\b[a-z_.]+=", str(refusal)))
 
 
 def equal(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

@@ -33,6 +33,22 @@ def outputs_have_a_channel_for_each_class(trial: DownstreamTrial) -> None:
         require(fits, f"outputs [{BATCH}, {classes}, ...]", list(outputs.shape))
 
 
+def thick_slices_are_answered(trial: DownstreamTrial) -> None:
+    """Images of unequal sides, such as few thick slices, get predictions of their own form.
+
+    The last axis has a quarter of its voxels, 4 at least. A backbone may refuse such images; then
+    nothing is asked of the task.
+    """
+    shape, task = trial.thin_shape, trial.component
+    if not trial.accepts(shape):
+        return
+    with lend_to_torch(seeded(2)):
+        predicted = task.predict(trial.network()(trial.images(shape=shape)))
+    form = [BATCH, *shape] if task.target_kind == "mask" else [BATCH]
+    expected = f"predictions {form} of images of {list(shape)}"
+    require(list(predicted.shape) == form, expected, list(predicted.shape))
+
+
 def outputs_do_not_depend_on_the_batch(trial: DownstreamTrial) -> None:
     """In evaluation, an image gets the same outputs alone as among others.
 
@@ -126,6 +142,7 @@ DOWNSTREAM_CHECKS: Final[tuple[Callable[[DownstreamTrial], None], ...]] = (
     target_kind_is_known,
     encoders_can_be_frozen,
     outputs_have_a_channel_for_each_class,
+    thick_slices_are_answered,
     outputs_do_not_depend_on_the_batch,
     predictions_have_the_form_of_targets,
     wrong_targets_are_refused,

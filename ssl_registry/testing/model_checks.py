@@ -7,10 +7,10 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.errors import PluginError, SslRegistryError
+from ssl_registry.errors import ImageShapeError, PluginError, SslRegistryError
 from ssl_registry.pretext_model import Moment, PretextModel, check_answer
 from ssl_registry.randomness import lend_to_torch
-from ssl_registry.testing.check import equal, require
+from ssl_registry.testing.check import equal, require, says_what_to_set
 from ssl_registry.testing.networks import seeded
 from ssl_registry.testing.trial import PretextTrial
 
@@ -46,6 +46,23 @@ def smaller_batches_are_answered(trial: PretextTrial) -> None:
             require(str(refusal), f"a refusal of {count} images in words", "none")
             continue
         require(loss.isfinite(), f"a finite loss of {count} images, in evaluation", loss)
+
+
+def thick_slices_are_learnt_or_refused(trial: PretextTrial) -> None:
+    """Images of unequal sides, such as few thick slices, are learnt from, or refused in words.
+
+    Nobody's scan is a cube. The last axis has a quarter of its voxels, 4 at least. A refusal is an
+    `ImageShapeError` that names the setting to change: a field of the task, or `size`.
+    """
+    shape = trial.thin_shape
+    try:
+        trial.component.view_shape(shape)
+        loss = _ask(trial, trial.model(shape=shape), trial.images(shape=shape))[0]
+    except ImageShapeError as refusal:
+        named = says_what_to_set(refusal)
+        require(named, f"images of {list(shape)} to be refused with what to set", refusal)
+        return
+    require(loss.isfinite(), f"a finite loss of images of {list(shape)}", loss)
 
 
 def metrics_are_finite_scalars(trial: PretextTrial) -> None:
@@ -222,6 +239,7 @@ def _copies(model: PretextModel) -> Iterator[tuple[str, Tensor]]:
 MODEL_CHECKS: Final[tuple[Callable[[PretextTrial], None], ...]] = (
     heads_fit_images_of_any_channels,
     smaller_batches_are_answered,
+    thick_slices_are_learnt_or_refused,
     metrics_are_finite_scalars,
     chance_goes_with_accuracy,
     judging_is_said,

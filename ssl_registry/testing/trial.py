@@ -36,7 +36,10 @@ CANDIDATES: Final[dict[int, tuple[Shape, ...]]] = {
 }
 """Shapes of images, of which the first that a component accepts is the one it is tried on."""
 
-OTHERS: Final[dict[int, tuple[Shape, ...]]] = {2: ((64, 32), (50, 41)), 3: ((24, 17, 20),)}
+OTHERS: Final[dict[int, tuple[Shape, ...]]] = {
+    2: ((64, 32), (50, 41)),
+    3: ((24, 17, 20), (40, 36, 8)),
+}
 """Shapes that a backbone is tried on besides."""
 
 
@@ -74,6 +77,12 @@ class Trial:
     def accepts(self, shape: Shape) -> bool:
         """Return whether the component can work on images of that shape."""
         raise NotImplementedError
+
+    @property
+    def thin_shape(self) -> Shape:
+        """The first shape, with few voxels along the last axis: a volume of thick slices."""
+        *others, last = self.shapes[0]
+        return (*others, max(4, last // 4))
 
     @property
     def label(self) -> str:
@@ -160,13 +169,19 @@ class PretextTrial(LearningTrial):
         spacing = (1.0,) * self.dims
         return Moment(0, 10, 0, [CaseInfo(name, name, spacing) for name in names])
 
-    def model(self, channels: int | None = None, levels: int | None = None) -> PretextModel:
+    def model(
+        self,
+        channels: int | None = None,
+        levels: int | None = None,
+        shape: Shape | None = None,
+    ) -> PretextModel:
         """Return the task's model, in training mode, on the finest `levels` of an encoder."""
         fed = self.component.view_channels(channels or self.channels[0])
         with lend_to_torch(seeded(1)):
             encoder = build(self.backbone, fed, self.dims)
             seen = encoder if levels is None else FinestLevels(encoder, levels)
-            return check_model(self.component.build_model(seen, self.shapes[0]), self.label)
+            built = self.component.build_model(seen, shape or self.shapes[0])
+            return check_model(built, self.label)
 
     @property
     def compares(self) -> bool:
