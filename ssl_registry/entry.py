@@ -21,6 +21,16 @@ KINDS: Final[Mapping[Kind, str]] = {
 }
 """What people call the kinds of components."""
 
+Trait = Literal["dense", "global", "decoder", "batch"]
+
+TRAITS: Final[Mapping[Trait, str]] = {
+    "dense": "asks voxel by voxel, for segmentation",
+    "global": "asks for the whole image, for grading",
+    "decoder": "trains a decoder, which fine-tuning can start from",
+    "batch": "needs several images in a batch",
+}
+"""What a pretext task may be good for, and may need."""
+
 NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
 
@@ -50,6 +60,9 @@ class Entry:
         argument: field that `name:value` sets, where one component stands for many networks:
             with `argument="model"`, `timm:resnet18` is `timm` with `model="resnet18"`.
         formerly: names it had before, which older files still say.
+        family: of a pretext task, a word for what its question is about: `context`, `contrast`,
+            `restoration`, or one of your own.
+        traits: of a pretext task, of `TRAITS`: what it is good for, and what it needs.
         kind: which interface it implements; set by the registry from the hook.
         distribution: the distribution that offers it; set by the registry.
         version: that distribution's version; set by the registry.
@@ -61,6 +74,8 @@ class Entry:
     summary: str = ""
     argument: str = ""
     formerly: tuple[FormerName, ...] = field(default=(), kw_only=True)
+    family: str = field(default="", kw_only=True)
+    traits: tuple[Trait, ...] = field(default=(), kw_only=True)
     kind: Kind = field(default="pretext", kw_only=True)
     distribution: str = field(default="", kw_only=True)
     version: str = field(default="", kw_only=True)
@@ -75,13 +90,15 @@ class Entry:
         """`2D`, `3D`, or both."""
         return "2D, 3D" if self.dims is None else f"{self.dims}D"
 
-    def as_json(self) -> dict[str, str | int | None]:
+    def as_json(self) -> dict[str, str | int | list[str] | None]:
         """Return what `ssl-registry list --json` says; these keys stay as they are."""
         return {
             "name": self.name,
             "kind": self.kind,
             "dims": self.dims,
             "summary": self.summary,
+            "family": self.family,
+            "traits": [*self.traits],
             "distribution": self.distribution,
             "version": self.version,
             "qualified_name": self.qualified_name,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ssl_registry.cli.completion import complete_kinds
 from ssl_registry.cli.console import console, mention_failures
-from ssl_registry.entry import Entry, Kind
+from ssl_registry.entry import TRAITS, Entry, Kind
 from ssl_registry.errors import ConfigError
 from ssl_registry.loading import INTERFACES
 from ssl_registry.registry import registry
@@ -42,6 +42,9 @@ def list_components(
         console().print_json(json.dumps([entry.as_json() for entry in entries]))
     else:
         console().print(_table(entries))
+        found = dict.fromkeys(trait for entry in entries for trait in entry.traits)
+        for trait in (trait for trait in TRAITS if trait in found):
+            console().print(f"{trait}: {TRAITS[trait]}", style="dim", soft_wrap=True)
     mention_failures()
     if not registry.entries(kind="pretext"):
         console(stderr=as_json).print(
@@ -67,12 +70,18 @@ def read_kind(said: str) -> Kind:
 def _table(entries: list[Entry]) -> Table:
     """Return the table: for each kind a heading, then one row a component."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "dims", "what it is", "distribution", "version"):
+    for column in ("name", "dims", "what it is", "good for", "distribution", "version"):
         table.add_column(column, no_wrap=column != "what it is")
     for kind, group in groupby(entries, key=lambda entry: entry.kind):
         table.add_row(Text(TITLES[kind], style="bold"))
         for entry in group:
-            row = (entry.name, entry.spelt_dims, entry.summary, entry.distribution, entry.version)
-            table.add_row(Text(f"  {row[0]}", style="cyan"), *row[1:])
+            table.add_row(
+                Text(f"  {entry.name}", style="cyan"),
+                entry.spelt_dims,
+                entry.summary,
+                f"{entry.family}: {', '.join(entry.traits)}" if entry.traits else entry.family,
+                entry.distribution,
+                entry.version,
+            )
         table.add_section()
     return table

@@ -12,6 +12,7 @@ import pytest
 
 from ssl_registry import registry
 from ssl_registry.description import describe
+from ssl_registry.entry import TRAITS
 from ssl_registry.field_descriptions import spell_type
 from tests.commands import PROGRAM, run_command
 
@@ -31,14 +32,27 @@ def test_the_list_goes_by_kind_and_says_who_offers_what() -> None:
     entry = registry.find("rpl3d")
     assert row[1] == "3D"
     assert row[-2:] == [entry.distribution, entry.version]
-    assert " ".join(row[2:-2]) == entry.summary
+    assert row[2:7] == entry.summary.split()[:5]
+    assert row[-4:-2] == ["context:", "global"]
 
 
 def test_the_list_for_scripts_has_every_component() -> None:
     said = json.loads(run_command("list", "--json").stdout)
     assert [one["qualified_name"] for one in said] == NAMES
-    keys = ["name", "kind", "dims", "summary", "distribution", "version", "qualified_name"]
-    assert all(list(one) == keys for one in said)
+    keys = ["name", "kind", "dims", "summary", "family", "traits", "distribution", "version"]
+    assert all(list(one) == [*keys, "qualified_name"] for one in said)
+
+
+def test_every_pretext_task_of_this_project_says_what_it_is_good_for() -> None:
+    said = run_command("list", "--kind", "pretext").stdout
+    for entry in registry.entries(kind="pretext"):
+        if entry.name == "joint":
+            continue  # as its tasks are
+        assert entry.family, entry.name
+        assert {"dense", "global"} & set(entry.traits), entry.name
+        assert set(entry.traits) <= TRAITS.keys()
+    assert f"dense: {TRAITS['dense']}" in said
+    assert "dense:" not in run_command("list", "--kind", "backbone").stdout
 
 
 def test_a_kind_that_is_misspelt_gets_a_hint() -> None:

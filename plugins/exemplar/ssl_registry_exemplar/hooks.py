@@ -14,11 +14,15 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             "ssl_registry_exemplar.exemplar:Exemplar2d",
             dims=2,
             summary="Which picture is an altered copy of this one?",
+            family="contrast",
+            traits=("global",),
         ),
         Entry(
             "exemplar3d",
             "ssl_registry_exemplar.exemplar:Exemplar3d",
             dims=3,
             summary="Which volume is an altered copy of this one?",
+            family="contrast",
+            traits=("global",),
         ),
     ]

@@ -13,7 +13,9 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             f"fusion{dims}d",
             f"ssl_registry_fusion.fusion:Fusion{dims}d",
             dims=dims,
-            summary=f"How much of another image is in each {element}? Dense; keeps its decoder",
+            summary=f"How much of another image is in each {element}?",
+            family="mixing",
+            traits=("dense", "decoder", "batch"),
         )
         for dims, element in ((2, "pixel"), (3, "voxel"))
     ]

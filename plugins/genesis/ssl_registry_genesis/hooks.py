@@ -13,8 +13,9 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             f"genesis{dims}d",
             f"ssl_registry_genesis.genesis:Genesis{dims}d",
             dims=dims,
-            summary=f"What did the {image} look like before it was spoilt? Dense; keeps its "
-            "decoder",
+            summary=f"What did the {image} look like before it was spoilt?",
+            family="restoration",
+            traits=("dense", "decoder"),
         )
         for dims, image in ((2, "picture"), (3, "volume"))
     ]

@@ -14,11 +14,15 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             "ssl_registry_jigsaw.jigsaw:Jigsaw2d",
             dims=2,
             summary="In which of 100 orders are the 9 tiles of the image?",
+            family="context",
+            traits=("global",),
         ),
         Entry(
             "jigsaw3d",
             "ssl_registry_jigsaw.jigsaw:Jigsaw3d",
             dims=3,
             summary="In which of 100 orders are the 27 tiles of the volume?",
+            family="context",
+            traits=("global",),
         ),
     ]

@@ -13,7 +13,9 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             f"masked{dims}d",
             f"ssl_registry_masked.masked:Masked{dims}d",
             dims=dims,
-            summary=f"What was in the hidden {parts}? Dense; keeps its decoder",
+            summary=f"What was in the hidden {parts}?",
+            family="restoration",
+            traits=("dense", "decoder"),
         )
         for dims, parts in ((2, "squares"), (3, "cubes"))
     ]

@@ -14,11 +14,15 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             "ssl_registry_rotation.rotation:Rotation2d",
             dims=2,
             summary="By which of 4 quarter turns was the image turned?",
+            family="context",
+            traits=("global",),
         ),
         Entry(
             "rotation3d",
             "ssl_registry_rotation.rotation:Rotation3d",
             dims=3,
             summary="About which axis and by how much was the volume turned? 10 classes",
+            family="context",
+            traits=("global",),
         ),
     ]

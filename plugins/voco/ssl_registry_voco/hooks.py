@@ -13,8 +13,9 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             f"voco{dims}d",
             f"ssl_registry_voco.voco:Voco{dims}d",
             dims=dims,
-            summary=f"In which parts of this {image}, and of others, does a crop lie? Global; "
-            "2 images a batch",
+            summary=f"In which parts of this {image}, and of others, does a crop lie?",
+            family="contrast",
+            traits=("global", "batch"),
         )
         for dims, image in ((2, "picture"), (3, "volume"))
     ]
