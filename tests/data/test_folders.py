@@ -1,6 +1,7 @@
 """Folders without a list: images at any depth, patients, and classes that can be nothing else."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.sources.folder_names import in_order, patients_of, why_no_classes
 from ssl_registry.data.sources.layouts import Reading
 from ssl_registry.data.sources.opening import open_source
+from ssl_registry.data.splits import split_source
 from ssl_registry.errors import BadFileError, ConfigError, DataError
 from tests.pictures import write_picture
 from tests.volumes import noise, write_nifti, write_series
@@ -90,6 +92,49 @@ def test_folders_are_classes_where_they_can_be_nothing_else(
     paths: Sequence[str], why: str | None
 ) -> None:
     assert why_no_classes(paths) == why
+
+
+def test_folders_that_hold_the_same_scans_are_patients(tmp_path: Path) -> None:
+    for seed, patient in enumerate(("anna", "bert", "carl")):
+        for eye in ("left", "right"):
+            write(tmp_path / patient / f"{eye}.png", 2 * seed + (eye == "left"))
+    source = open_source(tmp_path)
+    assert source.layout == "images"
+    assert source.groups["anna/left"] == source.groups["anna/right"] == "anna"
+    assert len(set(source.groups.values())) == 3
+    assert "each holds the same names, such as left" in source.notes[0]
+
+
+def write_parts(folder: Path, *parts: str, classes: Sequence[str] = ("normal", "ill")) -> None:
+    for seed, (part, kind) in enumerate(product(parts, classes)):
+        for image in range(2):
+            write(folder / part / kind / f"{part}{kind}{image}.png", 2 * seed + image)
+
+
+@pytest.mark.parametrize("reading", [Reading(), CLASSES])
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "Testing")])
+def test_class_folders_in_folders_of_parts_are_a_split(
+    tmp_path: Path, parts: tuple[str, ...], reading: Reading
+) -> None:
+    write_parts(tmp_path, *parts)
+    source = open_source(tmp_path, reading=reading)
+    assert source.layout == "classes"
+    assert dict(source.labels) == {0: "ill", 1: "normal"}
+    assert {case.name: case.grade for case in source.cases}[f"{parts[0]}/ill/{parts[0]}ill0"] == 0
+    assert source.parts[f"{parts[-1]}/ill/{parts[-1]}ill1"] == "test"
+    split = split_source(source, seed=0, test_fraction=0.2, validation_fraction=0.1)
+    assert {case.name.partition("/")[0] for case in split.test} == {parts[-1]}
+
+
+def test_parts_are_never_classes(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write(tmp_path / "flat" / part / f"{part}.png")
+    write_parts(tmp_path / "patients", "train", classes=("anna", "bert"))
+    write_parts(tmp_path / "patients", "test", classes=("carl", "dora"))
+    for name in ("flat", "patients"):
+        assert open_source(tmp_path / name).layout == "images"
+        with pytest.raises(DataError, match="called as parts of a split"):
+            open_source(tmp_path / name, reading=CLASSES)
 
 
 def test_classes_that_are_asked_for_may_hold_folders_of_patients(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ SCANS: Final = "anat"
 _LABELS: Final = frozenset({"dseg", "mask", "probseg", "seg", "label", "roi", "lesion"})
 """Suffixes of label maps, which are no images."""
 
+_BESIDE: Final = ("derivatives", "sourcedata", "code", "stimuli")
+"""Folders beside those of the subjects."""
+
 _FILE: Final = re.compile(r"(sub-[A-Za-z0-9]+(?:_[A-Za-z0-9]+-[A-Za-z0-9+]+)*)_([A-Za-z0-9]+)")
 """The name of a scan without its ending: entities such as `sub-01_ses-2_run-1`, and the suffix."""
 
@@ -110,7 +113,7 @@ def _scans_in(found: FoundImages, channels: Sequence[str]) -> tuple[list[BidsSca
     for name, path in found.files.items():
         scan = _scan_of(name, path)
         if scan is None:
-            why.setdefault("is not called as BIDS has it", []).append(path)
+            why.setdefault(_why_no_scan(name), []).append(path)
         elif scan.modality in _LABELS:
             why.setdefault("is a label map", []).append(path)
         elif channels and scan.modality not in channels:
@@ -140,6 +143,14 @@ def _scan_of(name: str, path: Path) -> BidsScan | None:
     if found is None or not folders or found.group(1).split("_")[0] != folders[0]:
         return None
     return BidsScan(path, folders[-1], *found.groups())
+
+
+def _why_no_scan(name: str) -> str:
+    """Return why an image is none of the raw scans of BIDS."""
+    first = name.partition("/")[0]
+    if first in _BESIDE:
+        return f"lies in {first}, not among the raw scans (patterns take label maps from there)"
+    return "is not called as BIDS has it"
 
 
 def _stacked(

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
+from ssl_registry.data.sources.cases import Part
+from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.errors import spell
 
 SUBJECT: Final = re.compile(r"sub-[A-Za-z0-9]+")
@@ -38,6 +40,12 @@ _NO_CLASS: Final = re.compile(
 )
 """Names of parts of a data set, modalities, sides: never of classes."""
 
+_SCAN: Final = re.compile(
+    rf"({_NO_CLASS.pattern}|scan|o[ds]|baseline|follow[-_ ]?up|pre|post|before|after)[-_ ]?\d*",
+    re.IGNORECASE,
+)
+"""Names of one scan of a patient among others."""
+
 _FEW: Final = 4
 """Folders that may be classes although there are hardly more images than folders."""
 
@@ -47,8 +55,10 @@ def patients_of(names: Iterable[str]) -> dict[str, str]:
 
     It is the first folder on the way that BIDS would call a subject (`sub-01`), or else the
     subject in the file's name (`sub-01_T1w`), or else the first folder whose name holds a number
-    and none that counts visits, series or centres.
+    and none that counts visits, series or centres. Where no image has one of these, it is the
+    folder if `same_scans` finds that all folders hold the same, and none is called so itself.
     """
+    names = list(names)
     found = {}
     for name in names:
         *folders, file = PurePosixPath(name).parts
@@ -57,7 +67,12 @@ def patients_of(names: Iterable[str]) -> dict[str, str]:
         numbered = [folder for folder in folders if _is_numbered(folder)]
         if subjects or numbered:
             found[name] = (subjects or numbered)[0]
-    return found
+    by_folder = classes_in(names)
+    if found or not same_scans(by_folder):
+        return found
+    if any(_NO_CLASS.fullmatch(first) or _NO_PATIENT.fullmatch(first) for first in by_folder):
+        return found
+    return {name: first for first, inside in by_folder.items() for name in inside}
 
 
 def patients_in_names(names: Iterable[str]) -> dict[str, str]:
@@ -87,6 +102,39 @@ def classes_in(names: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def parts_of(names: Sequence[str]) -> dict[str, Part]:
+    """Return the part of each image where the folders are those of a split: `train/`, `test/`.
+
+    It is empty unless all images lie in such folders, and each of these holds folders that the
+    others hold as well: classes, that is, and not patients.
+    """
+    folders = classes_in(names)
+    parts = {folder: PARTS.get(folder.lower()) for folder in folders}
+    inner = [frozenset(classes_in(inside_of(found))) for found in folders.values()]
+    split = len(folders) > 1 and None not in parts.values() and len(set(inner)) == 1
+    if not split or not inner[0] or sum(map(len, folders.values())) < len(names):
+        return {}
+    return {
+        name: part for folder, part in parts.items() if part is not None for name in folders[folder]
+    }
+
+
+def inside_of(names: Iterable[str]) -> list[str]:
+    """Return the paths of images without the first folder."""
+    return [name.partition("/")[2] for name in names]
+
+
+def same_scans(folders: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of the scans that each of several folders holds, as a patient's would.
+
+    That is, they are called by a side, a modality or a visit (`left`, `flair`, `baseline`), and in
+    all folders by the same. Images of a class are not.
+    """
+    files = {frozenset(inside_of(found)) for found in folders.values()}
+    names = sorted(next(iter(files))) if len(folders) > 1 and len(files) == 1 else []
+    return names if all(map(_SCAN.fullmatch, names)) else []
+
+
 def why_no_classes(names: Sequence[str]) -> str | None:
     """Return why the folders of images are no classes for certain; None where they can be no else.
 
@@ -100,6 +148,8 @@ def why_no_classes(names: Sequence[str]) -> str | None:
         return "there is one folder alone"
     if any(name.count("/") > 1 for name in names):
         return "images lie in folders of folders"
+    if same := same_scans(folders):
+        return f"each holds the same names, such as {spell(same[0])}"
     parts = [folder for folder in folders if _NO_CLASS.fullmatch(folder)]
     if parts:
         return f"{spell(parts[0])} is no name of a class"

@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.formats.volumes import case_name
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.channel_numbers import stacks_of
@@ -22,10 +23,13 @@ from ssl_registry.data.sources.finding import (
 from ssl_registry.data.sources.folder_names import (
     classes_in,
     in_order,
+    inside_of,
+    parts_of,
     patients_of,
     why_no_classes,
 )
 from ssl_registry.data.sources.label_names import label_maps_among
+from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.errors import BadFileError, DataError, spell
 
 Dims: TypeAlias = Literal[2, 3] | None
@@ -41,7 +45,8 @@ def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFa
         DataError: there is no image, or there are pictures and volumes together.
     """
     found = find_images(folder, folder, on_bad_file)
-    why = why_no_classes(list(found.files))
+    names = list(found.files)
+    why = why_no_classes(inside_of(names) if parts_of(names) else names)
     if why is not None:
         return _stacked(folder, found, on_bad_file) or _as_images(
             folder, found, dims, on_bad_file, facts, why
@@ -106,11 +111,13 @@ def _usable(folder: Path, found: FoundImages, dims: Dims) -> tuple[dict[str, Pat
     """Return the images without label maps, of the dimensions asked for, and notes on the rest."""
     files, left_out = of_dims(found.files, folder, dims)
     maps = label_maps_among(files)
-    left_out += leave_out(
-        maps.values(),
-        "is called as a label map of an image beside it, and left out",
-        "to learn from it, give patterns: channels='{case}.nii.gz' and label_maps",
-    )
+    for label in maps.values():
+        suffix = label.name.removeprefix(case_name(label))
+        left_out += leave_out(
+            [label],
+            "is called as a label map of an image beside it, and left out",
+            f"to learn from it, give patterns: channels='{{case}}{suffix}' and label_maps",
+        )
     left_out += leave_out(found.others, NO_IMAGE)
     return {name: path for name, path in files.items() if name not in maps}, left_out
 
@@ -163,7 +170,16 @@ def _as_classes(
     folder: Path, found: FoundImages, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts
 ) -> Source:
     files, left_out = _usable(folder, found, dims)
-    folders = in_order(classes_in(list(files)))
+    parts = parts_of(list(files))
+    # Where the first folders are parts, the classes are the folders in them.
+    inner = {name: name.partition("/")[2] if parts else name for name in files}
+    folders = in_order(classes_in(list(inner.values())))
+    if not parts and folders and all(name.lower() in PARTS for name in folders):
+        raise DataError(
+            f"{spell(folder)} holds folders that are called as parts of a split "
+            f"({_few(folders)}), without the same class folders in each: for images without "
+            "labels say layout=images"
+        )
     if len(folders) < 2:
         there = f"one folder of images, {spell(folders[0])}" if folders else "no folder of images"
         raise DataError(
@@ -171,13 +187,17 @@ def _as_classes(
             "without labels say layout=images"
         )
     images = look_at(files, folder, on_bad_file, facts)
-    grades = {name: folders.index(name.partition("/")[0]) for name in images.files if "/" in name}
+    grades = {
+        name: folders.index(inner[name].partition("/")[0])
+        for name in images.files
+        if "/" in inner[name]
+    }
     cases = tuple(
         FileCase(name, path, grade=grades.get(name), channels=images.channels)
         for name, path in images.files.items()
     )
     # Patients may have folders of their own within a class.
-    groups = dict(_patients_within(grades))
+    groups = dict(_patients_within({name: inner[name] for name in grades}))
     notes = list(images.notes)
     if bare := len(cases) - len(grades):
         notes.append(f"{bare} images lie beside the class folders: for pretraining alone")
@@ -187,17 +207,20 @@ def _as_classes(
         images.dims,
         labels=dict(enumerate(folders)),
         groups=groups,
+        parts={name: part for name, part in parts.items() if name in grades},
         notes=tuple(notes),
         layout="classes",
         left_out=tuple(left_out),
     )
 
 
-def _patients_within(names: Mapping[str, int]) -> Iterator[tuple[str, str]]:
-    """Yield the patient of each image that lies in a patient's folder within a class."""
-    for name in names:
-        inner = name.partition("/")[2]
-        for patient in patients_of([inner]).values():
+def _patients_within(names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the patient of each image that lies in a patient's folder within a class.
+
+    `names` holds the path of each, from the folder of its class on.
+    """
+    for name, inner in names.items():
+        for patient in patients_of([inner.partition("/")[2]]).values():
             yield name, patient
 
 
