@@ -110,7 +110,7 @@ def with_its_mark(page: Path) -> Any:
     return page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.long)
 
 
-@pytest.mark.parametrize("page", map(with_its_mark, PAGES), ids=map(name_of, PAGES))
+@pytest.mark.parametrize("page", [*map(with_its_mark, PAGES)], ids=[*map(name_of, PAGES)])
 def test_the_blocks_of_a_page_run(
     page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
