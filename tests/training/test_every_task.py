@@ -2,12 +2,18 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from ssl_registry import finetune, load_encoder, pretrain, registry
+from tests.kills import Killed, kill_at
 
+COMMAND = Path(sys.executable).with_name("ssl-registry")
 TASKS = [entry.name for entry in registry.entries(kind="pretext") if entry.dims]
 
 
@@ -46,3 +52,51 @@ def test_a_task_pretrains_an_encoder_that_is_fine_tuned_afterwards(
     assert 0 <= tuned.result["score"]["dice"] <= 1
     before, after = (load_encoder(run.folder).state_dict() for run in (pretrained, tuned))
     assert before.keys() == after.keys()
+
+
+def small(name: str) -> dict[str, Any]:
+    """Return the settings of a run of a few steps, on volumes with a short axis or on pictures."""
+    return {
+        "task": name,
+        "backbone": {"base_filters": 2, "levels": 2, "norm": "instance"},
+        "data": "phantoms:8",
+        "size": [24, 24, 21] if registry.find(name).dims == 3 else [24, 32],
+        "epochs": 2,
+        "batch_size": 2,
+        "validate_every": 1,
+        "validation_fraction": 0.25,
+        "device": "cpu",
+        "precision": "32-true",
+        "logger": "none",
+    }
+
+
+UNEQUAL_SIDES_REFUSED = {"rotation2d", "rotation3d"}
+"""Tasks that cannot be asked about such shapes, and say so."""
+
+FLAT = [name for name in TASKS if name not in UNEQUAL_SIDES_REFUSED]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FLAT)
+def test_a_task_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path, name: str) -> None:
+    whole = pretrain(**small(name), out=tmp_path / "whole", quiet=True).folder
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, epoch=1, batch=1)
+        with pytest.raises(Killed):
+            pretrain(**small(name), out=tmp_path / "killed", quiet=True)
+    killed = pretrain(**small(name), out=tmp_path / "killed", resume=True, quiet=True).folder
+    for file in ("encoder.safetensors", "metrics.csv"):
+        assert (whole / file).read_bytes() == (killed / file).read_bytes(), file
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FLAT)
+def test_a_task_trains_in_two_processes(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(small(name)))
+    words = ["pretrain", f"{tmp_path / 'run.yaml'}", "devices=2", f"out={tmp_path / 'run'}"]
+    done = subprocess.run([COMMAND, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
+    assert {"train_loss", "val_loss"} <= metrics.keys()
+    assert all(math.isfinite(value) for value in metrics.values())

@@ -127,3 +127,20 @@ def test_a_joint_run_shows_each_part_and_keeps_the_decoder(tmp_path: Path) -> No
         assert figure is not None
         named = {text.get_text() for axes in figure.axes for text in axes.texts} - {""}
         assert {"both: rotation3d", f"both: {dense}"} <= named
+
+
+def test_dense_and_global_questions_are_asked_together() -> None:
+    tasks = [
+        "fusion3d",
+        {"name": "place3d", "weight": 10},
+        "genesis3d",
+        {"name": "voco3d", "grid": 2},
+    ]
+    task = registry.create("joint", tasks=tasks)
+    model = model_of(task)
+    loss, metrics = ask(model)
+    loss.backward()  # type: ignore[no-untyped-call]
+    parts = [metrics[f"{name}3d_loss"] for name in ("fusion", "place", "genesis", "voco")]
+    assert torch.allclose(loss, sum(w * part for w, part in zip((1, 10, 1, 1), parts, strict=True)))  # type: ignore[arg-type]
+    first, *_ = model.models  # type: ignore[misc]
+    assert model.parts()["decoder"] is first.parts()["decoder"]  # type: ignore[operator]
