@@ -1,5 +1,6 @@
 """Layouts: in which ways images, labels and patients may lie in files and folders."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
@@ -10,6 +11,15 @@ LayoutName: TypeAlias = Literal[
     "auto", "decathlon", "nnunet", "bids", "table", "classes", "masks", "pattern", "images"
 ]
 """What `layout=` may say. Archives and phantoms have no choice of it."""
+
+
+PHANTOMS: Final = re.compile(r"phantoms(?::(\d+))?")
+"""What `data=` says for phantoms, and how many."""
+
+
+def is_phantoms(data: str) -> bool:
+    """Return whether `data=` names phantoms, and no place on the disk."""
+    return PHANTOMS.fullmatch(data) is not None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
 from ssl_registry.data.sources.file_facts import READ_ANEW, FileFacts
 from ssl_registry.data.sources.folder_names import patients_in_names
 from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
-from ssl_registry.data.sources.layouts import AS_FOUND, SPELLED, LayoutName, Reading
+from ssl_registry.data.sources.layouts import AS_FOUND, PHANTOMS, SPELLED, LayoutName, Reading
 from ssl_registry.data.sources.listed_images import open_table, suits
 from ssl_registry.data.sources.masks import has_masks, open_masks
 from ssl_registry.data.sources.medmnist import open_archive
@@ -26,7 +26,6 @@ from ssl_registry.data.sources.patterns import CASE, open_pattern
 from ssl_registry.data.sources.tables import find_table
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 
-PHANTOMS: Final = re.compile(r"phantoms(?::(\d+))?")
 POPULATION: Final = 100
 """How many phantoms `data=phantoms` means."""
 

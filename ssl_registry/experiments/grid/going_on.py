@@ -15,6 +15,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.files.case_table import CaseRow, as_text, case_changes, read_cases, tell
 from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of, encoder_folder
 from ssl_registry.training.files.run_folder import CASES, RunFolder, read_result
+from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.stored import CONFIG
 
 LOCK: Final = ".lock"
@@ -150,7 +151,8 @@ def _read(out: Path) -> Mapping[str, Any] | None:
 def _check_same(out: Path, before: Mapping[str, Any], settings: EfficiencySettings) -> None:
     now = settings.model_dump(mode="json")
     was, says = (
-        _flat({k: v for k, v in one.items() if k not in _MAY_CHANGE}) for one in (before, now)
+        _flat({k: v for k, v in absolute_paths(one).items() if k not in _MAY_CHANGE})
+        for one in (before, now)
     )
     free = {
         f"{kind}.{name}" for kind in ("pretrain", "finetune") for name in _MAY_CHANGE_IN_BUDGETS
@@ -179,7 +181,8 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def keep_settings(grid: Grid) -> list[str]:
     """Write `config.yaml`, and return what it said before that this call leaves out."""
     out = grid.settings.out
-    before, now = (_axes(said) for said in (_read(out), grid.settings.model_dump(mode="json")))
+    said = grid.settings.model_dump(mode="json")
+    before, now = (_axes(absolute_paths(one or {})) for one in (_read(out), said))
     left_out = [
         f"{axis} {', '.join(_spell(value) for value in gone)}"
         for axis in AXES

@@ -35,6 +35,7 @@ from ssl_registry.training.settings.components import (
 )
 from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
+from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.runs import (
     DataSettings,
     check_sides,
@@ -266,8 +267,8 @@ class EfficiencySettings(DataSettings):
         return {**own, **self.encoders}
 
     def as_yaml(self) -> str:
-        """Return all settings, defaults included, as YAML."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """Return all settings, defaults included, as YAML, with paths from the root."""
+        return yaml.safe_dump(absolute_paths(self.model_dump(mode="json")), sort_keys=False)
 
 
 def _by_role(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rich.console import Console
 from ssl_registry.errors import RunError
 from ssl_registry.training.files.run_folder import CHECKPOINT, PREVIOUS, RunFolder
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 _DAMAGE = (
     OSError,

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -249,6 +250,7 @@ class Training:
             "epoch": self.epoch,
             "batch": self.batch,
             "step": self.step,
+            "total": self.total,
             "means": self.means.state_dict(),
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -261,9 +263,24 @@ class Training:
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.means.load_state_dict(state["means"])
         self.model.load_state_dict(state["state_dict"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        if state["total"] == self.total:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+        else:
+            self._prolong(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _prolong(self, optimizer: Mapping[str, Any]) -> None:
+        """Go on with an optimiser of a shorter run at the rate that the longer one has here."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of steps that the optimiser did not make
+            for _ in range(self.step):
+                self.schedule.step()
+        groups = self.schedule.optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        self.optimizer.load_state_dict(optimizer)
+        for group, rate in zip(self.schedule.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
 
 def _share_buffers(model: nn.Module) -> None:
@@ -307,5 +324,10 @@ class _Saver:
         state = load_checkpoint(self.folder, console)
         if state is not None:
             self.training.load_state_dict(state)
+            if state["total"] != self.training.total:
+                console.print(
+                    f"prolonged from {state['total']} optimiser steps to {self.training.total}: "
+                    "the learning rate goes on where it is in a run of that length"
+                )
             for name, kept in state["callbacks"].items():
                 self.callbacks[name].load_state_dict(kept)

@@ -22,6 +22,7 @@ from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_json, read_yaml
 from ssl_registry.errors import RunError
 from ssl_registry.training.settings.origins import STARTED_FROM
+from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.stored import CONFIG, fill_up
 
 CASES: Final = "cases.csv"
@@ -84,10 +85,7 @@ class RunFolder:
         if out.is_dir() and os.access(out, os.W_OK | os.X_OK):
             self._claim()
         if (out / RESULT).exists():
-            left = ", so nothing is left to resume" if resume else ""
-            raise RunError(
-                f"out={out} holds a finished run{left}: name another folder, or delete it"
-            )
+            self._check_prolonged(settings, resume)
         if resume:
             self.check_started()
             self.check_same(settings, started_from)
@@ -99,6 +97,26 @@ class RunFolder:
         elif out.is_dir() and self._strangers():
             raise RunError(f"out={out} is not empty: name a new folder, so that nothing is lost")
         _check_writable(out)
+
+    def _check_prolonged(self, settings: Mapping[str, Any], resume: bool) -> None:
+        """See that a finished run is asked to go on for more epochs, and can.
+
+        Raises:
+            RunError: it is not, or its last checkpoint is gone.
+        """
+        out = self.path
+        made = self.settings().get("epochs") if self.started else None
+        if not resume or not _longer(settings, {"epochs": made}):
+            more = f"; more than epochs={made} prolong it with resume=true" if made else ""
+            left = ", so nothing is left to resume" if resume else ""
+            raise RunError(
+                f"out={out} holds a finished run{left}: name another folder, or delete it{more}"
+            )
+        if not (out / CHECKPOINT).is_file():
+            raise RunError(
+                f"out={out} holds a finished run without its {CHECKPOINT}, from which it would be "
+                "prolonged: name another folder"
+            )
 
     def _strangers(self) -> set[Path]:
         """Return files that are not of a run that was killed before it had begun."""
@@ -169,7 +187,7 @@ class RunFolder:
         """See that the run here was started with these settings.
 
         None stands for any where a run fills in what is not said, and `auto` for any precision.
-        Data and encoder may lie elsewhere now.
+        Data and encoder may lie elsewhere now, and there may be more epochs.
 
         Args:
             settings: to compare with those of the run.
@@ -184,7 +202,10 @@ class RunFolder:
             free.add("precision")
         if bool(started.get("encoder")) != bool(settings.get("encoder")):
             free.discard("encoder")
-        other = [k for k in sorted(set(settings) - free) if started.get(k) != settings[k]]
+        if _longer(settings, started):
+            free.add("epochs")
+        now_said, was_said = absolute_paths(settings), absolute_paths(started)
+        other = [k for k in sorted(set(settings) - free) if was_said.get(k) != now_said[k]]
         if other:
             was = ", ".join(f"{key}={started.get(key)!r}" for key in other)
             now = ", ".join(f"{key}={settings.get(key)!r}" for key in other)
@@ -210,6 +231,8 @@ class RunFolder:
                 raise RunError(
                     f"another run has begun in out={self.path} in the meantime: name another folder"
                 )
+        if is_main():  # a run that is prolonged is not finished any more
+            (self.path / RESULT).unlink(missing_ok=True)
         self.write(CASES, cases)
         self.write(CONFIG, config)
         sweep(self.path)
@@ -254,6 +277,12 @@ class RunFolder:
         self.write(RESULT, json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
         if is_main():
             (self.path / PREVIOUS).unlink(missing_ok=True)
+
+
+def _longer(settings: Mapping[str, Any], started: Mapping[str, Any]) -> bool:
+    """Return whether more epochs are asked for than the run was started with."""
+    now, was = settings.get("epochs"), started.get("epochs")
+    return isinstance(now, int) and isinstance(was, int) and now > was
 
 
 def _check_writable(out: Path) -> None:

@@ -45,6 +45,7 @@ from ssl_registry.training.settings.options import (
     Workers,
 )
 from ssl_registry.training.settings.origins import STARTED_FROM, check_installed, origins_of
+from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.size_setting import SizeSetting
 from ssl_registry.training.settings.suited_backbone import suit_in_settings
 
@@ -211,8 +212,11 @@ class RunSettings(Passes, TrainingOptions, SplitSettings):
         return self.devices * self.num_nodes
 
     def as_yaml(self) -> str:
-        """Return all settings, defaults included, as the YAML of `config.yaml`."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        """Return all settings, defaults included, as the YAML of `config.yaml`.
+
+        Paths are from the root, so that the file works from any directory.
+        """
+        return yaml.safe_dump(absolute_paths(self.model_dump(mode="json")), sort_keys=False)
 
 
 class PretrainSettings(PretrainingOptions, RunSettings):
