@@ -40,10 +40,7 @@ _MAY_CHANGE: Final = {
 """Settings that a resumed run may change: they do not change what it computes, or, as with the
 folders of data and encoder, contents are compared instead."""
 
-_FILLED_IN: Final = {
-    "backbone", "freeze_epochs", "patches", "preprocessing", "size",
-    "slices", "group_column", "group_pattern",
-}  # fmt: skip
+_FILLED_IN: Final = {"backbone", "freeze_epochs", "patches", "preprocessing", "size"}
 """Settings that a run completes by itself before it keeps them, where None is said."""
 
 _BEGIN_AGAIN: Final = "name another folder, or delete this one to begin the run again"
