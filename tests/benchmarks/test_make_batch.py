@@ -24,6 +24,8 @@ turns = pytest.importorskip("ssl_registry_rotation.turns")
 pytest.importorskip("ssl_registry_rpl")
 pytest.importorskip("ssl_registry_jigsaw")
 pytest.importorskip("ssl_registry_exemplar")
+pytest.importorskip("ssl_registry_contrast")
+pytest.importorskip("ssl_registry_cpc")
 pytest.importorskip("ssl_registry_fusion")
 pytest.importorskip("ssl_registry_masked")
 pytest.importorskip("ssl_registry_genesis")
@@ -44,6 +46,10 @@ TASKS = [
     ("exemplar2d", {}),
     ("exemplar3d", {}),
     ("exemplar3d", {"rotation": "any"}),
+    ("local2d", {}),
+    ("local3d", {}),
+    ("cpc2d", {}),
+    ("cpc3d", {}),
     ("fusion2d", {}),
     ("fusion3d", {}),
     ("fusion3d", {"mix": "self"}),

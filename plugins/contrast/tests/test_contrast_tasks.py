@@ -184,6 +184,15 @@ def test_the_teachers_encoder_is_written_where_it_is_kept(tmp_path: Path) -> Non
     assert not all(torch.equal(written["student"][n], w) for n, w in written["teacher"].items())
 
 
+def test_slices_as_high_in_their_scans_are_positives_on_real_runs(tmp_path: Path) -> None:
+    task = {"name": "local2d", "positives": "place", "near": 0.2}
+    fields = {**RUN, "slices": "thick", "size": 16}
+    run = pretrain(task=task, epochs=1, out=tmp_path / "place", **fields)
+    assert run.result["metrics"]["val_with_partners"] > 0
+    with pytest.raises(ConfigError, match="no slice of a scan"):
+        pretrain(task=task, epochs=1, out=tmp_path / "pictures", **RUN)
+
+
 def test_all_of_them_train_one_encoder_together(tmp_path: Path) -> None:
     tasks = ["local2d", "simclr2d", {"name": "moco2d", "queue": 8}, "byol2d"]
     run = pretrain(task={"name": "joint", "tasks": tasks}, epochs=1, out=tmp_path / "joint", **RUN)

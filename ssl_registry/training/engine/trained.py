@@ -65,9 +65,11 @@ class Trained(nn.Module, ABC):
 
 
 def example_moment(batch: Any) -> Moment:
-    """Return the first moment of a run, for a batch that is only tried."""
-    names = [f"example {place}" for place in range(1, len(images_of(batch)) + 1)]
-    return Moment(0, 1, 0, [CaseInfo(name, name) for name in names])
+    """Return the first moment of a run, for a batch that is only tried: slices, if it is of 2D."""
+    images = images_of(batch)
+    place = 0.5 if images.ndim == 4 else None
+    names = [f"example {number}" for number in range(1, len(images) + 1)]
+    return Moment(0, 1, 0, [CaseInfo(name, name, place=place) for name in names])
 
 
 def images_of(batch: Any) -> Tensor:
