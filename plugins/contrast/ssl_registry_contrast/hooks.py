@@ -43,6 +43,6 @@ def _entries(dims: int) -> list[Entry]:
             dims=dims,
             summary="What does a slow copy of the network make of another view?",
             family="contrast",
-            traits=("global",),
+            traits=("global", "batch"),
         ),
     ]
