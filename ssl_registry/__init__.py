@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ssl_registry.entry import API_VERSION as API_VERSION
     from ssl_registry.entry import Entry as Entry
     from ssl_registry.entry import FormerName as FormerName
+    from ssl_registry.experiments.embedding.embed import embed as embed
+    from ssl_registry.experiments.evaluation.evaluate import evaluate as evaluate
+    from ssl_registry.experiments.probes.probing import probe as probe
     from ssl_registry.foreign_weights import ForeignWeights as ForeignWeights
     from ssl_registry.hookspecs import hookimpl as hookimpl
     from ssl_registry.parameter_groups import ParameterGroup as ParameterGroup
@@ -77,6 +80,8 @@ _HOMES = {
     "RenamedField": "deprecation",
     "Tree": "trees",
     "derive_generator": "randomness",
+    "embed": "experiments.embedding.embed",
+    "evaluate": "experiments.evaluation.evaluate",
     "export_encoder": "training.files.export",
     "finetune": "training.finetuning.finetune",
     "from_hub": "training.files.hub",
@@ -87,6 +92,7 @@ _HOMES = {
     "predict": "training.prediction",
     "prepare_image": "training.image_file",
     "pretrain": "training.pretraining.pretrain",
+    "probe": "experiments.probes.probing",
     "push_to_hub": "training.files.hub",
     "save_encoder": "training.own_loop",
     "save_for_hub": "training.files.hub",

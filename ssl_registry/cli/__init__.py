@@ -15,6 +15,8 @@ from ssl_registry.cli import (
     check_plugin,
     demo,
     efficiency,
+    embed,
+    evaluate,
     export,
     finetune,
     import_weights,
@@ -24,6 +26,7 @@ from ssl_registry.cli import (
     predict,
     pretrain,
     preview,
+    probe,
     show,
     split,
 )
@@ -48,6 +51,12 @@ app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("predict")(predict.run_predict)
 app.command("import")(import_weights.run_import)
+app.command("evaluate")(evaluate.run_evaluate)
+app.command("embed")(embed.run_embed)
+app.command("probe")(probe.run_probe)
+app.command("evaluate")(evaluate.run_evaluate)
+app.command("embed")(embed.run_embed)
+app.command("probe")(probe.run_probe)
 app.command("export")(export.run_export)
 app.command("efficiency")(efficiency.run_efficiency_command)
 app.command("demo")(demo.run_demo_command)

@@ -11,9 +11,15 @@ from ssl_registry.errors import ConfigError, DataError, ModelFileError, spell
 
 
 def run_predict(
-    run: Annotated[Path, typer.Argument(help="folder of a finished fine-tuning run")],
+    run: Annotated[
+        list[Path],
+        typer.Argument(help="folder of a finished fine-tuning run; of several, an ensemble"),
+    ],
     images: Annotated[str, typer.Option(help="a folder of images, or one image")],
     out: Annotated[Path, typer.Option(help="folder for what is predicted")],
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="write the probabilities of all classes, too")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="replace predictions that are there already")
     ] = False,
@@ -42,8 +48,9 @@ def run_predict(
         raise ConfigError("--overwrite and --skip-existing contradict each other: keep one")
     if device not in ("auto", "cpu", "gpu"):
         raise ConfigError(f"--device {device}: choose auto, cpu or gpu")
-    if not run.is_dir():
-        raise ModelFileError(f"{spell(run)}: there is no such folder")
+    for folder in run:
+        if not folder.is_dir():
+            raise ModelFileError(f"{spell(folder)}: there is no such folder")
     if not Path(images).exists():
         raise DataError(f"--images {spell(images)}: there is no such file or folder")
     mention_failures()
@@ -55,6 +62,7 @@ def run_predict(
         run,
         images,
         out,
+        probabilities=probabilities,
         existing=existing,  # type: ignore[arg-type]
         layout=layout,  # type: ignore[arg-type]
         channels=patterns_in(channels),

@@ -17,6 +17,7 @@ from ssl_registry.data.formats.scans import Scan
 
 VOLUME: Final = ".nii.gz"
 PICTURE: Final = ".png"
+ARRAY: Final = ".npz"
 NIFTI: Final = (".nii.gz", ".nii")
 
 
@@ -40,6 +41,26 @@ def write_labels(path: Path, labels: Tensor, scan: Scan, source: Path | None) ->
     write_whole(path, lambda beside: beside.write_bytes(content))
 
 
+def write_values(path: Path, values: Tensor, scan: Scan, source: Path | None) -> None:
+    """Write numbers for each voxel, whole or not at all.
+
+    Args:
+        path: of the file; a NIfTI file, or, where its name ends in `.npz`, an archive whose array
+            `values` is that of a picture, without the axis of one slice.
+        values: `[X, Y, Z]` or `[X, Y, Z, K]` float32 on the scan's own grid.
+        scan: as it was read.
+        source: file of the scan, as for `write_labels`.
+    """
+    numbers = values.numpy().astype(np.float32)
+    if path.name.endswith(ARRAY):
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, values=numbers[:, :, 0])
+        content = buffer.getvalue()
+    else:
+        content = _as_nifti(numbers, np.asarray(scan["image"].affine), source)
+    write_whole(path, lambda beside: beside.write_bytes(content))
+
+
 def _as_picture(values: npt.NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, format="PNG")
@@ -47,7 +68,7 @@ def _as_picture(values: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _as_nifti(
-    values: npt.NDArray[np.uint8], affine: npt.NDArray[np.float64], source: Path | None
+    values: npt.NDArray[np.uint8 | np.float32], affine: npt.NDArray[np.float64], source: Path | None
 ) -> bytes:
     made: Any  # nibabel is half annotated
     if source is None or not source.name.lower().endswith(NIFTI):
@@ -55,7 +76,8 @@ def _as_nifti(
         made.header.set_xyzt_units("mm")
     else:
         header = nibabel_header(source)
-        header.set_data_dtype(np.uint8)
+        header.set_data_dtype(values.dtype)
+        header["scl_slope"], header["scl_inter"] = 1, 0
         header["cal_min"] = header["cal_max"] = 0  # the scan's, for display
         kind: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         made = kind(values, header.get_best_affine(), header)

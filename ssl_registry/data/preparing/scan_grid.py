@@ -4,7 +4,7 @@ Preparing turns, resamples, crops and fits; each step moves voxels and keeps the
 the patient. So the way back is one resampling from the prepared grid to the scan's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -29,14 +29,43 @@ def label_scan(probabilities: Tensor, prepared: Affine, scan: Scan) -> Tensor:
         prepared: affine of the prepared image, as in `Placed`.
         scan: as it was read.
     """
-    volumes = probabilities[..., None] if probabilities.ndim == 3 else probabilities
-    shape, affine = tuple(scan.spatial_shape), np.asarray(scan["image"].affine)
-    margins = _open_faces(volumes.shape[1:], prepared, shape, affine)
+    return most_likely(class_maps([(probabilities, prepared)], scan), scan)
+
+
+def class_maps(answers: Sequence[tuple[Tensor, Affine]], scan: Scan) -> Iterator[Tensor]:
+    """Yield the probability of each class but the background in each voxel of a scan, `[X, Y, Z]`.
+
+    Of several answers it is their mean, whatever grids they lie on.
+
+    Args:
+        answers: probabilities `[K, *S]` on a prepared grid, and its affine, of each model.
+        scan: as it was read.
+    """
+    grid = tuple(scan.spatial_shape), np.asarray(scan["image"].affine)
+    placed = []
+    for probabilities, prepared in answers:
+        volumes = probabilities[..., None] if probabilities.ndim == 3 else probabilities
+        placed.append((volumes, prepared, _open_faces(volumes.shape[1:], prepared, *grid)))
+    for value in range(1, len(placed[0][0])):
+        there = [
+            _resample(volumes[value], prepared, margins, grid)
+            for volumes, prepared, margins in placed
+        ]
+        yield there[0] if len(there) == 1 else torch.stack(there).mean(0)
+
+
+def most_likely(maps: Iterable[Tensor], scan: Scan) -> Tensor:
+    """Return the most likely class of each voxel, `[X, Y, Z]` uint8.
+
+    Args:
+        maps: the probability of each class but the background, which has what they leave.
+        scan: whose voxels they are.
+    """
+    shape = tuple(scan.spatial_shape)
     best = torch.zeros(shape)
     rest = torch.ones(shape)  # what is left for the background
     label = torch.zeros(shape, dtype=torch.uint8)
-    for value, volume in enumerate(volumes[1:], start=1):
-        there = _resample(volume, prepared, margins, (shape, affine))
+    for value, there in enumerate(maps, start=1):
         rest -= there
         higher = there > best
         label[higher] = value

@@ -1,6 +1,6 @@
 """Sliding windows: a network that works on patches answers for a whole image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import torch
@@ -32,18 +32,11 @@ def slide(image: Tensor, size: Size, batch_size: int, answer: Callable[[Tensor],
     Reference: Isensee et al. 2021 (doi:10.1038/s41592-020-01008-z), for the weights.
     """
     flat = image.ndim == 3
-    shape = sides_of(size, image.ndim - 1, "the windows of the image")
-    sides = (*shape, 1) if flat else shape
-    volume, inner = _pad(image[..., None] if flat else image, sides)
-    sampler = tio.GridSampler(
-        tio.Subject(image=tio.ScalarImage(tensor=torch.zeros(()).expand(1, *volume.shape[1:]))),
-        sides,
-        tuple(side // 4 * 2 for side in sides),  # torchio wants them even
-    )
+    volume, inner, sides, all_places = _lay_out(image, size)
     weights = gaussian_weights(sides)
     total = torch.zeros(())
     counted = torch.zeros(volume.shape[1:])
-    for places in torch.split(torch.as_tensor(sampler.locations), batch_size):
+    for places in torch.split(all_places, batch_size):
         windows = torch.stack([_cut(volume, place) for place in places.tolist()])
         outputs = answer(windows[..., 0] if flat else windows).float()
         outputs = (outputs[..., None] if flat else outputs).cpu()
@@ -54,6 +47,36 @@ def slide(image: Tensor, size: Size, batch_size: int, answer: Callable[[Tensor],
             _cut(counted[None], place).add_(weights)
     whole = (total / counted)[(slice(None), *inner)]
     return whole[..., 0] if flat else whole
+
+
+def windows_of(image: Tensor, size: Size) -> Iterator[Tensor]:
+    """Yield the windows of an image, `[C, *S']`, as `slide` lays them: they overlap by half.
+
+    Args:
+        image: `[C, *S]`.
+        size: side of a window in voxels, or its sides along each axis.
+    """
+    volume, _, _, places = _lay_out(image, size)
+    for place in places.tolist():
+        window = _cut(volume, place)
+        yield window[..., 0] if image.ndim == 3 else window
+
+
+def _lay_out(image: Tensor, size: Size) -> tuple[Tensor, list[slice], tuple[int, ...], Tensor]:
+    """Return an image `[C, X, Y, Z]` that holds a window, where it lies in that, and the windows.
+
+    Of these come the sides, and the places `[N, 6]`: first and last indices along each axis.
+    """
+    flat = image.ndim == 3
+    shape = sides_of(size, image.ndim - 1, "the windows of the image")
+    sides = (*shape, 1) if flat else shape
+    volume, inner = _pad(image[..., None] if flat else image, sides)
+    sampler = tio.GridSampler(
+        tio.Subject(image=tio.ScalarImage(tensor=torch.zeros(()).expand(1, *volume.shape[1:]))),
+        sides,
+        tuple(side // 4 * 2 for side in sides),  # torchio wants them even
+    )
+    return volume, inner, sides, torch.as_tensor(sampler.locations)
 
 
 def gaussian_weights(sides: Sequence[int]) -> Tensor:

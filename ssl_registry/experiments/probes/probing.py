@@ -6,7 +6,8 @@ of that task, on the test cases.
 """
 
 from collections.abc import Callable
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from ssl_registry.training.engine.devices import root_device
 from ssl_registry.training.finetuning.finetune import build_encoder
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
 from ssl_registry.training.preparation.cases import quiet_or_loud
-from ssl_registry.training.settings.runs import FinetuneSettings
+from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
 
 VOXELS: Final = 4000
 """About how many voxels of all labelled cases together the probes of a segmentation learn
@@ -38,12 +39,25 @@ FITS: Final[dict[str, Callable[[Items], Probe]]] = {
 }
 
 
-def probe(settings: FinetuneSettings) -> dict[str, float]:
+NOWHERE: Final = Path("nothing is written")
+"""What stands for the folder of a run that is none."""
+
+
+def probe(
+    settings: FinetuneSettings | None = None, /, *, quiet: bool = True, **fields: Any
+) -> dict[str, float]:
     """Score the features of the encoder that a fine-tuning run starts from.
+
+        probe(encoder="runs/rpl", data="Task04_Hippocampus")
 
     The encoder is the pretrained one, or the random one of the run's seed; the labelled
     cases, the test cases and the score, the headline of the downstream task, are the run's
     as well. Nothing is written but the cache, and the same settings give the same scores.
+
+    Args:
+        settings: of the run; or else
+        quiet: print nothing.
+        **fields: those that differ from the defaults of `FinetuneSettings`.
 
     Returns:
         `linear_probe` and `knn_probe`; NaN where the score is undefined.
@@ -51,8 +65,10 @@ def probe(settings: FinetuneSettings) -> dict[str, float]:
     Raises:
         SslRegistryError: the settings or the data cannot be used.
     """
+    if settings is None:
+        settings = read_settings(FinetuneSettings, {"out": NOWHERE, **fields}, "probe")
     settings, summary = complete(settings)
-    plan = make_plan(settings, summary, quiet_or_loud(quiet=True))
+    plan = make_plan(settings, summary, quiet_or_loud(quiet))
     encoder, _ = build_encoder(plan)
     return probe_encoder(plan, encoder.to(root_device(settings)))
 

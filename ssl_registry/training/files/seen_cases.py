@@ -156,6 +156,23 @@ def check_unseen(
         )
 
 
+def seen_among(data: Mapping[str, Any], source: Source, cases: Sequence[Case]) -> set[str]:
+    """Return the names of the cases that were seen, or of whose patients an image was.
+
+    Args:
+        data: what an encoder's or a model's file says of its data.
+        source: where the cases come from.
+        cases: of it.
+    """
+    voxels = {voxels_of(image) for image in seen_of(data).names}
+    groups = {
+        source.group_of(case)
+        for case in source.cases
+        if source.contents[case.name].voxels in voxels
+    }
+    return {case.name for case in cases if source.group_of(case) in groups}
+
+
 def _seen_in(names: Mapping[str, str], source: Source, test: Sequence[Case]) -> Iterable[str]:
     """Yield, in words, the test cases that were seen, or of whose patients an image was."""
     seen_of_group: dict[str, Case] = {}

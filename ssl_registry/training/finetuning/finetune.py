@@ -328,7 +328,9 @@ def _flipped_axes(settings: FinetuneSettings) -> tuple[int, ...]:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    return provenance(
+    named = plan.source.channel_names
+    channels = {"channel_names": list(named)} if named else {}
+    return channels | provenance(
         plan.source.name,
         plan.train,
         selected_by=plan.validation if plan.settings.select == "best" else (),

@@ -1,0 +1,119 @@
+"""Pictures of features: all cases in two dimensions, and the nearest neighbours of one."""
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.experiments.figures.panels import Panel, draw_panel
+from ssl_registry.experiments.figures.samples import show_cut
+from ssl_registry.experiments.figures.styles import COLOURS, MARKERS, WIDTH, plain, shorten
+from ssl_registry.experiments.planes import PLANES
+from ssl_registry.experiments.probes.features import Array
+
+if TYPE_CHECKING:
+    from ssl_registry.experiments.embedding.embed import Embedding
+
+MOST_COLOURS: Final = 12
+"""Classes or patients that are told apart by colour and marker; more are all of one colour."""
+
+NEIGHBOURS: Final = 5
+"""Nearest neighbours that are shown."""
+
+
+def flatten_vectors(
+    vectors: Array, projection: Literal["auto", "pca", "umap"]
+) -> tuple[Array, str]:
+    """Return vectors `[N, F]` in two dimensions, `[N, 2]`, and how that was done.
+
+    Raises:
+        ConfigError: UMAP is asked for, and umap-learn is not installed.
+        DataError: there are fewer than three cases.
+    """
+    if len(vectors) < 3:
+        raise DataError(f"a figure takes three cases or more, and there are {len(vectors)}")
+    there = find_spec("umap") is not None
+    if projection == "umap" and not there:
+        raise ConfigError(
+            "projection=umap: pip install umap-learn brings it; or say projection=pca"
+        )
+    from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+
+    standard = StandardScaler().fit_transform(vectors)
+    if there and projection != "pca":
+        from umap import UMAP  # type: ignore[import-not-found]
+
+        neighbours = min(15, len(vectors) - 1)
+        made = UMAP(n_components=2, n_neighbors=neighbours, random_state=0).fit_transform(standard)
+        return np.asarray(made, dtype=np.float64), "UMAP"
+    from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+
+    model = PCA(2, svd_solver="full")
+    made = model.fit_transform(standard)
+    first, second = model.explained_variance_ratio_
+    return made, f"principal components ({first:.0%} and {second:.0%} of the variance)"
+
+
+def draw_embedding(found: "Embedding", projection: Literal["auto", "pca", "umap"]) -> Figure:
+    """Return a figure of all cases in two dimensions, coloured by class, or else by patient."""
+    places, how = flatten_vectors(found.vectors, projection)
+    by = found.classes or found.patients
+    groups = sorted(set(by))
+    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+    axes = figure.subplots()
+    if len(groups) > MOST_COLOURS:
+        axes.scatter(places[:, 0], places[:, 1], s=14, color=COLOURS[0], linewidths=0)
+    else:
+        for number, group in enumerate(groups):
+            inside = [place for place, one in enumerate(by) if one == group]
+            axes.scatter(
+                places[inside, 0], places[inside, 1], s=22, color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)], linewidths=0,
+                label=plain(shorten(group or "no class")),
+            )  # fmt: skip
+        figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    what = "class" if found.classes else "patient"
+    told = (
+        f"by {what}" if len(groups) <= MOST_COLOURS else f"of {len(groups)} {what}s, not told apart"
+    )
+    axes.set_title(f"{len(places)} cases {told}: {how}", fontsize=9)
+    return figure
+
+
+def draw_neighbours(found: "Embedding", name: str) -> Figure:
+    """Return a case and the cases whose features are most like its own, side by side.
+
+    Volumes are shown by their middle axial slice.
+    """
+    nearest = found.nearest(name, NEIGHBOURS)
+    by_name = {one.case.name: one for one in found.cases}
+    patients = dict(zip(found.names, found.patients, strict=True))
+    classes = dict(zip(found.names, found.classes, strict=True)) if found.classes else {}
+    shown = [(name, None), *nearest]
+    figure = Figure(figsize=(1.6 * len(shown), 2.3), layout="constrained")
+    for axes, (other, likeness) in zip(figure.subplots(1, len(shown)), shown, strict=True):
+        title = shorten(plain(other))
+        if classes:
+            title += f"\n{shorten(plain(classes[other]))}"
+        same = (
+            " (same patient)" if likeness is not None and patients[other] == patients[name] else ""
+        )
+        title += "\n" + ("the case" if likeness is None else f"{likeness:.2f}{same}")
+        _draw(axes, by_name[other], title)
+    return figure
+
+
+def _draw(axes: Axes, case: Prepared, title: str) -> None:
+    image: torch.Tensor = case.image()
+    if case.sliced:
+        image = image[:, image.shape[1] // 2]
+    plane = PLANES[image.ndim - 1][0]
+    at = None if plane.through is None else image.shape[1 + plane.through] // 2
+    draw_panel(axes, Panel(show_cut(image, plane, at), plane, title), (0.0, 1.0))

@@ -1,0 +1,1 @@
+"""A finished model judged on other labelled data: scores, intervals, pictures, one page."""

@@ -1,0 +1,288 @@
+"""Fine-tuned models that answer for an image: one, or several by the mean of what they say."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.formats.headers import Affine
+from ssl_registry.data.formats.scans import Scan
+from ssl_registry.data.preparing.preprocessing import Placed
+from ssl_registry.data.preparing.scan_grid import class_maps, label_scan, most_likely
+from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
+from ssl_registry.data.preparing.sliding_window import slide
+from ssl_registry.data.sources.cases import Case
+from ssl_registry.errors import ConfigError, DataError, ModelFileError
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.finetuning.mirroring import mirrored
+from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
+from ssl_registry.training.settings.stored import CONFIG
+
+WINDOWS: Final = 4
+"""Windows of one image, or slices of one volume, that are answered together without a word of the
+run that trained the model."""
+
+MOST_WINDOWS: Final = 64
+"""What a run's file may say of that; a network takes memory for each."""
+
+
+class Member:
+    """A model that answers for one image at a time.
+
+    Args:
+        model: in evaluation mode.
+        summary: how to use it.
+        device: where to compute.
+        mirror: axes along which images are mirrored.
+        windows: windows of one image, or slices of one volume, that are answered together.
+    """
+
+    def __init__(
+        self,
+        model: DownstreamModel,
+        summary: ModelSummary,
+        device: torch.device,
+        mirror: tuple[int, ...] = (),
+        windows: int = WINDOWS,
+    ) -> None:
+        dense = summary.downstream.target_kind == "mask"
+        self.model = mirrored(model.to(device), mirror, dense=dense)
+        self.summary, self.device, self.windows = summary, device, windows
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """Return the probabilities `[K, *S]`, or `[K]`, for an image `[C, *S]`, on the CPU."""
+        with torch.inference_mode():
+            image = image.to(self.device)
+            if self.summary.slices is None:
+                answered = self.summary.downstream.probabilities(self._outputs(image[None]))
+                return answered[0].cpu()
+            outputs = answer_slices(image, self.windows, self._outputs)
+            if self.summary.downstream.target_kind == "class":
+                outputs = as_volume(outputs)[None]
+                return self.summary.downstream.probabilities(outputs)[0].cpu()
+            return as_volume(self.summary.downstream.probabilities(outputs).cpu())
+
+    def _outputs(self, images: Tensor) -> Tensor:
+        """Return the outputs for images `[B, C, *S]`, in one piece or by sliding windows."""
+        if not self.summary.patches:
+            return self.model(images)
+        return torch.stack(
+            [slide(image, self.summary.size, self.windows, self.model) for image in images]
+        )
+
+    def place(self, scan: Scan, name: str) -> Placed:
+        """Return an image as the model sees it.
+
+        Raises:
+            DataError: it cannot be prepared, or has other channels.
+        """
+        summary = self.summary
+        channels = scan["image"].data.shape[0]
+        if channels != summary.in_channels:
+            raise DataError(
+                f"{name} has {channels} channels; the model takes {summary.in_channels}"
+            )
+        size = None if summary.patches else summary.size
+        with one_thread():
+            return summary.preprocessing.place(scan, size, name, summary.slices)
+
+
+@dataclass(frozen=True)
+class ScanAnswer:
+    """What an ensemble says of each voxel of a scan.
+
+    Attributes:
+        scan: as it was read.
+        placed: the probabilities `[K, *S]` of each member, and where its voxels lie.
+    """
+
+    scan: Scan
+    placed: tuple[tuple[Tensor, Affine], ...]
+
+    def labels(self) -> Tensor:
+        """Return the likeliest class of each voxel `[X, Y, Z]` uint8, on the scan's own grid."""
+        with one_thread():
+            return most_likely(class_maps(self.placed, self.scan), self.scan)
+
+    def probabilities(self) -> Iterator[Tensor]:
+        """Yield the mean probability `[X, Y, Z]` of each class, the background first.
+
+        They add up to one in every voxel, for the background has what the others leave.
+        """
+        with one_thread():
+            others = list(class_maps(self.placed, self.scan))
+            rest = torch.ones(tuple(self.scan.spatial_shape))
+            for one in others:
+                rest -= one
+            yield rest.clamp(min=0)
+            yield from others
+
+    def agreement(self, labels: Tensor) -> Tensor:
+        """Return which share of the members says the same as `labels`, in every voxel."""
+        total = torch.zeros(tuple(self.scan.spatial_shape))
+        with one_thread():
+            for probabilities, affine in self.placed:
+                total += label_scan(probabilities, affine, self.scan) == labels
+        return total / len(self.placed)
+
+
+@dataclass(frozen=True)
+class GradeAnswer:
+    """What an ensemble says of an image.
+
+    Attributes:
+        members: the probabilities `[K]` of each member.
+    """
+
+    members: tuple[Tensor, ...]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """The mean over the members, `[K]`."""
+        if len(self.members) == 1:
+            return self.members[0]
+        return torch.stack(self.members).mean(0)
+
+    @property
+    def grade(self) -> int:
+        """The likeliest class."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def agreement(self) -> float:
+        """Which share of the members says the same."""
+        return sum(int(one.argmax()) == self.grade for one in self.members) / len(self.members)
+
+
+class Ensemble:
+    """One or several models of the same question.
+
+    Attributes:
+        members: at least one.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+
+    @property
+    def summary(self) -> ModelSummary:
+        """How the first is used; the others answer the same question for the same images."""
+        return self.members[0].summary
+
+    def answer(self, case: Case) -> tuple[Scan, list[tuple[Tensor, Affine]]]:
+        """Return a scan, and each member's probabilities with where they lie.
+
+        Raises:
+            DataError: the image cannot be read or prepared, or has other channels.
+        """
+        with one_thread():
+            scan = case.read()
+        prepared: dict[str, Placed] = {}
+        answers = []
+        for member in self.members:
+            key = repr((member.summary.preprocessing, member.summary.size, member.summary.slices))
+            if key not in prepared:
+                prepared[key] = member.place(scan, case.name)
+            placed = prepared[key]
+            answers.append((member.probabilities(placed.image), placed.affine))
+        return scan, answers
+
+    def label(self, case: Case) -> ScanAnswer:
+        """Return what the models say of each voxel of a case.
+
+        Raises:
+            DataError: as for `answer`.
+        """
+        scan, answers = self.answer(case)
+        return ScanAnswer(scan, tuple(answers))
+
+    def grade(self, case: Case) -> GradeAnswer:
+        """Return what the models say of a case.
+
+        Raises:
+            DataError: as for `answer`.
+        """
+        _, answers = self.answer(case)
+        return GradeAnswer(tuple(probabilities for probabilities, _ in answers))
+
+
+def load_ensemble(
+    runs: Sequence[str | Path], *, device: str, mirror: bool, console: Console
+) -> Ensemble:
+    """Return the models of fine-tuning runs, once it is seen that they answer one question.
+
+    Raises:
+        ModelFileError: a folder holds no model.
+        ConfigError: none is named, one is named twice, they answer different questions, or there
+            is no such device.
+    """
+    if not runs:
+        raise ConfigError("name the folder of a finished fine-tuning run, or several")
+    folders = [Path(run).expanduser().resolve() for run in runs]
+    twice = next((run for run in folders if folders.count(run) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{twice} is named twice: an ensemble has each model once")
+    where = choose_prediction_device(device)
+    members: list[Member] = []
+    for run in runs:
+        model, summary = load_model(run)
+        if members:
+            _check_same_question(members[0].summary, summary, runs[0], run)
+        said = console if not members else None
+        axes = _mirror_axes(summary, said) if mirror else ()
+        members.append(Member(model, summary, where, axes, _windows_of(Path(run).expanduser())))
+    return Ensemble(members)
+
+
+def _windows_of(run: Path) -> int:
+    """Return how many windows the run answered together, so that its answers are these again."""
+    if not (run / CONFIG).is_file():
+        return WINDOWS
+    said = RunFolder(run).settings().get("batch_size")
+    return said if isinstance(said, int) and 1 <= said <= MOST_WINDOWS else WINDOWS
+
+
+def _check_same_question(
+    first: ModelSummary, other: ModelSummary, one: str | Path, two: str | Path
+) -> None:
+    """See that two models answer one question for the same images."""
+    asked: Mapping[str, tuple[object, object]] = {
+        "downstream task": (type(first.downstream).__name__, type(other.downstream).__name__),
+        "labels": (dict(first.labels), dict(other.labels)),
+        "channels": (first.in_channels, other.in_channels),
+        "slices": (first.slices is None, other.slices is None),
+    }
+    for what, (mine, theirs) in asked.items():
+        if mine != theirs:
+            raise ModelFileError(
+                f"{one} and {two} make no ensemble, for their {what} differ: {mine} and {theirs}"
+            )
+
+
+def _mirror_axes(summary: ModelSummary, console: Console | None) -> tuple[int, ...]:
+    """Return the axes to mirror along, and say so."""
+    axes = summary.flips or tuple(range(summary.backbone.spatial_dims))
+    said = f"mirrored along the axes {', '.join(map(str, axes))}"
+    if not summary.flips:
+        said += "; training flipped none (augment.flips), so the network may know no mirror images"
+    if console is not None:
+        console.print(said)
+    return axes
+
+
+def choose_prediction_device(device: str) -> torch.device:
+    """Return where to compute.
+
+    Raises:
+        ConfigError: a GPU is asked for, and there is none.
+    """
+    gpu = torch.cuda.is_available()
+    if device == "gpu" and not gpu:
+        raise ConfigError("device=gpu, but torch sees no GPU: say device=cpu or device=auto")
+    return torch.device("cuda" if gpu and device != "cpu" else "cpu")
