@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ssl_registry.entry import FormerName as FormerName
     from ssl_registry.experiments.embedding.embed import embed as embed
     from ssl_registry.experiments.evaluation.evaluate import evaluate as evaluate
+    from ssl_registry.experiments.methods import methods as methods
     from ssl_registry.experiments.probes.probing import probe as probe
     from ssl_registry.foreign_weights import ForeignWeights as ForeignWeights
     from ssl_registry.hookspecs import hookimpl as hookimpl
@@ -88,6 +89,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "import_encoder": "training.importing.import_encoder",
     "load_encoder": "training.files.encoder_file",
+    "methods": "experiments.methods",
     "open_images": "training.own_loop",
     "predict": "training.prediction",
     "prepare_image": "training.image_file",

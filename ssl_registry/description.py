@@ -74,18 +74,23 @@ def describe(name: str) -> Description:
     entry = registry.find(name)
     cls = registry.get(name)
     doc = inspect.cleandoc(cls.__doc__ or "")
-    cited = _REFERENCE.search(doc)
     python, command = _example(entry)
     return Description(
         entry,
         text=_REFERENCE.sub("", doc).strip(),
-        reference=" ".join(cited.group(1).split()) if cited else "",
+        reference=cited_in(doc),
         links=_links(doc),
         fields=[describe_field(name, cls.model_fields[name]) for name in cls.listed_fields()],
         shapes=_shapes(entry),
         python=python,
         command=command,
     )
+
+
+def cited_in(docstring: str) -> str:
+    """Return where a component's method was published, as its docstring says it; else nothing."""
+    found = _REFERENCE.search(inspect.cleandoc(docstring))
+    return " ".join(found.group(1).split()) if found else ""
 
 
 def _links(doc: str) -> list[str]:

@@ -21,6 +21,7 @@ from ssl_registry.cli import (
     finetune,
     import_weights,
     listing,
+    methods,
     new_plugin,
     plugins,
     predict,
@@ -57,6 +58,7 @@ app.command("probe")(probe.run_probe)
 app.command("evaluate")(evaluate.run_evaluate)
 app.command("embed")(embed.run_embed)
 app.command("probe")(probe.run_probe)
+app.command("methods")(methods.run_methods)
 app.command("export")(export.run_export)
 app.command("efficiency")(efficiency.run_efficiency_command)
 app.command("demo")(demo.run_demo_command)

@@ -52,11 +52,22 @@ class Member:
         windows: int = WINDOWS,
     ) -> None:
         dense = summary.downstream.target_kind == "mask"
-        self.model = mirrored(model.to(device), mirror, dense=dense)
+        self.network = model.to(device)
+        if device.type == "cpu":  # as training lays it out: so answers are the same to the bit
+            three = summary.backbone.spatial_dims == 3
+            self.network.to(memory_format=torch.channels_last_3d if three else torch.channels_last)
+        self.model = mirrored(self.network, mirror, dense=dense)
         self.summary, self.device, self.windows = summary, device, windows
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the probabilities `[K, *S]`, or `[K]`, for an image `[C, *S]`, on the CPU."""
+        try:
+            return self._probabilities(image)
+        except RuntimeError:  # as of a `view` of features that do not lie as it expects
+            self.network.to(memory_format=torch.contiguous_format)
+            return self._probabilities(image)
+
+    def _probabilities(self, image: Tensor) -> Tensor:
         with torch.inference_mode():
             image = image.to(self.device)
             if self.summary.slices is None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.page import write_efficiency_report
+from ssl_registry.experiments.statistics.class_scores import class_scores
 from ssl_registry.experiments.statistics.further_scores import further_scores
 from ssl_registry.experiments.statistics.rows import Failure, Row, read_rows
 from ssl_registry.experiments.statistics.summary import as_csv, summarise
@@ -135,6 +136,21 @@ def test_scores_beside_the_headline_have_a_table_of_their_own(reported: Reported
     assert told.count("3.250") >= len(LINES)
     assert "lower is better" in told
     assert "0.750" not in told
+
+
+def test_every_class_has_its_scores_with_intervals_as_tables(reported: Reported) -> None:
+    folder = reported.page.parent
+    with (folder.parent / "classes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["line"] for row in rows} == set(LINES)
+    first = rows[0]
+    scores = class_scores(reported.rows, float(first["fraction"]))
+    assert scores is not None
+    estimate = scores.classes[first["class"]][first["line"]]
+    assert float(first["mean"]) == pytest.approx(estimate.mean, rel=1e-5)
+    assert int(first["runs"]) == estimate.count
+    lines = [line for line in (folder / "classes.md").read_text().splitlines() if "|" in line]
+    assert {line.count("|") for line in lines} == {len(LINES) + 2}
 
 
 def test_the_appendix_table_is_markdown_with_a_row_a_line(reported: Reported) -> None:

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ssl_registry import evaluate, finetune, predict
+from ssl_registry import evaluate, finetune, methods, predict
 from ssl_registry.cli import app
 from ssl_registry.data.sources.phantoms import LABELS
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
@@ -109,7 +109,7 @@ def test_labels_that_the_model_does_not_know_are_refused_by_name(
     graded = write_graded(tmp_path / "graded", range(20, 26), {0: "0", 1: "7"})
     with pytest.raises(DataError, match="does not know: 7"):
         evaluate(ward / "grade", graded, tmp_path / "no", quiet=True)
-    with pytest.raises(DataError, match="label maps"):
+    with pytest.raises(DataError, match=r"volumes \(3D\) are asked for"):
         evaluate(ward / "mask0", graded, tmp_path / "no", quiet=True)
 
 
@@ -228,3 +228,26 @@ def test_the_command_scores_several_runs(
     app(words, standalone_mode=False)
     assert "dice" in capsys.readouterr().out
     assert result_of(tmp_path / "out")["runs"] == runs
+
+
+@pytest.mark.parametrize("run", ["mask0", "grade"])
+def test_methods_say_what_a_run_did_with_its_settings_and_sources(
+    ward: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = methods(ward / run)
+    result = result_of(ward / run)
+    assert f"{result['counts']['train']} labelled cases" in told.paragraph
+    assert f"{result['score'][result['headline']]:.3f}" in told.paragraph
+    assert "trained from random weights" in told.paragraph
+    assert told.settings["learning_rate"] == ("0.02" if run == "mask0" else "0.001")
+    assert told.settings["backbone.base_filters"] == "2"
+    assert any("Ronneberger" in one or "Taleb" in one for one in told.references)
+    app(["methods", str(ward / run)], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert told.paragraph.split(".")[0] in said
+    assert "| `optimizer` | adam |" in said
+
+
+def test_methods_of_nothing_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no finished run"):
+        methods(tmp_path)

@@ -19,13 +19,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ssl_registry import Backbone, Encoder, pretrain
-from ssl_registry.experiments.probes.features import (
+from ssl_registry.experiments.probes.probing import probe, probe_encoder
+from ssl_registry.training.finetuning.finetune import build_encoder
+from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.probes.features import (
     affine_map,
     image_features,
     pyramid_of,
     voxel_features,
 )
-from ssl_registry.experiments.probes.models import (
+from ssl_registry.training.probes.models import (
     COMPONENTS,
     STRENGTHS,
     VOTES,
@@ -34,9 +37,6 @@ from ssl_registry.experiments.probes.models import (
     fit_linear,
     fit_nearest,
 )
-from ssl_registry.experiments.probes.probing import probe, probe_encoder
-from ssl_registry.training.finetuning.finetune import build_encoder
-from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
 from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.pictures import eyes, write_aptos
 

@@ -18,13 +18,13 @@ from ssl_registry.experiments.embedding.vectors import (
     chosen_levels,
     embed_case,
 )
-from ssl_registry.experiments.probes.features import Array
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import choose_prediction_device
 from ssl_registry.training.files.encoder_file import load_encoder, read_encoder_summary
 from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 from ssl_registry.training.preparation.checked_data import open_checked
+from ssl_registry.training.probes.features import Array
 from ssl_registry.training.settings.runs import DataSettings, read_settings
 
 MOST_COLOURS: Final = 12

@@ -14,7 +14,7 @@ from ssl_registry.experiments.figures.panels import Panel, draw_panel
 from ssl_registry.experiments.figures.samples import show_cut
 from ssl_registry.experiments.figures.styles import COLOURS, MARKERS, WIDTH, plain, shorten
 from ssl_registry.experiments.planes import PLANES
-from ssl_registry.experiments.probes.features import Array
+from ssl_registry.training.probes.features import Array
 
 if TYPE_CHECKING:
     from ssl_registry.experiments.embedding.embed import Embedding

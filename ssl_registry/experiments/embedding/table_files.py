@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.errors import ConfigError, RunError
-from ssl_registry.experiments.probes.features import Array
+from ssl_registry.training.probes.features import Array
 
 SUFFIXES: Final = (".csv", ".npz", ".parquet")
 

@@ -12,7 +12,7 @@ from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.data.preparing.sliding_window import windows_of
 from ssl_registry.errors import ConfigError
-from ssl_registry.experiments.probes.features import Array
+from ssl_registry.training.probes.features import Array
 
 Level: TypeAlias = int | Literal["all", "coarsest"]
 """Which levels of the pyramid: all, one after the other; the coarsest; or one, 1 is the finest."""

@@ -182,7 +182,7 @@ def _check_data(ensemble: Ensemble, source: Source, cases: Sequence[Case]) -> di
             f"the channels of data={source.name} are {', '.join(theirs)}; the model learned from "
             f"{', '.join(map(str, mine))}: bring them into that order (channels=...)"
         )
-    return match_labels(ensemble.summary.labels, source, task.target_kind)
+    return match_labels(ensemble.summary.labels, source, cases, task.target_kind)
 
 
 def _answer(

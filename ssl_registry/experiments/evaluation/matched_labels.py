@@ -1,17 +1,20 @@
 """Labels of other data as the labels of a model: by their names, whatever values stand for them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.errors import DataError
 
 
 def match_labels(
-    model: Mapping[int, str], source: Source, kind: Literal["mask", "class"]
+    model: Mapping[int, str],
+    source: Source,
+    cases: Sequence[Case],
+    kind: Literal["mask", "class"],
 ) -> dict[int, int]:
     """Return the model's value for each value of the data.
 
@@ -22,12 +25,16 @@ def match_labels(
     Args:
         model: what the values of a model mean.
         source: labelled data.
+        cases: of it; of grades those count that one of them has.
         kind: of the labels.
 
     Raises:
         DataError: the data have a label that the model does not know.
     """
     theirs = dict(source.labels)
+    if kind == "class":
+        given = {case.grade for case in cases}
+        theirs = {value: name for value, name in theirs.items() if value in given}
     if kind == "mask" and (_only_numbers(theirs) or _only_numbers(model)):
         unknown = [f"{value} ({theirs[value]})" for value in theirs if value not in model]
         if not unknown:

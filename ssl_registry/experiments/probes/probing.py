@@ -14,19 +14,19 @@ from torch import Tensor
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.prepared import SeenImage, seen_images
-from ssl_registry.experiments.probes.features import (
+from ssl_registry.randomness import derive_generator
+from ssl_registry.training.engine.devices import root_device
+from ssl_registry.training.finetuning.finetune import build_encoder
+from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.probes.features import (
     Array,
     affine_map,
     image_features,
     pyramid_of,
     voxel_features,
 )
-from ssl_registry.experiments.probes.models import Items, Probe, fit_linear, fit_nearest, stack
-from ssl_registry.randomness import derive_generator
-from ssl_registry.training.engine.devices import root_device
-from ssl_registry.training.finetuning.finetune import build_encoder
-from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
-from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.probes.models import Items, Probe, fit_linear, fit_nearest, stack
 from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
 
 VOXELS: Final = 4000

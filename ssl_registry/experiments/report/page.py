@@ -16,6 +16,7 @@ from ssl_registry.experiments.figures.styles import spell_line
 from ssl_registry.experiments.files import write_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.report.appendix_table import as_markdown
+from ssl_registry.experiments.report.class_tables import classes_as_csv, classes_as_markdown
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.further_scores import further_scores
 from ssl_registry.experiments.statistics.opening import interval_of, spell_opening
@@ -34,6 +35,8 @@ SUMMARY: Final = "summary.csv"
 FOLDER: Final = "report"
 PAGE: Final = "index.html"
 TABLE: Final = "table.md"
+CLASS_TABLE: Final = "classes.md"
+CLASSES: Final = "classes.csv"
 
 PROBES: Final[Mapping[str, str]] = {
     "linear_probe": "linear probe",
@@ -48,7 +51,7 @@ def write_efficiency_report(
     failures: Sequence[Failure],
     pretrained: Sequence[PretrainRow],
 ) -> Path:
-    """Write `summary.csv` and the folder `report`; return the path of the page.
+    """Write `summary.csv`, `classes.csv` and the folder `report`; return the path of the page.
 
     Args:
         settings: of the experiment.
@@ -66,6 +69,9 @@ def write_efficiency_report(
         write_text(settings.out / SUMMARY, as_csv(summaries, rows[0].headline))
         table = as_markdown(summaries, rows[0].headline, _caption(settings, rows))
         write_text(folder / TABLE, table)
+        if by_class := classes_as_markdown(rows):
+            write_text(folder / CLASS_TABLE, by_class)
+            write_text(settings.out / CLASSES, classes_as_csv(rows))
         pictures = draw_all(folder, rows, summaries, pretrained)
     verdicts = judge_lines(rows, summaries, pretrained, failures) if rows else []
     page = _render(
@@ -103,7 +109,20 @@ def _caption(settings: EfficiencySettings, rows: Sequence[Row]) -> str:
         f"Scores are {rows[0].headline} on {spell_tests(rows)} held-out test cases of "
         f"{settings.data}; "
         f"{many}; every run took {steps} optimiser steps, with augmentation "
-        f"{settings.finetune.augment.spell()}.{_spell_declared(settings)}"
+        f"{settings.finetune.augment.spell()}.{_spell_kept(settings)}{_spell_declared(settings)}"
+    )
+
+
+def _spell_kept(settings: EfficiencySettings) -> str:
+    """Say where encoders are not those of the last epoch."""
+    kept = [
+        line.label for line in settings.tasks if settings.pretrain_budget(line).keep == "best-probe"
+    ]
+    if not kept:
+        return ""
+    return (
+        f" The encoders of {', '.join(kept)} are those of the best probe on labelled training "
+        "patients, not of the last epoch."
     )
 
 

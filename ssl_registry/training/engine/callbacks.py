@@ -26,6 +26,10 @@ class Callback:
     def on_step(self, step: int, total: int, loss: Tensor) -> None:
         """Optimiser step number `step` was made, for this `loss` on the device."""
 
+    def measure(self, epoch: int, model: nn.Module) -> Mapping[str, float]:
+        """Return what else the row of an epoch says, counted from 1; the model is left as it is."""
+        return {}
+
     def on_epoch(self, row: Mapping[str, float], model: nn.Module) -> None:
         """An epoch ended, with this row of `metrics.csv`; `val_...` where it was validated."""
 

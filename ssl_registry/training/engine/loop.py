@@ -92,6 +92,8 @@ def _train_epoch(training: "Training", saver: "_Saver", listeners: Sequence[Call
             saver.save_if_due()
     row = training.close_epoch()
     for callback in listeners:
+        row |= callback.measure(training.epoch, training.model)
+    for callback in listeners:
         callback.on_epoch(row, training.model)
     saver.save_if_due(last=training.epoch == training.settings.epochs)
 

@@ -77,6 +77,13 @@ from ssl_registry.training.pretraining.examination import (
     needs_untrained,
 )
 from ssl_registry.training.pretraining.pretext_training import Exam, Pretraining
+from ssl_registry.training.pretraining.watching import (
+    FeatureWatch,
+    WatchPlan,
+    kept_weights,
+    plan_watching,
+    start_watching,
+)
 from ssl_registry.training.settings.origins import STARTED_FROM, origin_of
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 
@@ -155,11 +162,14 @@ def _pretrain(
     data = _images(settings, training), _images(settings, validation)
     _rehearse(settings, model, *data)
     _say_plan(settings, model, (training, validation), len(split.test), console, taken)
+    plan = plan_watching(settings, training, source)
     module = Pretraining(model, settings, case_infos([*training, *validation], source))
     fabric = start(settings, folder, module, data[0], rows, console, started_from=origin)
     on_main(lambda: write_skipped(folder, skipped or ()))
     past = Past(before, origin)
-    return _run(fabric, module, (training, validation), (source, split), folder, console, past)
+    return _run(
+        fabric, module, (training, validation), (source, split), folder, console, past, plan
+    )
 
 
 class Past(NamedTuple):
@@ -309,6 +319,7 @@ def _run(
     folder: RunFolder,
     console: Console,
     past: Past,
+    plan: WatchPlan | None,
 ) -> RunResult:
     (training, validation), (source, split) = cases, origin
     settings, git, stopwatch = module.settings, git_state(), Stopwatch()
@@ -318,6 +329,8 @@ def _run(
         exam = Exam(module, examination_loader(_images(settings, validation), settings))
     module.model.to(fabric.device)
     untrained = _examine_before(module, exam)
+    watched = whole_encoder(kept_encoder(module.model))
+    watch = start_watching(plan, settings, watched, console)
     rows = train(
         fabric,
         module,
@@ -326,9 +339,14 @@ def _run(
         folder,
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
-        callbacks=[stopwatch, Following(choose_logger(settings), folder, settings)],
+        callbacks=[
+            stopwatch,
+            *([watch] if watch else []),
+            Following(choose_logger(settings), folder, settings),
+        ],
     )
-    verdict = _examine_after(module, exam, untrained)
+    kept_weights(watch, module.model)
+    verdict = _with_watched(_examine_after(module, exam, untrained), watch)
     console.print(f"{VERDICTS[verdict.learnt]}: {verdict.note}")
     result = {
         "kind": "pretrain",
@@ -336,6 +354,7 @@ def _run(
         "learnt": verdict.learnt,
         "learnt_note": verdict.note,
         "cases": {"train": len(training), "validation": len(validation)},
+        "watched": watch.as_result() if watch else None,
         STARTED_FROM: past.digest,
         "seconds": stopwatch.seconds,
         "versions": versions,
@@ -368,6 +387,12 @@ def _run(
 
     on_main(finish)
     return RunResult(folder.path, result)
+
+
+def _with_watched(verdict: LearningVerdict, watch: FeatureWatch | None) -> LearningVerdict:
+    """Add to a verdict how the features went while they were watched."""
+    said = watch.spell() if watch else ""
+    return LearningVerdict(verdict.learnt, f"{verdict.note}; {said}") if said else verdict
 
 
 def _examine_before(module: Pretraining, exam: Exam | None) -> dict[str, Examination] | None:

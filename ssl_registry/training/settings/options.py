@@ -63,6 +63,18 @@ class PretrainingOptions(Passes, TrainingOptions):
         description="how many of the encoder's levels the task sees and trains, the finest first; "
         "fine-tuning takes over these and begins the others anew; all where nothing is said",
     )
+    watch: int | None = Field(
+        None,
+        ge=0,
+        description="epochs between two looks at the features of a fixed sample (rank, spread, "
+        "probes where training patients have labels); 0 for none; as many as cost under 2 % of the "
+        "time where nothing is said",
+    )
+    keep: Literal["last", "best-probe"] = Field(
+        "last",
+        description="which weights are kept: the last, or those of the best linear probe on "
+        "training patients with labels",
+    )
     patches: int = Field(
         0, ge=0, description="patches of `size` cut from each image an epoch; 0 fits it as a whole"
     )

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ssl_registry.experiments.probes.features import Array
+from ssl_registry.training.probes.features import Array
 
 Classes = npt.NDArray[np.int64]
 

@@ -1,0 +1,154 @@
+"""`methods`: what a run did, as a paragraph and a table for a paper's supplement."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ssl_registry.description import cited_in
+from ssl_registry.errors import RunError, SslRegistryError
+from ssl_registry.registry import registry
+from ssl_registry.training.files.encoder_file import SUMMARY, read_encoder_summary
+from ssl_registry.training.files.image_recipe import ImageRecipe
+from ssl_registry.training.files.run_folder import RunFolder, read_result
+
+ROLES: Final = ("task", "downstream", "backbone")
+"""Settings that are components, whose sources are cited."""
+
+LIBRARIES: Final[Mapping[str, str]] = {
+    "PyTorch": "Paszke et al., PyTorch: An Imperative Style, High-Performance Deep Learning "
+    "Library, NeurIPS 2019",
+    "TorchIO": "Pérez-García et al., TorchIO, Computer Methods and Programs in Biomedicine 208, "
+    "2021 (doi:10.1016/j.cmpb.2021.106236)",
+}
+
+LEFT_OUT: Final = {
+    "out", "resume", "logger", "checkpoint_minutes", "workers", "verify", "distributions",
+    "started_from",
+}  # fmt: skip
+"""Settings that do not change what was computed."""
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What a run did, in words for a paper.
+
+    Attributes:
+        paragraph: for the section on methods.
+        settings: all that decide about the result, by dotted name.
+        references: of what was used.
+    """
+
+    paragraph: str
+    settings: Mapping[str, str]
+    references: tuple[str, ...]
+
+    def as_markdown(self) -> str:
+        """Return all of it."""
+        rows = [f"| `{name}` | {value} |" for name, value in self.settings.items()]
+        cited = [f"{number}. {text}" for number, text in enumerate(self.references, start=1)]
+        table = ["| setting | value |", "| --- | --- |", *rows]
+        return "\n".join([self.paragraph, "", *table, "", "References", "", *cited, ""])
+
+
+def methods(run: str | Path) -> Methods:
+    """Return what a finished run did, for the supplement of a paper.
+
+        print(methods("runs/rpl-10").as_markdown())
+
+    Args:
+        run: folder of a finished run of pretraining or fine-tuning.
+
+    Raises:
+        RunError: it holds no finished run.
+    """
+    folder = Path(run).expanduser()
+    result = read_result(folder)
+    if result is None:
+        raise RunError(f"{folder} holds no finished run: name the folder of one")
+    said = RunFolder(folder).settings()
+    kind = result.get("kind")
+    if kind not in ("pretrain", "finetune"):
+        raise RunError(f"{folder} holds a result of another kind: {kind}")
+    tell = _pretraining if kind == "pretrain" else _finetuning
+    sentences = [*tell(said, result), *_optimisation(said), *_images(folder), _versions(result)]
+    names = [said[role]["name"] for role in ROLES if isinstance(said.get(role), Mapping)]
+    cited = [text for name in names if (text := _reference(name))]
+    references = [*dict.fromkeys(cited), *LIBRARIES.values()]
+    settings = dict(_flat({key: value for key, value in said.items() if key not in LEFT_OUT}))
+    return Methods(" ".join(sentences), settings, tuple(references))
+
+
+def _pretraining(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+    cases = result["cases"]
+    start = f", starting from the encoder in {said['encoder']}" if said.get("encoder") else ""
+    yield (
+        f"An encoder ({_spell(said['backbone'])}) was pretrained on {cases['train']} images "
+        f"without labels by the pretext task {_spell(said['task'])}{start}, for "
+        f"{said['epochs']} epochs in batches of {said['batch_size']} (seed {said['seed']})."
+    )
+    if cases["validation"]:
+        yield f"{cases['validation']} images were held out to see whether the task was learnt."
+
+
+def _finetuning(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+    counts, labelled = result["counts"], result["labelled"]
+    start = f"started from the encoder in {said['encoder']}" if said.get("encoder") else (
+        "was trained from random weights"
+    )  # fmt: skip
+    network = f" ({_spell(said['backbone'])})" if said.get("backbone") else ""
+    yield (
+        f"A network{network} for {_spell(said['downstream'])} {start}, on {counts['train']} "
+        f"labelled cases ({labelled['used']} of {labelled['available']} {labelled['unit']}), for "
+        f"{said['epochs']} epochs in batches of {said['batch_size']} (seed {said['seed']})."
+    )
+    chosen = result["selected"]
+    yield f"Tested were the weights of epoch {chosen['epoch']}: {chosen['why']}."
+    headline = result["headline"]
+    score = result["score"][headline]
+    told = "undefined" if score is None else f"{score:.3f}"
+    patients = len(set(result["patients"].values()))
+    yield f"On {counts['test']} test cases of {patients} patients the {headline} is {told}."
+
+
+def _optimisation(said: Mapping[str, Any]) -> Iterator[str]:
+    decay = f", weight decay {said['weight_decay']:g}" if said.get("weight_decay") else ""
+    warm = f", after a warm-up over {said['warmup']:.0%} of the steps" if said.get("warmup") else ""
+    yield (
+        f"Optimisation was by {said['optimizer']} with a learning rate of {said['learning_rate']:g}"
+        f" (schedule {said['schedule']}{warm}{decay}), in {said['precision']} precision."
+    )
+
+
+def _images(folder: Path) -> Iterator[str]:
+    """Yield how images were prepared, where the run kept its encoder."""
+    if not (folder / SUMMARY).is_file():
+        return
+    recipe: ImageRecipe = read_encoder_summary(folder).image_recipe
+    yield f"Images were prepared in this order: {'; '.join(recipe.steps())}."
+
+
+def _versions(result: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{name} {version}".strip() for name, version in result["versions"].items())
+    return f"Made with {told}."
+
+
+def _spell(spec: Mapping[str, Any]) -> str:
+    fields = ", ".join(f"{name} {value}" for name, value in spec.items() if name != "name")
+    return f"{spec['name']}; {fields}" if fields else str(spec["name"])
+
+
+def _reference(name: str) -> str:
+    """Return what the source of a component is; nothing where it is not installed any more."""
+    try:
+        return cited_in(registry.get(name).__doc__ or "")
+    except SslRegistryError:
+        return ""
+
+
+def _flat(values: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{where}{name}.")
+        elif value is not None:
+            yield f"{where}{name}", str(value).replace("|", "\\|")
