@@ -12,6 +12,7 @@ from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ConfigError
 from ssl_registry_nnunet.checkpoint import nnunet_checkpoint, whole_network
 from ssl_registry_nnunet.encoder import NnunetEncoder
+from ssl_registry_nnunet.nnssl import nnssl_checkpoint
 from ssl_registry_nnunet.plans import network_numbers, read_plans
 from ssl_registry_nnunet.published import NNSSL, NNUNET, numbers_in, read_published
 
@@ -139,8 +140,11 @@ class NnunetBackbone(Backbone):
     def export_weights(
         self, to: str, encoder: Encoder, decoder: Mapping[str, Tensor] | None, outputs: int
     ) -> LibraryWeights:
-        """Return what nnU-Net's own `load_pretrained_weights` takes; see `Backbone`."""
-        return nnunet_checkpoint(self, whole_network(self, encoder, max(outputs, 1), decoder))
+        """Return what nnU-Net's own `load_pretrained_weights` takes, or nnssl's fork of it."""
+        whole = whole_network(self, encoder, max(outputs, 1), decoder)
+        if to == NNSSL:
+            return nnssl_checkpoint(self, whole, encoder.in_channels, encoder.image_recipe)
+        return nnunet_checkpoint(self, whole)
 
     @classmethod
     def recognise(cls, content: Mapping[str, Any]) -> Self | None:
@@ -241,6 +245,7 @@ class ResEnc3d(ResEnc):
     Reference: Isensee et al., "nnU-Net Revisited", MICCAI 2024 (arXiv:2404.09556).
     """
 
+    export_formats: ClassVar[tuple[str, ...]] = (NNUNET, NNSSL)
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ssl_registry import ForeignWeights
+from ssl_registry.errors import ConfigError
 from ssl_registry_nnunet.checkpoint import SECOND_NAMES, STRUCTURE, WEIGHTS, our_decoder_name
+from ssl_registry_nnunet.nnssl import ADAPTATION, images_of
 from ssl_registry_nnunet.plans import axes_of, configuration_in, network_numbers
 
 if TYPE_CHECKING:
@@ -16,9 +18,6 @@ if TYPE_CHECKING:
 
 NNUNET: Final = "nnunet"
 NNSSL: Final = "nnssl"
-
-ADAPTATION: Final = "nnssl_adaptation_plan"
-"""Under which nnssl says what it pretrained, and how."""
 
 _WRAPPERS: Final = re.compile(r"^(module\.|_orig_mod\.)+")
 _LAYER: Final = re.compile(r"\.(conv|norm)\.(weight|bias)$")
@@ -63,7 +62,11 @@ def _pretrained_by_nnssl(plan: Mapping[str, Any], own: str) -> dict[str, Any] | 
     numbers = architecture.get("arch_kwargs")
     known = numbers if isinstance(numbers, Mapping) else {}
     wanted = ("n_stages", "features_per_stage", "kernel_sizes", "strides", own)
-    return {**{key: known[key] for key in wanted if key in known}, "axes": axes_of(turned, "", 3)}
+    fields = {key: known[key] for key in wanted if key in known}
+    # A network of cubes has no axis of its own: it takes images as they come.
+    along = [*fields.get("kernel_sizes", ()), *fields.get("strides", ())]
+    cubes = all(isinstance(one, int) or len(set(one)) == 1 for one in along)
+    return fields if cubes else {**fields, "axes": axes_of(turned, "", 3)}
 
 
 def read_published(
@@ -93,8 +96,27 @@ def read_published(
     }
     plan = content.get(ADAPTATION)
     if not isinstance(plan, Mapping):
-        return ForeignWeights(NNUNET, kept, names, decoder=decoder)
+        weights = ForeignWeights(NNUNET, kept, names, decoder=decoder)
+        return _with_the_plans_words(content.get("init_args"), weights)
     return _with_nnssls_words(plan, ForeignWeights(NNSSL, kept, names, decoder=decoder))
+
+
+def _with_the_plans_words(training: Any, weights: ForeignWeights) -> ForeignWeights:
+    """Return weights with what the plans of a training of nnU-Net say of the images."""
+    if not isinstance(training, Mapping) or not isinstance(training.get("plans"), Mapping):
+        return weights
+    plans = training["plans"]
+    try:
+        said = configuration_in(plans, str(training.get("configuration")), "the plans")
+    except ConfigError:
+        return weights
+    size = said.get("patch_size")
+    intensities = plans.get("foreground_intensity_properties_per_channel")
+    return weights._replace(
+        images=images_of(said, intensities if isinstance(intensities, Mapping) else None),
+        size=tuple(int(side) for side in reversed(size)) if _three(size) else None,
+        patches=_three(size),
+    )
 
 
 def _with_nnssls_words(plan: Mapping[str, Any], weights: ForeignWeights) -> ForeignWeights:
@@ -106,9 +128,8 @@ def _with_nnssls_words(plan: Mapping[str, Any], weights: ForeignWeights) -> Fore
     first: Any = (
         next(iter(configurations.values()), {}) if isinstance(configurations, Mapping) else {}
     )
-    spacing = first.get("spacing") if isinstance(first, Mapping) else None
     return weights._replace(
-        images={"spacing": list(reversed(spacing))} if _three(spacing) else {},
+        images=images_of(first) if isinstance(first, Mapping) else {},
         size=tuple(int(side) for side in reversed(size)) if _three(size) else None,
         patches=True,
         learned_from=str(said.get("dataset_name") or ""),

@@ -217,13 +217,19 @@ def test_the_resenc_l_of_nnssl_is_known_without_its_numbers() -> None:
         "pretrain_plan": {
             "dataset_name": "Dataset745_OpenMind",
             "transpose_forward": [0, 1, 2],
-            "configurations": {"onemmiso": {"spacing": [1, 1, 2], "patch_size": [160] * 3}},
+            "configurations": {
+                "onemmiso": {
+                    "spacing": [1, 1, 2],
+                    "patch_size": [160] * 3,
+                    "normalization_schemes": ["ZScoreNormalization"],
+                },
+            },
         },
         "recommended_downstream_patchsize": [160, 160, 128],
     }
     content = {"network_weights": {}, "nnssl_adaptation_plan": plan}
     known = ResEnc3d.recognise(content)
-    assert known == ResEnc3d(axes=(2, 1, 0))
+    assert known == ResEnc3d()  # of cubes alone, so it takes axes as they come
     assert PlainConv3d.recognise(content) is None
     assert ResEnc3d.recognise({"network_weights": {"encoder.stem": 3}}) is None
     network = tiny = ResEnc3d(n_stages=2, features_per_stage=(2, 2), axes=(2, 1, 0))
@@ -232,7 +238,7 @@ def test_the_resenc_l_of_nnssl_is_known_without_its_numbers() -> None:
     assert read is not None
     assert (read.format, read.size, read.patches) == ("nnssl", (128, 160, 160), True)
     assert (dict(read.images), read.learned_from) == (
-        {"spacing": [2, 1, 1]},
+        {"spacing": [2, 1, 1], "intensities": "zscore"},
         "Dataset745_OpenMind",
     )
     assert set(read.names.values()) == set(tiny.build(1).state_dict())
