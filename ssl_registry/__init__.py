@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ssl_registry.training.files.hub import push_to_hub as push_to_hub
     from ssl_registry.training.files.hub import save_for_hub as save_for_hub
     from ssl_registry.training.finetuning.finetune import finetune as finetune
+    from ssl_registry.training.graph_export import export_graph as export_graph
     from ssl_registry.training.image_file import prepare_image as prepare_image
     from ssl_registry.training.importing.import_encoder import import_encoder as import_encoder
     from ssl_registry.training.own_loop import open_images as open_images
@@ -84,6 +85,7 @@ _HOMES = {
     "embed": "experiments.embedding.embed",
     "evaluate": "experiments.evaluation.evaluate",
     "export_encoder": "training.files.export",
+    "export_graph": "training.graph_export",
     "finetune": "training.finetuning.finetune",
     "from_hub": "training.files.hub",
     "hookimpl": "hookspecs",

@@ -6,15 +6,20 @@ from typing import Annotated
 import typer
 
 from ssl_registry.cli.console import console, mention_failures
-from ssl_registry.errors import EncoderFileError, spell
+from ssl_registry.errors import ConfigError, EncoderFileError, spell
 
 
 def run_export(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
-    out: Annotated[Path, typer.Option(help="a new file: .pt, .pth or .safetensors")],
+    out: Annotated[Path, typer.Option(help="a new file: .pt, .pth, .safetensors, .onnx, .pt2")],
     to: Annotated[
-        str, typer.Option(help="whose file: library, or a program such as nnunet")
+        str,
+        typer.Option(help="whose file: library; a program, as nnunet or nnssl; onnx; torch-export"),
     ] = "library",
+    part: Annotated[
+        str | None,
+        typer.Option(help="of a graph (onnx, torch-export): encoder or model; the model if any"),
+    ] = None,
     outputs: Annotated[
         int, typer.Option(min=0, help="classes or output channels of the whole network; 0: no head")
     ] = 2,
@@ -32,11 +37,18 @@ def run_export(
     For instance: ssl-registry export runs/rotation --out densenet.pt --outputs 5
 
     With --to nnunet an encoder of an nnunet backbone becomes a checkpoint for nnU-Net's
-    -pretrained_weights, with the decoder where it was kept.
+    -pretrained_weights, with the decoder where it was kept; with --to nnssl it has the adaptation
+    plan that nnssl's fork reads. --to onnx and --to torch-export write the encoder, or the
+    fine-tuned model, as a graph for any number of images, compared with the network's answers.
     """
     if not run.exists():
         raise EncoderFileError(f"{spell(run)}: there is no such folder")
     mention_failures()
+    if to in ("onnx", "torch-export"):
+        _write_graph(run, out, to, part)
+        return
+    if part is not None:
+        raise ConfigError(f"--part {spell(part)} is of graphs: say --to onnx or --to torch-export")
     from ssl_registry.training.files.encoder_file import read_encoder_summary
     from ssl_registry.training.files.export import loading_lines, write_export
 
@@ -51,3 +63,18 @@ def run_export(
         notes.append(f"of the encoder in {run} {summary.what_was_trained}")
     for note in filter(None, notes):
         say.print(f"# {note}", soft_wrap=True, markup=False)
+
+
+def _write_graph(run: Path, out: Path, to: str, part: str | None) -> None:
+    if part not in (None, "encoder", "model"):
+        raise ConfigError(f"--part {spell(part)}: choose encoder or model")
+    from ssl_registry.training.graph_export import export_graph
+
+    done = export_graph(run, out, to=to, part=part)  # type: ignore[arg-type]
+    shape = "x".join(map(str, done.image_shape))
+    console().print(
+        f"{out} holds the {done.part} for any number of images of {shape}; its answers differ from "
+        f"the network's by {done.difference:.1g} of the largest at most. How images are prepared "
+        f"is in {out}.json",
+        soft_wrap=True,
+    )
