@@ -75,7 +75,7 @@ def test_features_are_equal_after_import_and_after_export_and_import(
     assert summary.size in (160, (160,) * 3)
     assert summary.patches
     assert summary.decoder is not None
-    export_encoder(done.folder, tmp_path / "out.pth", to="nnssl")
+    export_encoder(done.folder, tmp_path / "out.pth", to="nnssl", outputs=1)
     content = torch.load(tmp_path / "out.pth", weights_only=True)
     network_of().load_state_dict(content["network_weights"], strict=True)
     plan = content["nnssl_adaptation_plan"]
