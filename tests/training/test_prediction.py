@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,7 @@ from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from tests.affines import Affine, affines, dice, middle
 from tests.commands import run_command
 from tests.dicoms import write_slice
+from tests.lines import lines_run
 from tests.pictures import write_picture
 from tests.volumes import write_nifti
 
@@ -230,6 +232,23 @@ def test_one_bad_image_is_said_and_leaves_the_others(tmp_path: Path) -> None:
     assert "b.nii.gz" in done.failed["b"]
     assert "d has 2 channels; the model takes 1" in done.failed["d"]
     assert {path.name for path in (tmp_path / "labels").iterdir()} == {"a.nii.gz", "c.nii.gz"}
+
+
+@pytest.mark.parametrize("existing", ["overwrite", "skip"])
+def test_the_work_grows_as_the_number_of_images(
+    tmp_path: Path, existing: Literal["overwrite", "skip"]
+) -> None:
+    run = threshold_run(tmp_path / "run", Preprocessing(**WINDOW), 24)
+    counts = []
+    for number in (4, 16):
+        for image in range(number):
+            write_scan(tmp_path / str(number) / f"s{image}_0000.nii.gz", np.eye(4), (8, 8, 8))
+        work = partial(
+            predict, run, tmp_path / str(number), tmp_path / f"labels-{number}",
+            existing=existing, quiet=True,
+        )  # fmt: skip
+        counts.append(lines_run(work))
+    assert counts[1] < 1.1 * 4 * counts[0]
 
 
 def test_nothing_is_overwritten_unless_somebody_says_so(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def _look_into(
     inner: Path, folder: Path, root: Path, found: FoundImages, on_bad_file: OnBadFile
 ) -> list[Path]:
     """Add what lies in one folder; return the folders in it, which are still to be looked into."""
-    folders, strangers = [], []
+    folders, strangers, headers = [], [], []
     slices = inner != folder and is_series(inner)
     for entry in entries_of(inner):
         path = Path(entry.path)
@@ -69,6 +69,7 @@ def _look_into(
             if named:
                 _check_entry(path, root)
                 _add(path, case_name(path), folder, found)
+                headers += [path] if path.suffix.lower() in (".mhd", ".nhdr") else []
             elif path.is_dir():
                 check_place(path, root)
                 folders.append(path)
@@ -79,7 +80,7 @@ def _look_into(
                 strangers.append(path)
         except BadFileError as error:
             on_bad_file(error)
-    found.others.extend(_without_voxels(strangers, inner, found))
+    found.others.extend(_without_voxels(strangers, headers))
     return folders
 
 
@@ -105,16 +106,14 @@ def _check_entry(path: Path, root: Path) -> None:
         )
 
 
-def _without_voxels(strangers: list[Path], inner: Path, found: FoundImages) -> Iterator[Path]:
+def _without_voxels(strangers: list[Path], headers: list[Path]) -> Iterator[Path]:
     """Yield the files that are not the voxels of a header (.mhd, .nhdr) in the same folder."""
     voxels: set[Path] = set()
-    if strangers:
-        for path in found.files.values():
-            if path.parent == inner and path.suffix.lower() in (".mhd", ".nhdr"):
-                try:
-                    voxels.update(files_of(path))
-                except DataError:  # reported where the image itself is looked at
-                    continue
+    for path in headers if strangers else ():
+        try:
+            voxels.update(files_of(path))
+        except DataError:  # reported where the image itself is looked at
+            continue
     yield from (path for path in strangers if path not in voxels)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ssl_registry.data.cache.kept_facts import KeptFacts
 from ssl_registry.data.cache.prepared import Prepared, prepare_case
 from ssl_registry.data.preparing.scan_grid import labels_as_prepared
 from ssl_registry.data.sources.counted_unit import spell_labelled
@@ -88,6 +89,7 @@ def read_samples(shown: ShownCases) -> list[Sample]:
         settings.downstream.spatial_dims,
         reading=settings.reading,
         slices=settings.across,
+        facts=KeptFacts(),
     )
     known = {case.name: case for case in source.labelled}
     cases = {line: _cases(row) for line, row in shown.runs.items()}
