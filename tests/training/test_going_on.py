@@ -16,6 +16,7 @@ from ssl_registry import finetune, pretrain
 from ssl_registry.errors import RunError
 from ssl_registry.training.files.case_table import read_cases
 from ssl_registry.training.files.run_folder import RunFolder
+from tests.commands import run_command
 from tests.cubes import NET, PRETRAIN, RUN, save, write_decathlon
 from tests.kills import Killed, kill_at
 
@@ -154,6 +155,18 @@ def test_a_setting_that_contradicts_is_refused(
     stop(monkeypatch, pretrain, epoch=0, **RUNS["pretrain"][1], data=data, out=tmp_path / "run")
     with pytest.raises(RunError, match=message):
         pretrain(out=tmp_path / "run", resume=True, quiet=True, **said)
+
+
+def test_a_run_of_another_command_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_decathlon(tmp_path / "data", range(8))
+    stop(monkeypatch, pretrain, epoch=0, **RUNS["pretrain"][1], data=data, out=tmp_path / "run")
+    message = "holds a run of pretraining: `ssl-registry pretrain .* goes on with it"
+    with pytest.raises(RunError, match=message):
+        finetune(out=tmp_path / "run", resume=True, quiet=True)
+    said = run_command("finetune", f"out={tmp_path}/run", "resume=true", status=2)
+    assert "holds a run of pretraining" in said.stderr
 
 
 def test_settings_that_take_something_away_are_refused(

@@ -49,11 +49,12 @@ class Data:
         known = _voxels_of(folder.with_name(f"{folder.name}-again"), dims, numbers)
         self.names = {number: shown[known[number]] for number in numbers}
 
-    def encoder(self, **held_out: Path) -> Path:
+    def encoder(self, **more: Path) -> Path:
         """Return an encoder pretrained on all of it but what a file holds out."""
+        net = {} if "encoder" in more else {"backbone": _net(self.dims)}
         return pretrain(
-            **_run(self.dims), **self.said, **held_out, test_fraction=0, validation_fraction=0,
-            task=f"rotation{self.dims}d", backbone=_net(self.dims),
+            **_run(self.dims), **self.said, **more, **net, test_fraction=0, validation_fraction=0,
+            task=f"rotation{self.dims}d",
             out=self.folder.with_name(f"{self.folder.name}-encoder"),
         ).folder  # fmt: skip
 
@@ -156,6 +157,12 @@ def test_a_chain_through_layouts_forgets_nothing(
     other = Data(tmp_path / "between", dims, between, list(range(70, 79)))
     chain = other.tune(before.encoder(), other.tests(70, 71), "chain")
     refuse(after, chain, before)
+
+
+def test_pretraining_that_goes_on_from_an_encoder_forgets_nothing(tmp_path: Path) -> None:
+    before, after = data_of(tmp_path, 3, "series (bare)", "decathlon (maps)")
+    other = Data(tmp_path / "between", 3, "images (bare)", list(range(70, 74)))
+    refuse(after, other.encoder(encoder=before.encoder()), before)
 
 
 @pytest.mark.parametrize("by", ["test_cases", "split"])

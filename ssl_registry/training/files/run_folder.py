@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
@@ -23,7 +24,7 @@ from ssl_registry.documents import read_json, read_yaml
 from ssl_registry.errors import RunError
 from ssl_registry.training.settings.origins import STARTED_FROM
 from ssl_registry.training.settings.paths import absolute_paths
-from ssl_registry.training.settings.stored import CONFIG, fill_up
+from ssl_registry.training.settings.stored import CONFIG, check_same_kind, fill_up
 
 CASES: Final = "cases.csv"
 CHECKPOINT: Final = "last.ckpt"
@@ -305,19 +306,24 @@ class RunResult:
     result: Mapping[str, Any]
 
 
-def with_stored(fields: Mapping[str, Any]) -> dict[str, Any]:
+def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a call; one that resumes a run keeps all that it leaves out.
 
     What it does say is compared later, as everything else: `check` refuses what contradicts.
 
+    Args:
+        cls: the settings of the command.
+        fields: what the call says.
+
     Raises:
-        RunError: there is no run to resume.
+        RunError: there is no run to resume, or it is one of another command.
     """
     if fields.get("resume") is not True or not isinstance(fields.get("out"), (str, Path)):
         return dict(fields)
     folder = RunFolder(Path(fields["out"]))
     folder.check_started()
     stored = {key: value for key, value in folder.settings().items() if key != STARTED_FROM}
+    check_same_kind(cls, stored, folder.path)
     merged: dict[str, Any] = fill_up(stored, fields)
     return merged
 

@@ -73,7 +73,9 @@ def finetune(
         SslRegistryError: the settings or the data cannot be used. Nothing was written.
     """
     if settings is None:
-        settings = read_settings(FinetuneSettings, with_stored(fields), "finetune")
+        settings = read_settings(
+            FinetuneSettings, with_stored(FinetuneSettings, fields), "finetune"
+        )
     console = quiet_or_loud(quiet or not is_first_process(settings))
     check_device(settings)
     choose_logger(settings)

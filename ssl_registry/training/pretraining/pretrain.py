@@ -113,7 +113,7 @@ def pretrain(
         SslRegistryError: the settings or the data cannot be used. Nothing was written.
     """
     if settings is None:
-        said = fill_from_encoder(with_stored(fields))
+        said = fill_from_encoder(with_stored(PretrainSettings, fields))
         settings = read_settings(PretrainSettings, said, "pretrain")
     console = quiet_or_loud(quiet or not is_first_process(settings))
     check_device(settings)

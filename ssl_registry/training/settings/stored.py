@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from ssl_registry.documents import read_yaml
-from ssl_registry.errors import RunError
+from ssl_registry.errors import RunError, spell
 from ssl_registry.training.settings.runs import check_settings
 
 CONFIG: Final = "config.yaml"
@@ -25,6 +25,23 @@ def fill_up(stored: Any, said: Any) -> Any:
     return {**stored, **{key: fill_up(stored.get(key), value) for key, value in said.items()}}
 
 
+def check_same_kind(cls: type[BaseModel], stored: Any, place: Path) -> None:
+    """See that the settings of a run are of the command that is to go on with it.
+
+    Raises:
+        RunError: it pretrained, and was asked to fine-tune, or the other way round.
+    """
+    kinds = {"task": "pretraining", "downstream": "fine-tuning"}
+    known = set(cls.model_fields)
+    for field, kind in kinds.items():
+        if isinstance(stored, Mapping) and field in stored and field not in known:
+            command = {"task": "pretrain", "downstream": "finetune"}[field]
+            raise RunError(
+                f"out={spell(place)} holds a run of {kind}: `ssl-registry {command} "
+                f"out={spell(place)} resume=true` goes on with it; name another folder for this one"
+            )
+
+
 def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> None:
     """See all of a call that can be seen without importing a component, or torch.
 
@@ -38,5 +55,7 @@ def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> N
         config = Path(said["out"]) / CONFIG
         if not config.is_file():
             return
-        said = fill_up(read_yaml(config, RunError), said)
+        stored = read_yaml(config, RunError)
+        check_same_kind(cls, stored, Path(said["out"]))
+        said = fill_up(stored, said)
     check_settings(cls, said, command)
