@@ -24,8 +24,9 @@ class Points(NamedTuple):
     shown: Tensor
 
     def to(self, device: torch.device) -> "Points":
-        """Return them on a device."""
-        return Points(*(part.to(device) for part in self))
+        """Return them on a device, in float32."""
+        origin, places = (part.float().to(device) for part in (self.origin, self.places))
+        return Points(origin, places, self.shown.to(device))
 
 
 def draw_points(

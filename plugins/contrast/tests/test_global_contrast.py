@@ -229,7 +229,7 @@ def learn_own(name: str) -> dict[str, Tensor]:
     return learn(name, slice(first, first + 2))
 
 
-@pytest.mark.parametrize("name", ["simclr2d", "moco2d"])
+@pytest.mark.parametrize("name", [pytest.param("simclr2d", marks=pytest.mark.long), "moco2d"])
 def test_two_processes_with_two_images_each_do_what_one_does_with_four(
     tmp_path: Path, name: str
 ) -> None:
