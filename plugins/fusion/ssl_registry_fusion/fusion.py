@@ -16,6 +16,10 @@ SMOOTHING = 1.0
 """Voxels added above and below the fraction of the soft Dice: an absent class costs little."""
 
 
+GUESSES = 20
+"""Guesses that an image counts for in the closing examination, in the plane and in space."""
+
+
 class _Fusion(PretextTask):
     """What the plane and space have in common."""
 
@@ -178,11 +182,12 @@ class _Fusion(PretextTask):
         return {"accuracy": torch.stack(shares).mean()}
 
     def chance(self, images: int) -> Chance:
-        """Return how often a guessed class is right; an image is asked for each class once.
+        """Return how often a guessed class is right, and as how many guesses an image counts.
 
-        Its voxels are more, but neighbours in a box are not independent answers.
+        It has many voxels, but neighbours in a box are not independent: answers given without
+        looking vary between images no more than the mean of `GUESSES` guesses would.
         """
-        return Chance(1 / self.classes, images * self.classes)
+        return Chance(1 / self.classes, images * GUESSES)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return which image was mixed in, and in how many boxes."""

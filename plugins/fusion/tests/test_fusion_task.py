@@ -207,8 +207,29 @@ def test_no_answer_given_without_looking_is_right_more_often_than_chance() -> No
     only = torch.zeros_like(target)
     assert task.metrics(scores.index_fill(2, only.new_tensor([0]), 1.0), only)["accuracy"] == 0.2
     chance = task.chance(4)
-    assert (chance.accuracy, chance.answers) == (0.2, 20)
+    assert (chance.accuracy, chance.answers) == (0.2, 80)
     assert task.judged_by() == "answers"
+
+
+@pytest.mark.parametrize("classes", [2, 5, 9])
+@pytest.mark.parametrize("cls", BOTH)
+def test_blind_answers_vary_no_more_than_guesses_would(cls: type[Fusion], classes: int) -> None:
+    """Blind, but shaped as answers are: the classes of other images."""
+    task = cls(classes=classes)
+    images = torch.rand((160, 1, *[24] * cls.spatial_dims), generator=seeded())
+    asked, blind = (task.make_batch(images, seeded(seed)).target for seed in (10, 11))
+    assert isinstance(asked, Tensor)
+    assert isinstance(blind, Tensor)
+    accuracies = [
+        task.metrics(
+            torch.nn.functional.one_hot(answer, classes).movedim(-1, 1)[:, None].float(), target
+        )["accuracy"]
+        for answer, target in zip(blind.split(4), asked.split(4), strict=True)
+    ]
+    chance = task.chance(4)
+    assert torch.stack(accuracies).mean().item() == pytest.approx(chance.accuracy, abs=0.03)
+    of_guesses = chance.accuracy * (1 - chance.accuracy) / chance.answers
+    assert torch.stack(accuracies).var().item() < of_guesses
 
 
 @pytest.mark.parametrize("cls", BOTH)
