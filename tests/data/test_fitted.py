@@ -6,12 +6,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssl_registry.cli import app
 from ssl_registry.data.checks.fitted import erased_components
 from ssl_registry.data.checks.report import check_data
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.sources.phantoms import write_phantoms
+from tests.commands import run_command
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +56,17 @@ def test_the_command_tells_them(specks: Path, capsys: pytest.CaptureFixture[str]
     app(["check", str(specks), "--size", "8", "--json"], standalone_mode=False)
     said = json.dumps(json.loads(capsys.readouterr().out))
     assert "size=8 would erase" in said
+
+
+def test_a_deep_check_takes_the_size_of_a_run_that_says_none(tmp_path: Path) -> None:
+    """224 pixels a side: every second pixel of this picture is left."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (448, 448), dtype=np.uint8)
+    mask = np.zeros_like(noise)
+    mask[100:200, 100:200] = mask[301, 300] = mask[300, 7] = 1
+    Image.fromarray(noise).save(tmp_path / "images" / "eye.png")
+    Image.fromarray(mask).save(tmp_path / "masks" / "eye.png")
+    deep, shallow = (run_command("check", tmp_path, *words) for words in (["--deep"], []))
+    assert "size=224 would erase (up to 1 voxel)" in " ".join(deep.stdout.split())
+    assert "would erase" not in shallow.stdout

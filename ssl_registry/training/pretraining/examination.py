@@ -28,6 +28,9 @@ from the 0.25 of four."""
 LEVEL: Final = 0.001
 """Guesses that are right as often as the answers have to be less likely than this."""
 
+UNUSUAL: Final = 0.05
+"""From this probability on, nothing is said against their being guesses."""
+
 VARIATION: Final = 1e-3
 """Features that differ by less than this share of their size are all the same. Those of
 untrained networks differ by 0.03 (crops of one organ) to 0.4 (tiles), those of dead ones by
@@ -297,7 +300,8 @@ def _by_answers(trained: Examination, chance: Chance) -> LearningVerdict:
         return LearningVerdict(True, said)
     if chance.accuracy**chance.answers >= LEVEL:
         return LearningVerdict(None, f"{said}: too few to distinguish answers from guesses")
-    return LearningVerdict(False, f"no better than guessing: {said} (p = {luck:.2g})")
+    how = "no better" if luck >= UNUSUAL else "not clearly better"
+    return LearningVerdict(False, f"{how} than guessing: {said} (p = {luck:.2g})")
 
 
 def _by_loss(trained: Examination, untrained: Examination) -> LearningVerdict:
