@@ -263,6 +263,21 @@ def test_what_is_said_is_checked(tmp_path: Path, said: dict[str, Any], words: st
         import_encoder(tmp_path / "w.safetensors", tmp_path / "taken", backbone=UNET)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"swinViT.patch_embed.proj.weight": torch.zeros(12, 1, 2, 2, 2), "swinViT.layers1": 0},
+        {"network_weights": 3, "init_args": {"plans": {}}, "nnssl_adaptation_plan": []},
+        {"features.conv0.weight": torch.zeros(0), "arch": 7},
+        {"convInit.conv.weight": torch.zeros(1, 1, 1, 1, 1), "down_layers.x.1.w": torch.zeros(1)},
+    ],
+)
+def test_strange_content_confuses_no_backbone(tmp_path: Path, content: dict[str, Any]) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(EncoderFileError, match="it cannot be told of which network it is"):
+        import_encoder(tmp_path / "w.pth", tmp_path / "out")
+
+
 def test_what_it_has_seen_is_declared_once(tmp_path: Path) -> None:
     save_file(unet_state(), tmp_path / "w.safetensors")
     chosen: dict[str, Any] = {

@@ -15,7 +15,13 @@ from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.documents import read_json, read_text
-from ssl_registry.errors import ConfigError, EncoderFileError, PluginError, spell
+from ssl_registry.errors import (
+    ConfigError,
+    EncoderFileError,
+    PluginError,
+    SslRegistryError,
+    spell,
+)
 from ssl_registry.foreign_weights import ForeignWeights, state_in, states_in
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -239,7 +245,7 @@ def _network_in(content: Mapping[str, Any], format_name: str | None, path: Path)
         EncoderFileError: it says none, or could be of several.
     """
     classes = _backbones() if format_name is None else weight_formats().get(format_name, [])
-    found = {registry.entry_of(cls).name: cls.recognise(content) for cls in classes}
+    found = {registry.entry_of(cls).name: _recognised_by(cls, content) for cls in classes}
     told = {name: backbone for name, backbone in found.items() if backbone is not None}
     if len(told) == 1:
         return next(iter(told.values()))
@@ -249,6 +255,14 @@ def _network_in(content: Mapping[str, Any], format_name: str | None, path: Path)
         f"{spell(path)}: it cannot be told {tried} ({keys}, ...): say --backbone (backbone=...), "
         "for instance timm:resnet18; `ssl-registry list --kind backbone` shows which there are"
     )
+
+
+def _recognised_by(cls: type[Backbone], content: Mapping[str, Any]) -> Backbone | None:
+    """Return what a backbone sees in a file; one that stumbles over another's sees nothing."""
+    try:
+        return cls.recognise(content)
+    except (SslRegistryError, ValidationError, TypeError, ValueError, LookupError, AttributeError):
+        return None
 
 
 def _under_own_names(content: Mapping[str, Any], backbone: Backbone) -> ForeignWeights | None:
