@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ssl_registry.component import Component
 from ssl_registry.data.preparing.sizes import Size, sides_of
 
@@ -28,7 +26,8 @@ def suit_backbone(
     if size is None or not (isinstance(size, int) or len(size) == dims):
         return backbone  # refused elsewhere, in words
     said = getattr(preprocessing, "spacing", None) if patches and dims == 3 else None
-    spacing = None if said is None else tuple(np.broadcast_to(said, dims).tolist())
+    # Settings are read before anything heavy is imported: NumPy's broadcasting would be.
+    spacing = (float(said),) * dims if isinstance(said, (int, float)) else said
     return backbone.for_shape(sides_of(size, dims), spacing)
 
 
