@@ -198,20 +198,3 @@ def test_all_of_them_train_one_encoder_together(tmp_path: Path) -> None:
     run = pretrain(task={"name": "joint", "tasks": tasks}, epochs=1, out=tmp_path / "joint", **RUN)
     assert (run.folder / "decoder.safetensors").exists()
     assert {"train_local2d_found", "train_moco2d_filled"} <= run.result["metrics"].keys()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", BOTH)
-def test_a_run_that_was_killed_ends_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    kills = pytest.importorskip("tests.kills", reason="only in the repository")
-    fields = {**RUN, "checkpoint_minutes": 0, "epochs": 2, "task": name, "size": 16}
-    whole = pretrain(out=tmp_path / "whole", **fields)
-    with monkeypatch.context() as patch:
-        kills.kill_at(patch, epoch=1, batch=1)
-        with pytest.raises(kills.Killed):
-            pretrain(out=tmp_path / "killed", **fields)
-    again = pretrain(out=tmp_path / "killed", resume=True, **fields)
-    for file in ("encoder.safetensors", "metrics.csv"):
-        assert (again.folder / file).read_bytes() == (whole.folder / file).read_bytes()
