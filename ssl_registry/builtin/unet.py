@@ -20,6 +20,9 @@ _DROPOUT = {2: nn.Dropout2d, 3: nn.Dropout3d}
 Step: TypeAlias = Annotated[int, Field(ge=1, le=4)]
 """Pooling along an axis."""
 
+Steps: TypeAlias = Annotated[tuple[Step, ...], Field(max_length=3)]
+"""Pooling along each axis."""
+
 
 class UNet(Backbone):
     """What the U-Net encoders share: all but the number of dimensions."""
@@ -28,13 +31,13 @@ class UNet(Backbone):
         32, ge=1, le=1024, description="channels of the finest level, doubled at each"
     )
     levels: int = Field(5, ge=1, le=8, description="levels of the pyramid")
-    strides: Annotated[tuple[tuple[Step, ...], ...] | None, InWords("list[list[int]] | None")] = (
-        Field(
-            None,
-            description="pooling that leads to each level, along each axis, such as "
-            "[[1,1,1],[2,2,1],[2,2,2]]; where nothing is said, 2 along each, but for images of "
-            "unequal sides along those axes that are fine enough",
-        )
+    strides: Annotated[
+        Annotated[tuple[Steps, ...], Field(max_length=8)] | None, InWords("list[list[int]] | None")
+    ] = Field(
+        None,
+        description="pooling that leads to each level, along each axis, such as "
+        "[[1,1,1],[2,2,1],[2,2,2]]; where nothing is said, 2 along each, but for images of "
+        "unequal sides along those axes that are fine enough",
     )
     norm: Norm = Field(
         "batch", description="normalisation, of a decoder too; instance suits batches of 2 or 4"

@@ -22,10 +22,15 @@ FEATURES: Final = 32
 MOST_FEATURES: Final = {2: 512, 3: 320}
 """Where they stop to."""
 
+MOST_STAGES: Final = 10
+
 Count: TypeAlias = Annotated[int, Field(ge=1, le=64)]
 Channels: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 Width: TypeAlias = Annotated[int, Field(ge=1, le=15)]
 Step: TypeAlias = Annotated[int, Field(ge=1, le=16)]
+Axis: TypeAlias = Annotated[int, Field(ge=0, le=2)]
+Widths: TypeAlias = Annotated[tuple[Width, ...], Field(max_length=3)]
+Steps: TypeAlias = Annotated[tuple[Step, ...], Field(max_length=3)]
 
 _CONVOLUTION: Final = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORM: Final = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -53,22 +58,34 @@ class NnunetBackbone(Backbone):
     configuration: str | None = Field(
         None, description="which configuration of the plans; without it 3d_fullres, or 2d"
     )
-    n_stages: int = Field(6, ge=2, le=10, description="stages, each coarser than the one before")
+    n_stages: int = Field(
+        6, ge=2, le=MOST_STAGES, description="stages, each coarser than the one before"
+    )
     features_per_stage: tuple[Channels, ...] = Field(
-        (), description="channels of each stage, finest first; without it 32, doubled at each"
+        (),
+        max_length=MOST_STAGES,
+        description="channels of each stage, finest first; without it 32, doubled at each",
     )
-    kernel_sizes: tuple[tuple[Width, ...], ...] = Field(
-        (), description="widths of the convolutions of each stage along each axis; without it 3"
+    kernel_sizes: tuple[Widths, ...] = Field(
+        (),
+        max_length=MOST_STAGES,
+        description="widths of the convolutions of each stage along each axis; without it 3",
     )
-    strides: tuple[tuple[Step, ...], ...] = Field(
-        (), description="strides of each stage along each axis; without it 1, then 2"
+    strides: tuple[Steps, ...] = Field(
+        (),
+        max_length=MOST_STAGES,
+        description="strides of each stage along each axis; without it 1, then 2",
     )
     n_conv_per_stage_decoder: tuple[Count, ...] = Field(
-        (), description="convolutions of each stage of the decoder, coarsest first"
+        (),
+        max_length=MOST_STAGES,
+        description="convolutions of each stage of the decoder, coarsest first",
     )
     conv_bias: bool = Field(True, description="let convolutions have a bias")
-    axes: tuple[int, ...] = Field(
-        (), description="which axis of the image each axis of the network is; without it the same"
+    axes: tuple[Axis, ...] = Field(
+        (),
+        max_length=3,
+        description="which axis of the image each axis of the network is; without it the same",
     )
 
     @model_validator(mode="before")
@@ -86,7 +103,7 @@ class NnunetBackbone(Backbone):
         elif path is None and isinstance(name, str):
             raise ConfigError(f"configuration={name}: of which plans? say plans=FILE")
         stages = given.get("n_stages", _stages_of(given))
-        if not isinstance(stages, int) or not 2 <= stages <= 10:
+        if not isinstance(stages, int) or not 2 <= stages <= MOST_STAGES:
             return {**given, "n_stages": stages}
         return {**given, "n_stages": stages, **_spelt_out(given, stages, dims, cls._usual(stages))}
 
@@ -187,7 +204,9 @@ class PlainConv(NnunetBackbone):
 
     own_number: ClassVar[str] = "n_conv_per_stage"
 
-    n_conv_per_stage: tuple[Count, ...] = Field((), description="convolutions of each stage")
+    n_conv_per_stage: tuple[Count, ...] = Field(
+        (), max_length=MOST_STAGES, description="convolutions of each stage"
+    )
 
     @classmethod
     def _usual(cls, stages: int) -> dict[str, Any]:
@@ -202,7 +221,9 @@ class ResEnc(NnunetBackbone):
 
     own_number: ClassVar[str] = "n_blocks_per_stage"
 
-    n_blocks_per_stage: tuple[Count, ...] = Field((), description="residual blocks of each stage")
+    n_blocks_per_stage: tuple[Count, ...] = Field(
+        (), max_length=MOST_STAGES, description="residual blocks of each stage"
+    )
 
     @classmethod
     def _usual(cls, stages: int) -> dict[str, Any]:
