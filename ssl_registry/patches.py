@@ -53,13 +53,15 @@ def _remedy(image_shape: tuple[int, ...], grid: tuple[int, ...], jitter: int) ->
     cells = [n * (SMALLEST_TILE + jitter if n > 1 else SMALLEST_TILE) for n in grid]
     enough = tuple(max(due, side) for due, side in zip(cells, image_shape, strict=True))
     even = len(set(image_shape)) == 1 and len(set(grid)) == 1
-    advice = f"raise `size` to at least {enough[0] if even else list(enough)}, lower `jitter`"
+    advice = [f"raise `size` to at least {enough[0] if even else list(enough)}"]
+    if all(side // n - 1 >= SMALLEST_TILE for side, n in zip(image_shape, grid, strict=True)):
+        advice.append("lower `jitter`")
     fitting = tuple(
         n if side >= due else 1 for n, side, due in zip(grid, image_shape, cells, strict=True)
     )
     if max(fitting) > 1 and min(image_shape) >= SMALLEST_TILE:
-        return f"{advice}, or say grid={str(list(fitting)).replace(' ', '')}"
-    return advice.replace(", lower", " or lower")
+        advice.append(f"say grid={str(list(fitting)).replace(' ', '')}")
+    return ", or ".join(advice)
 
 
 def grid_positions(grid: tuple[int, ...]) -> Tensor:

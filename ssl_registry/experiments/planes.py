@@ -53,12 +53,12 @@ PLANES: Final[Mapping[int, tuple[Plane, ...]]] = {
 }
 """The planes in which images of two and of three dimensions are shown."""
 
-MOSAIC_PLANE: Final[Mapping[int, Plane]] = {2: PLANES[2][0], 3: PLANES[3][1]}
-"""The one plane that stands for a tile where many are shown: the coronal one of a volume."""
+ENDS: Final = (("left", "right"), ("back", "front"), ("foot", "head"))
+"""What lies at the first and at the last voxels along each axis of a volume."""
 
 
 def clearest_plane(shape: Sequence[int]) -> Plane:
-    """Return the plane across the axis with the fewest voxels; the coronal one of a cube."""
+    """Return the plane across the axis of fewest voxels or cells; the coronal one of a cube."""
     if len(shape) == 2:
         return PLANES[2][0]
     if len(set(shape)) == 1:
@@ -135,11 +135,10 @@ def lay_out_mosaic(
         grid: cells along each axis.
 
     Returns:
-        Layers, each a picture in the axes `[C, up, across]` of `MOSAIC_PLANE`; a gap of
+        Layers, each a picture in the axes `[C, up, across]` of `clearest_plane(grid)`; a gap of
         NaN keeps the tiles apart.
     """
-    dims = tiles.ndim - 2
-    plane = MOSAIC_PLANE[dims]
+    plane = clearest_plane(grid)
     slices = torch.stack([_flat_slice(tile, plane) for tile in tiles])
     height, width = slices.shape[-2:]
     gap = max(1, round(0.06 * max(height, width)))

@@ -304,3 +304,12 @@ def test_a_map_of_classes_is_shown_in_grey_as_the_right_answer() -> None:
     assert shown[0, 0, 0].tolist() == [0, 0.25, 0.5, 1]
     assert preview._pictured(torch.tensor([1, 0]), images) is None
     assert preview._pictured((classes, images), images) is images
+
+
+def test_tiles_of_few_thick_slices_are_laid_out_in_their_plane() -> None:
+    image = torch.rand(1, 6, 9, 4)
+    tiles = image.unfold(1, 3, 3).unfold(2, 3, 3).permute(1, 2, 0, 4, 5, 3).flatten(0, 1)
+    order = torch.randperm(6).tolist()
+    (mosaic,) = lay_out_mosaic(tiles[order], order, order, (2, 3, 1))
+    columns, rows = [0, 1, 2, 4, 5, 6], [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert torch.equal(mosaic.image[:, rows][:, :, columns], image[..., 2].transpose(1, 2))

@@ -26,11 +26,12 @@ from ssl_registry.experiments.figures.panels import (
 from ssl_registry.experiments.figures.styles import plain
 from ssl_registry.experiments.planes import (
     AXES,
-    MOSAIC_PLANE,
+    ENDS,
     PLANES,
     Box,
     Mosaic,
     Plane,
+    clearest_plane,
     cut_plane,
     lay_out_mosaic,
 )
@@ -155,13 +156,14 @@ def _rows_of_many(shown: ShownImage, one: Asked) -> list[PanelRow]:
         return [image, *_contact_sheet(one)]
     numbers = [cell + 1 for cell in one.order]
     permutation = " ".join(str(number) for number in numbers)
+    places = range(len(one.tiles))
     given = PanelRow(
         f"what the network sees: the tiles in the order {permutation}",
-        _mosaic_panels(lay_out_mosaic(one.tiles, range(len(one.tiles)), numbers, one.grid), dims),
+        _mosaic_panels(lay_out_mosaic(one.tiles, places, numbers, one.grid), one.grid),
     )
     solved = PanelRow(
         "the solution: the tiles put back into place",
-        _mosaic_panels(lay_out_mosaic(one.tiles, one.order, numbers, one.grid), dims),
+        _mosaic_panels(lay_out_mosaic(one.tiles, one.order, numbers, one.grid), one.grid),
     )
     if dims == 3:
         return [image, given, solved]
@@ -248,17 +250,18 @@ def _label(index: int, one: Asked) -> str:
     return str(index + 1)
 
 
-def _mosaic_panels(mosaics: Sequence[Mosaic], dims: int) -> list[Panel]:
-    plane, flat = MOSAIC_PLANE[dims], PLANES[2][0]
-    depths = [f"coronal layer {layer + 1} of {len(mosaics)}" for layer in range(len(mosaics))]
-    if dims == 3:
-        depths[0] += " (back)"
-        depths[-1] += " (front)"
+def _mosaic_panels(mosaics: Sequence[Mosaic], grid: tuple[int, ...]) -> list[Panel]:
+    plane, flat = clearest_plane(grid), PLANES[2][0]
+    depths = [f"{plane.name} layer {layer + 1} of {len(mosaics)}" for layer in range(len(mosaics))]
+    if plane.through is not None and len(mosaics) > 1:
+        first, last = ENDS[plane.through]
+        depths[0] += f" ({first})"
+        depths[-1] += f" ({last})"
     return [
         Panel(
             cut_plane(mosaic.image, flat),
             plane,
-            depth if dims == 3 else "",
+            "" if plane.through is None else depth,
             [
                 Outline(box.outline(flat), str(number))
                 for box, number in zip(mosaic.boxes, mosaic.numbers, strict=True)
@@ -270,7 +273,7 @@ def _mosaic_panels(mosaics: Sequence[Mosaic], dims: int) -> list[Panel]:
 
 def _contact_sheet(one: Asked) -> list[PanelRow]:
     """Return rows of one cut through each view, in the order in which they are given."""
-    plane = MOSAIC_PLANE[one.tiles.ndim - 2]
+    plane = clearest_plane(one.tiles.shape[2:])
     panels = [
         Panel(
             cut_plane(tile, plane),
