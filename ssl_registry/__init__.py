@@ -103,7 +103,7 @@ _HOMES = {
     "wrap_encoder": "wrapped_encoder",
 }
 
-_MODULES = ("augmentation", "distributed", "errors", "heads", "patches", "testing")
+_MODULES = ("augmentation", "distributed", "errors", "heads", "patches", "testing", "transfer")
 
 __all__ = [*sorted([*_HOMES, *_MODULES, "registry"]), "__version__"]  # noqa: PLE0604
 

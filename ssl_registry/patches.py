@@ -108,8 +108,9 @@ def cut_tiles(images: Tensor, corners: Tensor, shape: tuple[int, ...]) -> Tensor
 
     Args:
         images: `[B, C, *S]`, of any dtype and any strides.
-        corners: first voxel of each tile, `[B, N, dims]`, int64, on any device; the tiles
-            have to lie inside the image.
+        corners: first voxel of each tile, `[B, N, dims]`, int64, on any device (`transfer.carry`
+            takes them to the images' together with what else goes there); the tiles have to lie
+            inside the image.
         shape: spatial shape of a tile in voxels.
 
     Returns:
@@ -161,13 +162,26 @@ def cut_windows(
         Windows `[B, C, *shape]` on the images' device, and corners `[B, dims]`, int64, on the
         generator's.
     """
-    sides = zip(images.shape[2:], shape, strict=True)
+    corners = draw_windows(tuple(images.shape), shape, generator)
+    return cut_tiles(images, corners[:, None], shape)[:, 0], corners
+
+
+def draw_windows(
+    images: tuple[int, ...], shape: tuple[int, ...], generator: torch.Generator
+) -> Tensor:
+    """Return the first voxel `[B, dims]`, int64, of a window at a random place of each image.
+
+    Args:
+        images: their shape, `(B, C, *S)`, at least as large as a window along each axis.
+        shape: of the windows in voxels.
+        generator: draws the places, uniformly.
+    """
+    sides = zip(images[2:], shape, strict=True)
     room = torch.tensor([length - side + 1 for length, side in sides], device=generator.device)
     chance = torch.rand(
-        (len(images), len(room)), generator=generator, device=generator.device, dtype=torch.float64
+        (images[0], len(room)), generator=generator, device=generator.device, dtype=torch.float64
     )
-    corners = (chance * room).long()
-    return cut_tiles(images, corners[:, None], shape)[:, 0], corners
+    return (chance * room).long()
 
 
 class PatchTask(PretextTask):

@@ -17,6 +17,7 @@ from ssl_registry import (
     distributed,
     heads,
     patches,
+    transfer,
 )
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry_cpc.head import CodingHead, ContextKind, MaskedContext, RecurrentContext
@@ -124,7 +125,7 @@ class _Cpc(PretextTask):
             Views `[B, T, C, *S']`, the cells in lexicographic order. Target: `right` `[B, Q]`
             int64, the cell that each of Q questions asks for, and `identity` `[B]` int64, which
             only equal images share. Drawn: `corners` `[B, T, dims]`, the first voxel of each tile.
-            All on the images' device.
+            Views and target are on the images' device, `drawn` on the generator's.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -140,10 +141,12 @@ class _Cpc(PretextTask):
         offsets = (chance * torch.tensor(free, device=device)).long()
         first = cells * torch.tensor(layout.steps, device=device)
         corners = first + torch.tensor(layout.margins, device=device) + offsets
+        drawn = {"corners": corners}
+        corners, right = transfer.carry(images.device, corners, self.plan().right.to(device))
         views = patches.cut_tiles(images, corners, layout.tile)
-        right = self.plan().right.to(images.device).expand(len(images), -1)
+        right = right.expand(len(images), -1)
         target = {"right": right, "identity": heads.identify(images)}
-        return PretextBatch(views, target, {"corners": corners.to(images.device)})
+        return PretextBatch(views, target, drawn)
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return the codes, the context network, and a predictor for each step."""

@@ -7,42 +7,42 @@ darkest value of a preprocessed image.
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import kornia.geometry.transform as kornia
 import torch
 from torch import Tensor
 
-from ssl_registry_exemplar.recipe import Recipe, planes
+from ssl_registry_exemplar import batched
+from ssl_registry_exemplar.recipe import Change, Recipe, planes
 
 SLAB = 2**16
 """Voxels of a slab that stays in a processor's cache while something is done with it."""
 
 
-class _Change(NamedTuple):
-    """A row of a recipe as the host's own numbers."""
-
-    flips: list[bool]
-    plane: tuple[int, int]
-    degrees: float
-    zoom: float
-    brightness: float
-    contrast: float
-
-    def quarters(self, shape: tuple[int, ...]) -> int | None:
-        """Return the number of quarter turns, or None if a turn has to be interpolated."""
-        a, b = self.plane
-        exact = self.degrees % (90 if shape[a] == shape[b] else 180) == 0
-        return int(self.degrees // 90) % 4 if exact else None
-
-
-def augment(images: Tensor, recipe: Recipe, copies: Tensor) -> None:
+def augment(images: Tensor, recipe: Recipe, copies: Tensor, lots: Tensor) -> Tensor:
     """Write an altered copy of each of `images` `[B, C, *S]` into `copies`, of equal form.
 
     Only the recipe's numbers are read, by the host; no image leaves its device. An image
     whose recipe is neutral is copied bit for bit.
+
+    Returns:
+        `lots` on the images' device.
     """
     changes = _read(recipe)
+    shape = tuple(images.shape[2:])
+    if images.device.type == "cpu":
+        _augment_one_by_one(images, changes, copies)
+        return lots.to(images.device)
+    matrices = [_matrix(shape, c) if _interpolates(c, shape) else None for c in changes]
+    (there,) = batched.alter(images, copies, batched.plan(changes, matrices, shape), lots)
+    return there
+
+
+def _interpolates(change: Change, shape: tuple[int, ...]) -> bool:
+    return change.quarters(shape) is None or change.zoom != 1
+
+
+def _augment_one_by_one(images: Tensor, changes: Sequence[Change], copies: Tensor) -> None:
     shape = tuple(images.shape[2:])
     for image, copy, change in zip(images, copies, changes, strict=True):
         move(image, change.flips, change.plane, change.quarters(shape) or 0, copy)
@@ -62,10 +62,10 @@ def augment(images: Tensor, recipe: Recipe, copies: Tensor) -> None:
             copy.copy_(lit)
 
 
-def _read(recipe: Recipe) -> list[_Change]:
+def _read(recipe: Recipe) -> list[Change]:
     pairs = planes(recipe.flips.shape[1])
     columns = [column.tolist() for column in recipe]
-    return [_Change(flips, pairs[row], *rest) for flips, row, *rest in zip(*columns, strict=True)]
+    return [Change(flips, pairs[row], *rest) for flips, row, *rest in zip(*columns, strict=True)]
 
 
 def move(
@@ -152,7 +152,7 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     return kornia.warp_affine3d(images, matrices.to(images), (depth, height, width))
 
 
-def _matrix(shape: tuple[int, ...], change: _Change) -> Tensor:
+def _matrix(shape: tuple[int, ...], change: Change) -> Tensor:
     """Return what turns (if not by quarters) and zooms an image about its centre, for `warp`."""
     a, b = change.plane
     angle = math.radians(change.degrees) if change.quarters(shape) is None else 0.0

@@ -82,7 +82,7 @@ class _Exemplar(PretextTask):
         Returns:
             Views `[B, 2, C, *S]`, the image and its copy. Target: `identity` `[B]` int64, which
             only equal images share, and `lot` `[B]` int64. Drawn: both, and the fields of
-            `Recipe`, what was done to the copy. All on the images' device.
+            `Recipe`, what was done to the copy, on the generator's device but for `identity`.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -96,11 +96,9 @@ class _Exemplar(PretextTask):
         lot = torch.randint(LOTS, (len(images),), generator=generator, device=generator.device)
         views = images.new_empty((len(images), 2, *images.shape[1:]))
         views[:, 0] = images
-        augment(images, recipe, views[:, 1])
-        drawn = {"lot": lot, **recipe._asdict()}
-        drawn = {"identity": identity} | {k: v.to(images.device) for k, v in drawn.items()}
-        target = {"identity": identity, "lot": drawn["lot"]}
-        return PretextBatch(views, target, drawn)
+        lots = augment(images, recipe, views[:, 1], lot)
+        drawn = {"identity": identity, "lot": lot, **recipe._asdict()}
+        return PretextBatch(views, {"identity": identity, "lot": lots}, drawn)
 
     def _check_negatives(self, identity: Tensor) -> None:
         if self.memory or bool((identity != identity[0]).any()):

@@ -53,6 +53,23 @@ class Recipe(NamedTuple):
     contrast: Tensor
 
 
+class Change(NamedTuple):
+    """A row of a recipe as the host's own numbers."""
+
+    flips: list[bool]
+    plane: tuple[int, int]
+    degrees: float
+    zoom: float
+    brightness: float
+    contrast: float
+
+    def quarters(self, shape: tuple[int, ...]) -> int | None:
+        """Return the number of quarter turns, or None if a turn has to be interpolated."""
+        a, b = self.plane
+        exact = self.degrees % (90 if shape[a] == shape[b] else 180) == 0
+        return int(self.degrees // 90) % 4 if exact else None
+
+
 def planes(dims: int) -> list[tuple[int, int]]:
     """Return the pairs of spatial axes in which an image can turn."""
     return list(combinations(range(dims), 2))

@@ -101,7 +101,8 @@ class _Fusion(PretextTask):
             `first`, `end` `[B, M, dims]` and `box_class` `[B, M]` of the boxes, in the order in
             which they were painted, 0 for one that is not there; with `mix=pair` `partner`
             `[B]`, which image is the foreground; with `mix=self` `places` `[B, 2, dims]`, the
-            first voxels of background and foreground. All on the images' device.
+            first voxels of background and foreground. `drawn` stays on
+            the generator's device.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -132,9 +133,7 @@ class _Fusion(PretextTask):
             share = chosen[None].to(images.dtype).div_(self.classes - 1)
             torch.lerp(back, front, share, out=view[0])
         drawn |= {"first": boxes.first, "end": boxes.end, "box_class": boxes.classes}
-        return PretextBatch(
-            views, classes.long(), {name: value.to(images.device) for name, value in drawn.items()}
-        )
+        return PretextBatch(views, classes.long(), drawn)
 
     def _draw_partners(self, batch: int, generator: torch.Generator) -> Tensor:
         """Draw, uniformly, which of the other images each image is mixed with, `[B]`."""

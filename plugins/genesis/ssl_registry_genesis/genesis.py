@@ -79,7 +79,8 @@ class _Genesis(PretextTask):
             Views `[B, 1, C, *S]`. Target: `image` `[B, C, *S]` as it was, and `spoilt`
             `[B, C, *S]`, the view. Drawn: `bent` and `falling` `[B, C]`, `points`
             `[B, C, 2, 2]` of the curves; `window` `[B, dims]`, the sides of the shuffled
-            windows in voxels, 1 for none; `painted` `[B, *S]` bool. All on the images' device.
+            windows in voxels, 1 for none; `painted` `[B, *S]` bool. All but
+            `painted` stay on the generator's device.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -103,11 +104,7 @@ class _Genesis(PretextTask):
         shuffle(views, windows)
         painted = paint_over(views, boxes)
         drawn = {**curves._asdict(), "window": windows.sides, "painted": painted}
-        return PretextBatch(
-            views[:, None],
-            {"image": images, "spoilt": views},
-            {name: value.to(images.device) for name, value in drawn.items()},
-        )
+        return PretextBatch(views[:, None], {"image": images, "spoilt": views}, drawn)
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a decoder back to the channels of the image, `[B, 1, C, *S]`."""

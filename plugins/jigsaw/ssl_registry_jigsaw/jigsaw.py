@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches
+from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches, transfer
 from ssl_registry_jigsaw.permutations import MOST, choose_permutations, orders_of
 
 
@@ -51,7 +51,7 @@ class _Jigsaw(patches.PatchTask):
             permutations it is.
             Drawn: `permutation` `[B, V]`, the cell of the grid, in lexicographic order,
             that each view shows; `corners` `[B, V, dims]`, the first voxel of each view.
-            All on the images' device.
+            Views and target are on the images' device, `drawn` on the generator's.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -68,12 +68,12 @@ class _Jigsaw(patches.PatchTask):
         corners = patches.draw_corners(
             cells, image_shape, self.grid_shape, self.jitter, self.gap, generator
         )
+        drawn = {"permutation": order, "corners": corners}
+        corners, target = transfer.carry(images.device, corners, chosen)
         views = patches.cut_tiles(images, corners, tile)
         if self.fusion == "early":
             views = views.flatten(1, 2).unsqueeze(1)
-        drawn = {"permutation": order, "corners": corners}
-        drawn = {name: numbers.to(images.device) for name, numbers in drawn.items()}
-        return PretextBatch(views, chosen.to(images.device), drawn)
+        return PretextBatch(views, target, drawn)
 
     def _permutations(self) -> Tensor:
         """Return the orders `[P, V]` there are to choose from."""

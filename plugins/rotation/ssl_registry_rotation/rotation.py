@@ -7,7 +7,16 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question, heads, patches
+from ssl_registry import (
+    Chance,
+    Encoder,
+    PretextBatch,
+    PretextTask,
+    Question,
+    heads,
+    patches,
+    transfer,
+)
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_rotation import turns
 
@@ -98,8 +107,8 @@ class _Rotation(PretextTask):
         Returns:
             Views `[B, 1, C, *S']` and target `[B]`, which of the turns that are asked for;
             `drawn["turn"]` `[B]` is the class of it, 0 to 9, the same where all ten are asked
-            for. Where there is a window, `drawn["corners"]` `[B, dims]` is its first voxel. All
-            on the images' device.
+            for. Where there is a window, `drawn["corners"]` `[B, dims]` is its first voxel.
+            Views and target are on the images' device, `drawn` on the generator's.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -111,15 +120,17 @@ class _Rotation(PretextTask):
         shape, turned = self.view_shape(image_shape), self.for_shape(image_shape).classes()
         drawn = {}
         if self.window is not None:
-            images, corners = patches.cut_windows(images, shape, generator)
-            drawn["corners"] = corners.to(images.device)
+            drawn["corners"] = patches.draw_windows(tuple(images.shape), shape, generator)
         answers = torch.randint(
             len(turned), images.shape[:1], generator=generator, device=generator.device
         )
         classes = torch.tensor(turned, device=generator.device)[answers]
+        target, *corners = transfer.carry(images.device, answers, *drawn.values())
+        if corners:
+            images = patches.cut_tiles(images, corners[0][:, None], shape)[:, 0]
         views = turns.turn(images, classes.tolist()).unsqueeze(1)
-        drawn["turn"] = classes.to(images.device)
-        return PretextBatch(views, answers.to(images.device), drawn)
+        drawn["turn"] = classes
+        return PretextBatch(views, target, drawn)
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a classifier of one view: a pyramid of `[B, 1, C_l, *S_l]` to `[B, K]`."""

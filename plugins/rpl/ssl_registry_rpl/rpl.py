@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches
+from ssl_registry import Chance, Encoder, PretextBatch, Question, heads, patches, transfer
 
 
 @cache
@@ -105,8 +105,8 @@ class _Rpl(patches.PatchTask):
             `[B, Q, 2 * C, *S']`, the centre tile's channels first. Target `[B]`, or
             `[B, Q]` for several questions: the row of the query's cell in the grid in
             lexicographic order, the centre left out. Drawn: `position`, equal to the
-            target, and `corners` `[B, 1 + Q, dims]`, the tiles' first voxels. All on the
-            images' device.
+            target, and `corners` `[B, 1 + Q, dims]`, the tiles' first voxels. Views and target
+            are on the images' device, `drawn` on the generator's.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -119,16 +119,16 @@ class _Rpl(patches.PatchTask):
         corners = patches.draw_corners(
             cells, image_shape, self.grid_shape, self.jitter, self.gap, generator
         )
+        position = queries[:, 0] if self.asked == 1 else queries
+        drawn = {"position": position, "corners": corners}
+        corners, target = transfer.carry(images.device, corners, position)
         if self.fusion == "early":
             pairs = torch.stack([corners[:, :1].expand_as(corners[:, 1:]), corners[:, 1:]], dim=2)
             tiles = patches.cut_tiles(images, pairs.flatten(1, 2), tile)
             views = tiles.reshape(len(images), self.asked, -1, *tile)
         else:
             views = patches.cut_tiles(images, corners, tile)
-        target = (queries[:, 0] if self.asked == 1 else queries).to(images.device)
-        return PretextBatch(
-            views, target, {"position": target, "corners": corners.to(images.device)}
-        )
+        return PretextBatch(views, target, drawn)
 
     def _draw_cells(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the query classes `[B, Q]` and grid coordinates `[B, 1 + Q, dims]` of all tiles."""
