@@ -110,7 +110,8 @@ def parse_yaml(text: str, what: str, error: type[SslRegistryError]) -> Any:
 def _construct(text: str) -> Any:
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    # libyaml reads the same ten times as fast; some builds of PyYAML come without it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
         root = loader.get_single_node()
         if root is None:
@@ -122,7 +123,8 @@ def _construct(text: str) -> Any:
 
 
 def _reason(cause: BaseException) -> str:
-    return "it is nested too deeply" if isinstance(cause, RecursionError) else str(cause)[:500]
+    too_deep = isinstance(cause, RecursionError) or "maximum nesting depth" in str(cause)
+    return "it is nested too deeply" if too_deep else str(cause)[:500]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

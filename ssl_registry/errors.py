@@ -80,6 +80,10 @@ class RunError(SslRegistryError):
     """A run folder is taken, absent, incomplete or of other settings."""
 
 
+class TakenRunError(RunError):
+    """Another process is at work in a run's folder."""
+
+
 class FailedRunsError(SslRegistryError):
     """Some runs of an experiment failed; the results of the others are there."""
 

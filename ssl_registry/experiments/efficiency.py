@@ -1,15 +1,23 @@
 """The data-efficiency experiment: is pretraining worth it, and from how many labels on?"""
 
+import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.status import Status
 
 from ssl_registry.errors import FailedRunsError
-from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, make_grid
-from ssl_registry.experiments.grid.execution import LOGS, CellOutcome, Watch, check_jobs, run_grid
+from ssl_registry.experiments.engines.choice import On, check_engine, make_engine, tell_plan
+from ssl_registry.experiments.engines.engine import Watch, run_grid
+from ssl_registry.experiments.engines.this_machine import tell_gpus
+from ssl_registry.experiments.grid.agenda import CellOutcome
+from ssl_registry.experiments.grid.cell_job import LOGS
+from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid, make_grid
 from ssl_registry.experiments.grid.going_on import (
+    SettingsSpeller,
     check_folder,
     check_unchanged,
     delete_outdated,
@@ -32,8 +40,20 @@ from ssl_registry.experiments.statistics.summary import summarise
 from ssl_registry.experiments.statistics.verdicts import judge_lines
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 
+_SHOWN: Final = 4
+"""Runs that go on which the status line names."""
 
-def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool = False) -> Path:
+_SHARE: Final = 0.05
+"""Of the time, at most, that is spent on writing `results.csv` again after each run."""
+
+
+def run_efficiency(
+    settings: EfficiencySettings,
+    *,
+    jobs: int | None = None,
+    on: On = None,
+    quiet: bool = False,
+) -> Path:
     """Run the experiment, and return the path of its report.
 
         run_efficiency(EfficiencySettings.read(
@@ -44,8 +64,10 @@ def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool =
 
     Args:
         settings: of the experiment.
-        jobs: how many runs go on side by side. One runs in this process; several in processes
-            of their own, each with its share of the cores.
+        jobs: how many runs go on side by side. Without an engine one, in this process, is meant
+            where nothing is said; several run in processes of their own, each with its share of
+            the cores and a GPU by turns. An engine takes what it has room for.
+        on: an engine: `"ray"`, `"slurm"`, or its options. None is this machine.
         quiet: print nothing.
 
     Raises:
@@ -54,7 +76,7 @@ def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool =
             else, runs of other settings, or an experiment that is running. No run was started.
     """
     console = quiet_or_loud(quiet)
-    grid, failures = run_missing(settings, jobs, console)
+    grid, failures = run_missing(settings, jobs, console, on)
     rows, pretrained = rows_of(grid), pretrain_rows_of(grid)
     write_case_differences(grid.settings.out, rows)
     report = write_efficiency_report(grid.settings, rows, failures, pretrained)
@@ -68,7 +90,7 @@ def run_efficiency(settings: EfficiencySettings, *, jobs: int = 1, quiet: bool =
 
 
 def run_missing(
-    settings: EfficiencySettings, jobs: int, console: Console
+    settings: EfficiencySettings, jobs: int | None, console: Console, on: On = None
 ) -> tuple[Grid, list[Failure]]:
     """Run what is missing and write `results.csv`; return the grid and what failed.
 
@@ -77,33 +99,37 @@ def run_missing(
     """
     check_folder(settings.out)
     with only_one(settings.out):
-        grid = _plan(settings, jobs, console)
+        grid = _plan(settings, jobs, on, console)
         for name in delete_outdated(grid):
             console.print(f"{name} was made with other data: it begins again")
-        pace = Pace(grid, jobs)
+        pace = Pace(grid, jobs or (None if on else 1))
         if pace.missing:
             _prepare(grid, console)
         for gone in keep_settings(grid):
             console.print(f"left out of this grid: {gone}; those runs stay where they are")
         write_rows(grid.settings.out, rows_of(grid))
-        return grid, _run(grid, jobs, pace, console)
+        grid.index.append()
+        return grid, _run(grid, jobs, on, pace, console)
 
 
-def show_grid(settings: EfficiencySettings, *, jobs: int = 1) -> None:
+def show_grid(settings: EfficiencySettings, *, jobs: int | None = None, on: On = None) -> None:
     """Print what the experiment would run, what exists and how long the rest takes.
 
     Raises:
         SslRegistryError: as `run_efficiency` would.
     """
     console = quiet_or_loud(quiet=False)
-    grid = _plan(settings, jobs, console)
+    grid = _plan(settings, jobs, on, console)
     console.print(table_of_runs(grid))
-    console.print(_tell_total(grid, Pace(grid, jobs)))
+    pace = Pace(grid, jobs)
+    said = tell_plan(grid, on, jobs) if pace.missing else ["nothing left to run"]
+    said[0] = f"{pace.total} runs, of which {pace.total - pace.missing} exist; {said[0]}"
+    console.print("\n".join(said), markup=False, soft_wrap=True)
 
 
-def _plan(settings: EfficiencySettings, jobs: int, console: Console) -> Grid:
+def _plan(settings: EfficiencySettings, jobs: int | None, on: On, console: Console) -> Grid:
     grid = make_grid(settings, console)
-    check_jobs(grid, jobs)
+    check_engine(grid, on, jobs)
     check_unchanged(grid)
     return grid
 
@@ -117,29 +143,68 @@ def _prepare(grid: Grid, console: Console) -> None:
         prepare(grid.cases, preprocessing, size, console, workers, slices=grid.settings.across)
 
 
-def _run(grid: Grid, jobs: int, pace: Pace, console: Console) -> list[Failure]:
-    failures = []
-    console.print(_tell_total(grid, pace))
-    with console.status("") as status, closing(run_grid(grid, jobs, _watch(grid, status))) as runs:
+def _run(grid: Grid, jobs: int | None, on: On, pace: Pace, console: Console) -> list[Failure]:
+    failures, written, spell = [], _Results(grid), SettingsSpeller()
+    console.print(_tell_total(pace))
+    if pace.missing == 0:
+        return []
+    if on is None and (shared := tell_gpus(grid, jobs or 1)):
+        console.print(shared)
+    engine = make_engine(grid, on, jobs)
+    watch = _watch(grid, status := console.status(""))
+    with written, status, closing(run_grid(grid, engine, watch)) as runs:
         for outcome in runs:
             for cell in (outcome.cell, *outcome.left_out):
+                grid.index.look_again(cell.settings.out)
                 pace.settle(cell)
             if outcome.error is not None:
                 failures.append(_failure(grid, outcome))
-            write_rows(grid.settings.out, rows_of(grid))
-            total = len(list(grid.cells))
-            done = total - len(pace.missing)
-            console.print(f"[{done}/{total}] {_tell(grid, outcome)} ({pace.left()})")
+            else:
+                said = spell.digest(spell.spell(outcome.cell))
+                grid.index.note_settings(outcome.cell.settings.out, said)
+            written.write_if_cheap()
+            done = pace.total - pace.missing
+            console.print(f"[{done}/{pace.total}] {_tell(grid, outcome)} ({pace.left()})")
     return failures
 
 
+class _Results:
+    """Keeps `results.csv` and the index beside the runs: soon after each, and in the end."""
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._due = 0.0
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def write_if_cheap(self) -> None:
+        """Write, unless most of the time would go into that: there may be 10,000 runs."""
+        began = time.monotonic()
+        if began >= self._due:
+            self._write()
+            ended = time.monotonic()
+            self._due = ended + (ended - began) / _SHARE
+
+    def _write(self) -> None:
+        write_rows(self._grid.settings.out, rows_of(self._grid))
+        self._grid.index.append()
+
+
 def _watch(grid: Grid, status: Status) -> Watch:
-    return lambda cells: status.update("; ".join(map(grid.describe, cells)))
+    def show(cells: Sequence[Cell]) -> None:
+        shown = "; ".join(map(grid.describe, cells[:_SHOWN]))
+        more = f"; and {len(cells) - _SHOWN} more" if len(cells) > _SHOWN else ""
+        status.update(shown + more)
+
+    return show
 
 
-def _tell_total(grid: Grid, pace: Pace) -> str:
-    total = len(list(grid.cells))
-    return f"{total} runs, of which {total - len(pace.missing)} exist; {pace.left()}"
+def _tell_total(pace: Pace) -> str:
+    return f"{pace.total} runs, of which {pace.total - pace.missing} exist; {pace.left()}"
 
 
 def _failure(grid: Grid, outcome: CellOutcome) -> Failure:
@@ -155,9 +220,9 @@ def _tell(grid: Grid, outcome: CellOutcome) -> str:
     if outcome.error is not None:
         return f"{what}: failed: {_failure(grid, outcome).message}"
     if isinstance(cell, FinetuneCell):
-        row = row_of(cell)
+        row = row_of(grid, cell)
         return f"{what}: {row.headline} {row.score:.3f}"
-    pretrained = pretrain_row_of(cell)
+    pretrained = pretrain_row_of(grid, cell)
     return f"{what}: not learnt: {pretrained.note}" if pretrained.learnt is False else what
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
 from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.experiments.engines.choice import On
 from ssl_registry.training.preparation.cases import quiet_or_loud
 
 SMALL: Final[dict[str, Any]] = {
@@ -30,9 +31,9 @@ def settings(out: Path, **changes: Any) -> EfficiencySettings:
     return EfficiencySettings.read(**{**SMALL, "out": out, **changes})
 
 
-def run(out: Path, jobs: int = 1, **changes: Any) -> None:
+def run(out: Path, jobs: int | None = None, on: On = None, **changes: Any) -> None:
     """Run what is missing, without a report, which would cost as much as the runs."""
-    _, failures = run_missing(settings(out, **changes), jobs, quiet_or_loud(quiet=True))
+    _, failures = run_missing(settings(out, **changes), jobs, quiet_or_loud(quiet=True), on)
     assert failures == []
 
 

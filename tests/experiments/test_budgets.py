@@ -9,9 +9,9 @@ import yaml
 from ssl_registry import registry
 from ssl_registry.errors import ConfigError
 from ssl_registry.experiments import EfficiencySettings
+from ssl_registry.experiments.engines.choice import check_engine
 from ssl_registry.experiments.grid.budgets import Budget, FinetuneBudget, PretrainBudget
 from ssl_registry.experiments.grid.cells import make_grid
-from ssl_registry.experiments.grid.execution import check_jobs
 from ssl_registry.experiments.grid.run_settings import (
     complete_settings,
     finetuning_of,
@@ -133,4 +133,4 @@ def test_no_other_command_would_know_what_is_registered_in_this_process(
     registry.register(Mine3d, name="mine3d")
     grid = make_grid(settings(OUT, tasks=["mine3d"], devices=2), quiet_or_loud(quiet=True))
     with pytest.raises(ConfigError, match="devices=2: mine3d was registered in this process"):
-        check_jobs(grid, 1)
+        check_engine(grid, None, 1)

@@ -20,6 +20,7 @@ from ssl_registry import PretextBatch, registry
 from ssl_registry.errors import ConfigError, FailedRunsError, RunError
 from ssl_registry.experiments import read_rows, show_grid
 from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.experiments.grid.cell_job import PROCESS, job_of
 from ssl_registry.experiments.grid.cells import make_grid
 from ssl_registry.experiments.grid.going_on import keep_settings, only_one
 from ssl_registry.experiments.statistics.rows import write_rows
@@ -281,16 +282,8 @@ def test_side_by_side_gives_the_same_results(curve: Path, tmp_path: Path) -> Non
 @pytest.mark.long
 def test_a_run_in_a_process_of_its_own_ends_with_the_experiment(tmp_path: Path) -> None:
     grid = make_grid(settings(tmp_path / "out", pretrain={"epochs": 10_000}), quiet_or_loud(True))
-    from ssl_registry.experiments.grid.execution import _Processes
-
-    processes = _Processes(grid, 1)
     cell = grid.pretraining[0]
-    command = [
-        sys.executable,
-        "-m",
-        "ssl_registry.experiments.grid.cell_process",
-        processes._job(cell),
-    ]
+    command = [sys.executable, "-m", PROCESS, job_of(grid, cell, 1).run]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (cell.settings.out / "metrics.csv").exists():
         assert process.poll() is None, process.communicate()

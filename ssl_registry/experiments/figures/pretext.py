@@ -12,9 +12,11 @@ from matplotlib.ticker import MaxNLocator
 
 from ssl_registry.experiments.figures.styles import WIDTH, Style, label_ends, styles
 from ssl_registry.experiments.statistics.rows import PretrainRow
-from ssl_registry.pretext import PretextTask
 from ssl_registry.training.files.run_folder import METRICS, RunFolder
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+
+MOST_RUNS: Final = 5
+"""Curves of a line that are drawn: those of the first repetitions."""
 
 QUANTITIES: Final = ("accuracy", "loss")
 """What is drawn of the columns of `metrics.csv`."""
@@ -65,27 +67,30 @@ def read_learning(run: PretrainRow, quantity: str, prefix: str = "") -> Learning
 
 def guessing(run: PretrainRow) -> list[float]:
     """Return the accuracy that guessing gives in each task of a run, where somebody can say."""
-    task = _task_of(run)
-    if task is None:
-        return []
     settings = _settings_of(run)
-    asked = [one.for_shape(settings.image_shape) for one in task.judged_tasks().values()]
+    if settings is None:
+        return []
+    asked = [one.for_shape(settings.image_shape) for one in settings.task.judged_tasks().values()]
     chances = [one.chance(settings.batch_size) for one in asked]
     return [chance.accuracy for chance in chances if chance is not None]
 
 
 def _prefixes(run: PretrainRow) -> Iterable[str]:
     """Return what the metrics of each task that a run learnt begin with."""
-    task = _task_of(run)
-    return [""] if task is None else task.judged_tasks()
+    settings = _settings_of(run)
+    return [""] if settings is None else settings.task.judged_tasks()
 
 
-def _task_of(run: PretrainRow) -> PretextTask | None:
-    return _settings_of(run).task if RunFolder(run.folder).started else None
+def _settings_of(run: PretrainRow) -> PretrainSettings | None:
+    folder = RunFolder(run.folder)
+    return (
+        read_settings(PretrainSettings, folder.settings(), "pretrain") if folder.started else None
+    )
 
 
-def _settings_of(run: PretrainRow) -> PretrainSettings:
-    return read_settings(PretrainSettings, RunFolder(run.folder).settings(), "pretrain")
+def _first_of_each(runs: Sequence[PretrainRow]) -> dict[str, PretrainRow]:
+    """Return a run of each line; those of a line have the same task and settings."""
+    return {run.line: run for run in reversed(runs)}
 
 
 def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figure | None:
@@ -95,11 +100,14 @@ def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figu
         runs: that finished.
         lines: all lines of the other figures, so that each looks here as it does there.
     """
+    first = _first_of_each(runs)
+    prefixes = {line: list(_prefixes(run)) for line, run in first.items()}
+    shown = [run for line in first for run in [one for one in runs if one.line == line][:MOST_RUNS]]
     found = {
         quantity: [
             learning
-            for run in runs
-            for prefix in _prefixes(run)
+            for run in shown
+            for prefix in prefixes[run.line]
             if (learning := read_learning(run, quantity, prefix))
         ]
         for quantity in QUANTITIES
@@ -113,11 +121,12 @@ def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figu
     for axes, (quantity, learnings) in zip(grid, panels.items(), strict=True):
         _draw_learnings(axes, learnings, looks)
         if quantity == "accuracy":
-            _mark_guessing(axes, {run.line: guessing(run) for run in runs}, looks)
+            _mark_guessing(axes, {line: guessing(run) for line, run in first.items()}, looks)
         stages = {learning.stage for learning in learnings}
         of = "training" if stages == {"train"} else "validation"
         axes.set_ylabel(f"pretext {quantity},\n{of} images")
-    grid[-1].set_xlabel("epoch of pretraining; a curve for each run")
+    few = f", of the first {MOST_RUNS} of each line" if len(shown) < len(runs) else ""
+    grid[-1].set_xlabel(f"epoch of pretraining; a curve for each run{few}")
     for axes, learnings in zip(grid, panels.values(), strict=True):
         label_ends(axes, _ends(learnings, looks))
     return figure

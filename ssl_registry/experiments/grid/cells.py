@@ -1,13 +1,14 @@
 """The grid of the experiment: every run that it takes, planned before the first one starts."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.splits import Split, count_units
-from ssl_registry.experiments.grid.cell_run import read_probes
+from ssl_registry.experiments.grid.cell_run import PROBES
+from ssl_registry.experiments.grid.index import RunIndex
 from ssl_registry.experiments.grid.run_settings import (
     Line,
     complete_settings,
@@ -20,7 +21,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.engine.devices import check_device
 from ssl_registry.training.files.case_table import CaseRow, case_rows
 from ssl_registry.training.files.encoder_file import read_encoder_summary
-from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.files.run_folder import RESULT
 from ssl_registry.training.finetuning.plan import open_cases
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
@@ -73,6 +74,7 @@ class Grid:
         tables: what `cases.csv` of a run says that begins now, for each fold.
         available: number of labelled training patients or cases, for each fold.
         unit: which of the two are counted.
+        index: what the runs say that exist.
     """
 
     settings: EfficiencySettings
@@ -83,6 +85,7 @@ class Grid:
     tables: tuple[tuple[CaseRow, ...], ...]
     available: tuple[int, ...]
     unit: str
+    index: RunIndex = field(compare=False, repr=False)
 
     @property
     def cells(self) -> Iterator[Cell]:
@@ -108,9 +111,10 @@ class Grid:
 
 def finished(cell: Cell) -> bool:
     """Return whether the run has its result, and its probes where they are asked for."""
-    if isinstance(cell, FinetuneCell) and cell.probes and read_probes(cell.settings.out) is None:
+    out = cell.settings.out
+    if isinstance(cell, FinetuneCell) and cell.probes and not (out / PROBES).is_file():
         return False
-    return read_result(cell.settings.out) is not None
+    return (out / RESULT).is_file()
 
 
 def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
@@ -126,14 +130,7 @@ def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
     settings = complete_settings(settings)
     lines = planned_lines(settings)
     repetitions = [(seed, fold) for seed in settings.seeds for fold in range(settings.folds)]
-    pretraining = {
-        (line.label, seed, fold): PretrainCell(
-            line.label, seed, fold, pretraining_of(settings, line.task, seed, fold)
-        )
-        for seed, fold in repetitions
-        for line in lines
-        if line.task
-    }
+    pretraining = _pretraining(settings, lines, repetitions)
     opened = [_open(settings, lines, fold, console) for fold in range(settings.folds)]
     splits, unit = [split for _, split in opened], opened[0][0].unit_of(settings.count)
     available = tuple(
@@ -141,28 +138,61 @@ def make_grid(settings: EfficiencySettings, console: Console) -> Grid:
         for source, split in opened
     )
     counts = [label_counts(settings, available, unit, fold) for fold in range(settings.folds)]
-    finetuning = [
-        FinetuneCell(
-            line.label,
-            seed,
-            fold,
-            fraction,
-            labelled,
-            finetuning_of(settings, line, seed, fold, labelled, available[fold]),
-            pretraining.get((line.label, seed, fold)),
-            settings.probes,
-        )
-        for line in lines
-        for place in range(len(counts[0]))
-        for seed, fold in repetitions
-        for fraction, labelled in [counts[fold][place]]
-    ]
+    finetuning = _finetuning(settings, lines, repetitions, counts, available, pretraining)
     cases = _all_cases(splits)
     pretraining_cells = tuple(pretraining.values())
     tables = tuple(tuple(case_rows(source, split)) for source, split in opened)
     return Grid(
-        settings, lines, pretraining_cells, tuple(finetuning), cases, tables, available, unit
+        settings,
+        lines,
+        pretraining_cells,
+        finetuning,
+        cases,
+        tables,
+        available,
+        unit,
+        RunIndex(settings.out),
     )
+
+
+def _pretraining(
+    settings: EfficiencySettings, lines: Iterable[Line], repetitions: Iterable[tuple[int, int]]
+) -> dict[tuple[str, int, int], PretrainCell]:
+    """Return the runs that make encoders, by line, seed and fold; a line's first is the model."""
+    first: dict[str, PretrainSettings] = {}
+    cells = {}
+    for seed, fold in repetitions:
+        for line in lines:
+            if line.task:
+                run = pretraining_of(settings, line.task, seed, fold, first.get(line.label))
+                first.setdefault(line.label, run)
+                cells[line.label, seed, fold] = PretrainCell(line.label, seed, fold, run)
+    return cells
+
+
+def _finetuning(
+    settings: EfficiencySettings,
+    lines: Iterable[Line],
+    repetitions: Sequence[tuple[int, int]],
+    counts: Sequence[Sequence[tuple[float, int]]],
+    available: Sequence[int],
+    pretraining: Mapping[tuple[str, int, int], PretrainCell],
+) -> tuple[FinetuneCell, ...]:
+    """Return the runs that give the scores; `counts` are shares and numbers, fold by fold."""
+    cells = []
+    for line in lines:
+        first: FinetuneSettings | None = None
+        for place in range(len(counts[0])):
+            for seed, fold in repetitions:
+                share, labelled = counts[fold][place]
+                run = finetuning_of(settings, line, seed, fold, labelled, available[fold], first)
+                first = first or run
+                needs = pretraining.get((line.label, seed, fold))
+                probes = settings.probes
+                cells.append(
+                    FinetuneCell(line.label, seed, fold, share, labelled, run, needs, probes)
+                )
+    return tuple(cells)
 
 
 def _open(

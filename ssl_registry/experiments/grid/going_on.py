@@ -1,7 +1,8 @@
 """What an experiment's folder holds from earlier: who may go on there, and with what settings."""
 
+import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -10,12 +11,14 @@ from filelock import FileLock, Timeout
 
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.files import explained_write_errors, write_text
-from ssl_registry.experiments.grid.cells import FinetuneCell, Grid
+from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid
+from ssl_registry.experiments.grid.index import digest_of_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
-from ssl_registry.training.files.case_table import CaseRow, as_text, case_changes, read_cases, tell
+from ssl_registry.training.files.case_table import as_text, case_changes, read_cases, tell
 from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of, encoder_folder
-from ssl_registry.training.files.run_folder import CASES, RunFolder, read_result
+from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.paths import absolute_paths
+from ssl_registry.training.settings.runs import FinetuneSettings
 from ssl_registry.training.settings.stored import CONFIG
 
 LOCK: Final = ".lock"
@@ -54,11 +57,41 @@ def check_unchanged(grid: Grid) -> None:
             f"{tell(list(changes))}. Put the data back as they were; or say on_changed_data=rerun, "
             f"which deletes these runs and begins them again; or name another folder ({names})"
         )
+    spell = SettingsSpeller()
     for cell in grid.cells:
         folder = RunFolder(cell.settings.out)
         if folder.started and grid.name(cell) not in outdated:
-            folder.check_same(cell.settings.model_dump(mode="json"))
+            said = spell.spell(cell)
+            digest = spell.digest(said)
+            if not grid.index.began_with(folder.path, digest):
+                folder.check_same(said)
+                grid.index.note_settings(folder.path, digest)
     _check_encoders(grid, outdated)
+
+
+class SettingsSpeller:
+    """Spells the settings of runs as their files do, those that a line shares only once."""
+
+    def __init__(self) -> None:
+        self._shared: dict[tuple[type, str], dict[str, Any]] = {}
+
+    def spell(self, cell: Cell) -> dict[str, Any]:
+        """Return the settings of a run as JSON."""
+        settings = cell.settings
+        key = (type(settings), cell.line)
+        if key not in self._shared:
+            self._shared[key] = settings.model_dump(mode="json")
+        own = {"out": str(settings.out), "seed": settings.seed, "fold": settings.fold}
+        if isinstance(settings, FinetuneSettings):
+            own["fraction"] = settings.fraction
+            own["encoder"] = str(settings.encoder) if settings.encoder else None
+        return {**self._shared[key], **own}
+
+    def digest(self, said: Mapping[str, Any]) -> str:
+        """Return a digest of settings, wherever the experiment lies."""
+        placed = {key: value for key, value in said.items() if key != "out"}
+        placed["encoder"] = bool(said.get("encoder"))
+        return digest_of_text(json.dumps(placed, sort_keys=True))
 
 
 def check_folder(out: Path) -> None:
@@ -81,7 +114,7 @@ def find_outdated(grid: Grid) -> dict[str, list[str]]:
     Raises:
         RunError: a run does not say what it began with.
     """
-    texts = [as_text(table).encode() for table in grid.tables]
+    digests = [digest_of_text(as_text(table)) for table in grid.tables]
     found: dict[str, list[str]] = {}
     for cell in grid.cells:
         folder, name = cell.settings.out, grid.name(cell)
@@ -92,19 +125,13 @@ def find_outdated(grid: Grid) -> dict[str, list[str]]:
             found[name] = found[grid.name(needs)]
             continue
         # A run that goes on compares labels too; an encoder that is made has none to compare.
-        labels = isinstance(cell, FinetuneCell) or read_result(folder) is None
-        table = grid.tables[cell.fold]
-        if changes := _changes(folder, texts[cell.fold], table, labels=labels):
+        if grid.index.cases_digest(folder) == digests[cell.fold]:
+            continue
+        labels = isinstance(cell, FinetuneCell) or grid.index.result(folder) is None
+        now = grid.tables[cell.fold]
+        if changes := list(case_changes(read_cases(folder), now, labels=labels)):
             found[name] = changes
     return found
-
-
-def _changes(folder: Path, text: bytes, now: Sequence[CaseRow], *, labels: bool) -> list[str]:
-    """Return what is different; whole tables are compared first, for there may be thousands."""
-    with suppress(OSError):
-        if (folder / CASES).read_bytes() == text:
-            return []
-    return list(case_changes(read_cases(folder), now, labels=labels))
 
 
 def delete_outdated(grid: Grid) -> list[str]:
@@ -114,6 +141,7 @@ def delete_outdated(grid: Grid) -> list[str]:
         folder = grid.settings.out / name
         with explained_write_errors(folder):
             shutil.rmtree(folder)
+        grid.index.look_again(folder)
     return names
 
 
@@ -121,7 +149,7 @@ def _check_encoders(grid: Grid, outdated: Collection[str]) -> None:
     """See that finished runs started from the encoders that are there."""
     digests: dict[Path, str] = {}
     for cell in grid.cells:
-        encoder, result = cell.settings.encoder, read_result(cell.settings.out)
+        encoder, result = cell.settings.encoder, grid.index.result(cell.settings.out)
         if result is None or encoder is None or not (encoder_folder(encoder) / WEIGHTS).is_file():
             continue
         if grid.name(cell) in outdated:

@@ -4,7 +4,6 @@ import statistics
 
 from ssl_registry.experiments.grid.cells import Cell, Grid, PretrainCell, finished
 from ssl_registry.progress import spell_time
-from ssl_registry.training.files.run_folder import read_result
 
 
 class Pace:
@@ -12,40 +11,59 @@ class Pace:
 
     A pretraining run takes what others of its line took, or, where there is none, what those
     of other lines did; a fine-tuning run what any other did, for all have the same steps.
+
+    Args:
+        grid: of the runs.
+        at_once: how many go on at a time; None where nobody knows.
     """
 
-    def __init__(self, grid: Grid, jobs: int) -> None:
-        self.jobs = jobs
-        self.missing = list(grid.cells)
-        self.took: dict[str, list[float]] = {}
+    def __init__(self, grid: Grid, at_once: int | None) -> None:
+        self.at_once = at_once
+        self.total = 0
+        self._grid = grid
+        self._missing: dict[int, Cell] = {}
+        self._took: dict[str, list[float]] = {}
         for cell in grid.cells:
+            self.total += 1
             if finished(cell):
-                self.settle(cell)
+                self._note(cell)
+            else:
+                self._missing[id(cell)] = cell
+
+    @property
+    def missing(self) -> int:
+        """How many runs are still expected."""
+        return len(self._missing)
 
     def settle(self, cell: Cell) -> None:
         """Expect a run no more, and take its time if it has finished."""
-        self.missing = [other for other in self.missing if other is not cell]
-        result = read_result(cell.settings.out)
+        self._missing.pop(id(cell), None)
+        self._note(cell)
+
+    def _note(self, cell: Cell) -> None:
+        result = self._grid.index.result(cell.settings.out)
         if result is not None:
             for kind in _kinds(cell):
-                self.took.setdefault(kind, []).append(float(result["seconds"]))
+                self._took.setdefault(kind, []).append(float(result["seconds"]))
 
     def left(self) -> str:
         """Return the time left in words; what cannot be known yet is said to be so."""
-        expected = [self._expected(cell) for cell in self.missing]
-        known = [seconds for seconds in expected if seconds is not None]
-        if not expected:
+        if not self._missing:
             return "nothing left to run"
+        means = {kind: statistics.fmean(seconds) for kind, seconds in self._took.items()}
+        expected = [_expected(cell, means) for cell in self._missing.values()]
+        known = [seconds for seconds in expected if seconds is not None]
         if not known:
             return "the time it takes shows when the first have finished"
-        words = spell_time(sum(known) / self.jobs)
-        return f"{words} left" if len(known) == len(expected) else f"more than {words} left"
+        words = spell_time(sum(known) / (self.at_once or 1))
+        of_what = "left" if self.at_once else "of computing left"
+        return (
+            f"{words} {of_what}" if len(known) == len(expected) else f"more than {words} {of_what}"
+        )
 
-    def _expected(self, cell: Cell) -> float | None:
-        for kind in _kinds(cell):
-            if kind in self.took:
-                return statistics.fmean(self.took[kind])
-        return None
+
+def _expected(cell: Cell, means: dict[str, float]) -> float | None:
+    return next((means[kind] for kind in _kinds(cell) if kind in means), None)
 
 
 def _kinds(cell: Cell) -> list[str]:

@@ -4,28 +4,27 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ssl_registry.experiments.grid.cell_run import read_probes
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, PretrainCell
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
-from ssl_registry.training.files.run_folder import read_result
 from ssl_registry.training.finetuning.learning import FinetuneVerdict
 
 
 def rows_of(grid: Grid) -> list[Row]:
     """Return a row for each fine-tuning run that has its result, in the order of the grid."""
-    return [row_of(cell) for cell in grid.finetuning if read_result(cell.settings.out)]
+    return [row_of(grid, cell) for cell in grid.finetuning if grid.index.result(cell.settings.out)]
 
 
 def pretrain_rows_of(grid: Grid) -> list[PretrainRow]:
     """Return a row for each pretraining run that has its result."""
-    return [pretrain_row_of(cell) for cell in grid.pretraining if read_result(cell.settings.out)]
+    done = [cell for cell in grid.pretraining if grid.index.result(cell.settings.out)]
+    return [pretrain_row_of(grid, cell) for cell in done]
 
 
-def row_of(cell: FinetuneCell) -> Row:
+def row_of(grid: Grid, cell: FinetuneCell) -> Row:
     """Return the row of a run that has its result."""
-    result = _result(cell)
+    result = _result(grid, cell)
     counts = result["counts"]
-    scores = {**result["score"], **(read_probes(cell.settings.out) or {})}
+    scores = {**result["score"], **grid.index.probes(cell.settings.out)}
     return Row(
         line=cell.line,
         fraction=cell.fraction,
@@ -47,9 +46,9 @@ def row_of(cell: FinetuneCell) -> Row:
     )
 
 
-def pretrain_row_of(cell: PretrainCell) -> PretrainRow:
+def pretrain_row_of(grid: Grid, cell: PretrainCell) -> PretrainRow:
     """Return the row of a run that has its result."""
-    result = _result(cell)
+    result = _result(grid, cell)
     return PretrainRow(
         line=cell.line,
         seed=cell.seed,
@@ -62,7 +61,7 @@ def pretrain_row_of(cell: PretrainCell) -> PretrainRow:
     )
 
 
-def _result(cell: PretrainCell | FinetuneCell) -> Mapping[str, Any]:
-    result = read_result(cell.settings.out)
+def _result(grid: Grid, cell: PretrainCell | FinetuneCell) -> Mapping[str, Any]:
+    result = grid.index.result(cell.settings.out)
     assert result is not None, f"{cell.settings.out} is not finished"
     return result

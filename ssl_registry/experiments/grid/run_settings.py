@@ -180,14 +180,29 @@ def label_counts(
 
 
 def pretraining_of(
-    settings: EfficiencySettings, line: TaskLine, seed: int, fold: int
+    settings: EfficiencySettings,
+    line: TaskLine,
+    seed: int,
+    fold: int,
+    like: PretrainSettings | None = None,
 ) -> PretrainSettings:
     """Return the settings of a pretraining run.
+
+    Args:
+        settings: of the experiment.
+        line: that the encoder is of.
+        seed: of the run.
+        fold: whose test cases it may not see.
+        like: those of another repetition of the line, which only has to be told apart from it:
+            a large experiment has thousands.
 
     Raises:
         ConfigError: the task and the network do not go together.
         ImageShapeError: the task cannot work on images of this size.
     """
+    out = settings.out / "pretrain" / line.label / _repetition(settings, seed, fold)
+    if like is not None:
+        return like.model_copy(update={"out": out, "seed": seed, "fold": fold})
     budget = settings.pretrain_budget(line)
     fields = {
         **budget.for_a_run(),
@@ -195,7 +210,7 @@ def pretraining_of(
         "encoder": line.encoder,
         "validate_every": max(1, budget.epochs // VALIDATIONS),
         "backbone": settings.backbone,
-        "out": settings.out / "pretrain" / line.label / _repetition(settings, seed, fold),
+        "out": out,
         **_shared(settings, seed, fold),
     }
     run = read_settings(PretrainSettings, fields, "efficiency")
@@ -210,19 +225,39 @@ def finetuning_of(
     fold: int,
     labelled: int,
     available: int,
+    like: FinetuneSettings | None = None,
 ) -> FinetuneSettings:
     """Return the settings of a fine-tuning run: those of the lines differ in their start alone.
+
+    Args:
+        settings: of the experiment.
+        line: how the encoder starts.
+        seed: of the run.
+        fold: which test set.
+        labelled: number of labelled patients, or cases.
+        available: how many there are.
+        like: those of another run of the line, which only has to be told apart from it.
 
     Raises:
         ConfigError: the downstream task and the network do not go together, or fewer levels were
             pretrained than are to be taken over.
     """
-    budget = settings.finetune
-    epochs, steps, every = divide_steps(budget.steps)
     name = f"{labelled}-labelled-{_repetition(settings, seed, fold)}"
     encoder, pretrained = line.encoder, None
     if line.task:
         encoder = settings.out / "pretrain" / line.label / _repetition(settings, seed, fold)
+    differs = {
+        "encoder": encoder,
+        "fraction": labelled / available,
+        "out": settings.out / "runs" / line.label / name,
+        "seed": seed,
+        "fold": fold,
+    }
+    if like is not None:
+        return like.model_copy(update=differs)
+    budget = settings.finetune
+    epochs, steps, every = divide_steps(budget.steps)
+    if line.task:
         pretrained = settings.pretrain_budget(line.task).levels
     elif encoder:
         pretrained = read_encoder_summary(encoder).levels
@@ -230,19 +265,17 @@ def finetuning_of(
     fields = {
         **budget.for_a_run(),
         "downstream": settings.downstream,
-        "encoder": encoder,
         "transfer_levels": take if encoder else None,
         "assume_unseen": settings.assume_unseen and line.starts_from is not None,
         "transfer": _transfer(settings, line) if encoder else None,
         "backbone": None if encoder else settings.backbone,
-        "fraction": labelled / available,
         "count": settings.count,
         "epochs": epochs,
         "steps_per_epoch": steps,
         "validate_every": every,
         "freeze_epochs": budget.freeze_epochs,
-        "out": settings.out / "runs" / line.label / name,
         **_shared(settings, seed, fold),
+        **differs,
     }
     return read_settings(FinetuneSettings, fields, "efficiency")
 

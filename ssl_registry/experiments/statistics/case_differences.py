@@ -71,12 +71,15 @@ def case_gains(rows: Sequence[Row], fraction: float) -> dict[str, dict[str, floa
 def _rows_of(rows: Sequence[Row]) -> Iterator[tuple[list[Any], Mapping[str, Any], list[str]]]:
     """Yield what stands before, in and after the scores of each case."""
     scratch = {
-        (row.fraction, row.seed, row.fold): _cases_of(row) for row in rows if row.line == SCRATCH
+        (row.fraction, row.seed, row.fold): _cases_of(read_result(row.folder) or {})
+        for row in rows
+        if row.line == SCRATCH
     }
     for row in rows:
-        patients = (read_result(row.folder) or {}).get("patients", {})
+        result = read_result(row.folder) or {}
+        patients = result.get("patients", {})
         beside = scratch.get((row.fraction, row.seed, row.fold), {})
-        for name, case in sorted(_cases_of(row).items()):
+        for name, case in sorted(_cases_of(result).items()):
             key = row.headline if row.headline in case else CORRECT
             own, other = case.get(key), beside.get(name, {}).get(key)
             gain = "" if own is None or other is None else repr(own - other)
@@ -87,8 +90,8 @@ def _rows_of(rows: Sequence[Row]) -> Iterator[tuple[list[Any], Mapping[str, Any]
             yield before, case, [_cell(other), gain]
 
 
-def _cases_of(row: Row) -> _Cases:
-    cases: _Cases = (read_result(row.folder) or {}).get("cases", {})
+def _cases_of(result: Mapping[str, Any]) -> _Cases:
+    cases: _Cases = result.get("cases", {})
     return {name: _graded(case) for name, case in cases.items()}
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_json, read_yaml
-from ssl_registry.errors import RunError
+from ssl_registry.errors import RunError, TakenRunError
 from ssl_registry.training.settings.origins import STARTED_FROM
 from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.stored import CONFIG, check_same_kind, fill_up
@@ -125,7 +125,8 @@ class RunFolder:
         """Keep others out until `working` ends, or the process does.
 
         Raises:
-            RunError: another run is at work here, or nothing can be written.
+            TakenRunError: another run is at work here.
+            RunError: nothing can be written.
         """
         if self._lock is not None or not is_main():
             return
@@ -134,7 +135,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunError(
+            raise TakenRunError(
                 f"another run is at work in out={self.path}: wait for its end or stop it, or name "
                 "another folder"
             ) from error
@@ -226,7 +227,7 @@ class RunFolder:
         if self._lock is None and is_main():
             self._claim()
             if self.started or (self.path / RESULT).exists():
-                raise RunError(
+                raise TakenRunError(
                     f"another run has begun in out={self.path} in the meantime: name another folder"
                 )
         if is_main():  # a run that is prolonged is not finished any more
