@@ -49,10 +49,13 @@ def make(name: str) -> Any:
 
 
 USUAL = {"unet2d", "unet3d"}
-"""The backbones on which every task is tried."""
+"""The backbones on which the examples are tried: a task's own checks have one of them already."""
 
-EXAMPLES = {"rotation2d", "rotation3d", "rpl2d", "rpl3d", "segmentation2d", "segmentation3d"}
-"""The tasks that every backbone is tried on: of one view, of several, and of a decoder."""
+EXAMPLES = {"rotation2d", "rotation3d", "fusion2d", "fusion3d", "classification2d"}
+"""Tasks of one view, and with a decoder."""
+
+SEVERAL = {"rpl2d", "rpl3d", "segmentation2d", "segmentation3d"}
+"""Tasks that every backbone is tried on: of several views, and with a decoder."""
 
 
 def pairs(kind: Any, *, usual: bool) -> Iterator[Check]:
@@ -64,8 +67,7 @@ def pairs(kind: Any, *, usual: bool) -> Iterator[Check]:
         tasks = [
             task
             for task in installed(kind, dims)
-            if usual
-            == bool({name.rpartition(":")[2]} & USUAL or {task.rpartition(":")[2]} & EXAMPLES)
+            if usual == (bare(task) in (EXAMPLES | SEVERAL if bare(name) in USUAL else SEVERAL))
         ]
         for task in map(make, tasks):
             if kind == "pretext":

@@ -158,7 +158,7 @@ def test_choosing_permutations(benchmark: Any, count: int) -> None:
 
     def choose() -> Tensor:
         permutations.choose_permutations.cache_clear()
-        chosen: Tensor = permutations.choose_permutations(3, count, 0)
+        chosen: Tensor = permutations.choose_permutations(27, count, 0)
         return chosen
 
     assert len(benchmark.pedantic(choose, rounds=5)) == count

@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -55,7 +56,15 @@ def assert_a_figure(path: Path) -> None:
     assert pixels[..., :3].std() > 0.05
 
 
-@pytest.mark.parametrize("name", TASKS)
+SHOWN = {"rotation2d", "rpl2d", "rpl3d", "fusion3d"}
+"""Tasks of one view, of several, and with an answer that is an image; the others are alike."""
+
+
+def with_its_mark(name: str, *others: str) -> Any:
+    return pytest.param(name, *others, marks=[] if name in SHOWN else [pytest.mark.long])
+
+
+@pytest.mark.parametrize("name", [*map(with_its_mark, TASKS)])
 def test_every_task_is_previewed_on_a_phantom(tmp_path: Path, call: Call, name: str) -> None:
     out = tmp_path / "figures" / "preview.png"
     said = call(name, "--out", out, "--size", 32)
@@ -69,7 +78,7 @@ def test_every_task_is_previewed_on_a_phantom(tmp_path: Path, call: Call, name: 
 @pytest.mark.parametrize(
     ("name", "image"),
     [
-        *((name, "scan.nii.gz") for name in TASKS),
+        *(with_its_mark(name, "scan.nii.gz") for name in TASKS),
         *((name, f"photo.{kind}") for name in ("rpl2d", "rpl3d") for kind in ("png", "jpg")),
     ],
 )
