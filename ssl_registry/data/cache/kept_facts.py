@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -117,7 +116,7 @@ def states_of(files: FilesOf) -> dict[Path, tuple[FileState, ...]]:
 
 
 def _spell(states: Iterable[FileState]) -> str:
-    return json.dumps([astuple(state) for state in states])
+    return json.dumps([(one.size, one.modified, one.changed, one.inode) for one in states])
 
 
 def _keys(fact: Fact[T], files: FilesOf) -> dict[Path, str]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ssl_registry.data.cache.kept_facts import KeptFacts, states_of
 from ssl_registry.data.formats.headers import Header
+from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.file_facts import Fact
@@ -41,7 +42,7 @@ HEADER: Final = Fact("header", read_header, _write, _read)
 
 
 class KeptHeaders:
-    """The headers of some cases, from now on.
+    """The headers of those of some cases that are volumes, from now on.
 
     Attributes:
         known: those that were kept and still hold, by the cases' names.
@@ -54,8 +55,9 @@ class KeptHeaders:
             DataError: the cache cannot be read.
         """
         self._facts = facts
-        self._images = {case.name: case.image for case in cases if isinstance(case, FileCase)}
-        self._files = {case.image: _files_of(case) for case in cases if isinstance(case, FileCase)}
+        volumes = [c for c in cases if isinstance(c, FileCase) and not is_picture(c.image)]
+        self._images = {case.name: case.image for case in volumes}
+        self._files = {case.image: _files_of(case) for case in volumes}
         self._states = states_of({image: files for image, files in self._files.items() if files})
         there = {image: self._files[image] for image in self._states}
         said = facts.recall(HEADER, there, self._states)
