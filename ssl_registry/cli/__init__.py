@@ -23,6 +23,7 @@ from ssl_registry.cli import (
     listing,
     methods,
     new_plugin,
+    plan,
     plugins,
     predict,
     pretrain,
@@ -48,6 +49,7 @@ app.command("new-plugin")(new_plugin.new_plugin)
 app.command("check-plugin")(check_plugin.check_plugin)
 app.command("check")(check.run_check)
 app.command("split")(split.run_split)
+app.command("plan")(plan.run_plan)
 app.command("pretrain")(pretrain.run_pretrain)
 app.command("finetune")(finetune.run_finetune)
 app.command("predict")(predict.run_predict)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError
 from ssl_registry.experiments import EfficiencySettings
-from ssl_registry.experiments.grid.budgets import divide_steps
 from ssl_registry.experiments.grid.cells import make_grid
 from ssl_registry.experiments.probes.probing import probe
 from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
+from ssl_registry.training.settings.lengths import divide_steps
 from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.experiments.curves import LINES, digest, folders, result, results, run, settings, times
 from tests.pictures import eyes, write_aptos

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ssl_registry.errors import ConfigError
+from ssl_registry.training.settings.lengths import VALIDATIONS, divide_steps
 from ssl_registry.training.settings.options import (
     FinetuningOptions,
     Logger,
@@ -18,9 +19,6 @@ from ssl_registry.training.settings.options import (
     TrainingOptions,
 )
 from ssl_registry.training.settings.runs import DataSettings
-
-VALIDATIONS: Final = 20
-"""About how often a run is validated, so that its best weights can be found."""
 
 FOLLOWED: Final = "what the runs are followed with; an experiment has many, so none by default"
 
@@ -111,20 +109,6 @@ class FinetuneBudget(FinetuningOptions, Budget):
         """The share in epochs; the last epoch is never frozen."""
         epochs = divide_steps(self.steps)[0]
         return min(round(self.freeze_share * epochs), epochs - 1)
-
-
-def divide_steps(steps: int) -> tuple[int, int, int]:
-    """Return epochs, steps an epoch, and epochs between two validations: `VALIDATIONS` or so.
-
-    Epochs times steps are exactly `steps`. Where no number of epochs from half to twice
-    `VALIDATIONS` divides them, an epoch is one step.
-    """
-    near = range(VALIDATIONS // 2, 2 * VALIDATIONS + 1)
-    divisors = [epochs for epochs in near if steps % epochs == 0]
-    if not divisors:
-        return steps, 1, max(1, steps // VALIDATIONS)
-    epochs = min(divisors, key=lambda epochs: abs(epochs - VALIDATIONS))
-    return epochs, steps // epochs, 1
 
 
 def hand_on(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeVar
 from ssl_registry.backbone import Backbone, check_levels
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import ConfigError, DataError
-from ssl_registry.experiments.grid.budgets import VALIDATIONS, divide_steps
 from ssl_registry.experiments.grid.settings import EfficiencySettings, TaskLine
 from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import ReadAs, read_encoder_summary
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
+from ssl_registry.training.settings.lengths import VALIDATIONS, divide_steps
 from ssl_registry.training.settings.runs import (
     DEFAULT_SIZES,
     DataSettings,

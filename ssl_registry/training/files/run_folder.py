@@ -86,7 +86,7 @@ class RunFolder:
             self._check_prolonged(settings, resume)
         if resume:
             self.check_started()
-            self.check_same(settings, started_from)
+            self.check_same(settings, started_from, may_be_longer=True)
         elif self.started:
             raise RunError(
                 f"out={out} holds an unfinished run: say resume=true to go on with it, or name "
@@ -182,15 +182,22 @@ class RunFolder:
             raise RunError(f"{path} holds no settings; {_BEGIN_AGAIN}")
         return said
 
-    def check_same(self, settings: Mapping[str, Any], started_from: str | None = None) -> None:
+    def check_same(
+        self,
+        settings: Mapping[str, Any],
+        started_from: str | None = None,
+        *,
+        may_be_longer: bool = False,
+    ) -> None:
         """See that the run here was started with these settings.
 
         None stands for any where a run fills in what is not said, and `auto` for any precision.
-        Data and encoder may lie elsewhere now, and there may be more epochs.
+        Data and encoder may lie elsewhere now.
 
         Args:
             settings: to compare with those of the run.
             started_from: digest of the encoder; None compares none.
+            may_be_longer: whether there may be more epochs.
 
         Raises:
             RunError: it was not.
@@ -201,7 +208,7 @@ class RunFolder:
             free.add("precision")
         if bool(started.get("encoder")) != bool(settings.get("encoder")):
             free.discard("encoder")
-        if _longer(settings, started):
+        if may_be_longer and _longer(settings, started):
             free.add("epochs")
         now_said, was_said = absolute_paths(settings), absolute_paths(started)
         other = [k for k in sorted(set(settings) - free) if was_said.get(k) != now_said[k]]

@@ -46,6 +46,7 @@ from ssl_registry.training.settings.options import (
 )
 from ssl_registry.training.settings.origins import STARTED_FROM, check_installed, origins_of
 from ssl_registry.training.settings.paths import absolute_paths
+from ssl_registry.training.settings.sections import own_settings
 from ssl_registry.training.settings.size_setting import SizeSetting
 from ssl_registry.training.settings.suited_backbone import suit_in_settings
 
@@ -255,6 +256,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
         """Fill in the backbone and the size that go with the task's dimensions."""
         if not isinstance(values, dict):
             return values
+        values = own_settings(values, "pretrain")
         made = {"task": find_or_create(values["task"], info)} if "task" in values else {}
         dims = getattr(made.get("task"), "spatial_dims", None) or 3
         backbone = named(values.get("backbone", {}), f"unet{dims}d")
@@ -334,6 +336,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         """Let fields without a name be those of the defaults, and freeze the encoder."""
         if not isinstance(values, dict):
             return values
+        values = own_settings(values, "finetune")
         downstream = find_or_create(named(values.get("downstream", {}), "segmentation3d"), info)
         if isinstance(downstream, Component) and isinstance(values.get("freeze_epochs"), int):
             frozen = {"freeze_epochs": values["freeze_epochs"]}
