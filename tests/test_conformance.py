@@ -25,6 +25,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "monai-swinunetr3d": {"feature_size": 12, "depths": (1, 1, 1, 1)},
     "unet2d": {"base_filters": 4},
     "unet3d": {"base_filters": 4},
+    **{
+        f"nnunet-{kind}{dims}d": {"n_stages": 3, "features_per_stage": (4, 6, 8)}
+        for kind in ("plainconv", "resenc")
+        for dims in (2, 3)
+    },
 }
 """Fields that keep a component's check quick; the rest of it is as installed."""
 
