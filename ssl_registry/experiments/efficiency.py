@@ -9,6 +9,7 @@ from typing import Final
 from rich.console import Console
 from rich.status import Status
 
+from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.errors import FailedRunsError
 from ssl_registry.experiments.engines.choice import On, check_engine, make_engine, tell_plan
 from ssl_registry.experiments.engines.engine import Watch, run_grid
@@ -138,7 +139,9 @@ def _prepare(grid: Grid, console: Console) -> None:
     """Fill the cache before the first run, so that runs side by side need not do it twice."""
     preprocessing = grid.settings.preprocessing
     assert preprocessing is not None
-    workers = max(grid.settings.pretrain.workers, grid.settings.finetune.workers)
+    said = {grid.settings.pretrain.workers, grid.settings.finetune.workers}
+    numbers = [one for one in said if one != "auto"]
+    workers: WorkerCount = max(numbers) if numbers else "auto"
     for size in dict.fromkeys(cell.settings.prepared_size for cell in grid.cells):
         prepare(grid.cases, preprocessing, size, console, workers, slices=grid.settings.across)
 

@@ -9,7 +9,12 @@ from ssl_registry.data.cache.index import BATCH, Done
 from ssl_registry.data.cache.prepared import files_of_cases, library_versions
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
-from ssl_registry.data.cache.workers import in_processes
+from ssl_registry.data.cache.workers import (
+    WorkerCount,
+    in_processes,
+    processes_for,
+    threads_for,
+)
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import VERSION, Contents, contents_of
 from ssl_registry.errors import BadFileError
@@ -18,7 +23,7 @@ from ssl_registry.errors import BadFileError
 def identify_cases(
     cases: Sequence[Case],
     *,
-    workers: int = 0,
+    workers: WorkerCount = 0,
     verify: bool = False,
     done: Done = lambda *_: None,
 ) -> tuple[dict[str, Contents], list[BadFileError]]:
@@ -29,7 +34,8 @@ def identify_cases(
 
     Args:
         cases: which ones.
-        workers: processes that decode; with fewer than two it is done in this one.
+        workers: processes that decode; with fewer than two it is done in this one, and auto takes
+            all cores where that pays.
         verify: read all files, whatever their dates say.
         done: called with the progress.
 
@@ -39,14 +45,15 @@ def identify_cases(
     store = Store(cache_folder())
     with store.writing():
         hashes = store.index.hash_files(
-            files_of_cases(cases), threads=max(1, workers), verify=verify, done=done
+            files_of_cases(cases), threads=threads_for(workers), verify=verify, done=done
         )
         keys = {case.name: _key_of(case, hashes) for case in cases}
         known = store.index.cases(keys.values())
     wrong: list[BadFileError] = []
     missing = [(keys[case.name], case) for case in cases if keys[case.name] not in known]
     fresh: dict[str, Contents] = {}
-    for count, (key, found) in enumerate(in_processes(_look_at, missing, workers), start=1):
+    processes = processes_for(workers, files_of_cases([case for _, case in missing]))
+    for count, (key, found) in enumerate(in_processes(_look_at, missing, processes), start=1):
         if isinstance(found, BadFileError):
             wrong.append(found)
         else:

@@ -18,7 +18,12 @@ from ssl_registry.data.cache.cache_file import Array, CacheFile
 from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
 from ssl_registry.data.cache.threads import one_thread
-from ssl_registry.data.cache.workers import in_processes
+from ssl_registry.data.cache.workers import (
+    WorkerCount,
+    in_processes,
+    processes_for,
+    threads_for,
+)
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
@@ -279,7 +284,7 @@ def prepare_cases(
     size: Size | None,
     slices: SliceAxis | None = None,
     *,
-    workers: int = 0,
+    workers: WorkerCount = 0,
     done: Done = lambda *_: None,
 ) -> list[Prepared]:
     """Return all cases from the cache, preparing first what is not there yet, or damaged.
@@ -293,7 +298,8 @@ def prepare_cases(
         size: side of the result in voxels, or its sides along each axis; None leaves them as
             they are.
         slices: across which axis volumes are seen by their slices; None sees them whole.
-        workers: processes that prepare; 0 does it in this one. The result is the same.
+        workers: processes that prepare; 0 does it in this one, auto takes all cores where that
+            pays. The result is the same.
         done: called with the progress.
 
     Raises:
@@ -301,7 +307,9 @@ def prepare_cases(
     """
     store, recipe = Store(cache_folder()), Preparation(preprocessing, size, slices)
     with store.writing():
-        hashes = store.index.hash_files(files_of_cases(cases), threads=max(1, workers), done=done)
+        hashes = store.index.hash_files(
+            files_of_cases(cases), threads=threads_for(workers), done=done
+        )
     keys = [recipe.key_of(case, hashes) for case in cases]
     hold = store.use(set(keys))
     try:
@@ -313,7 +321,7 @@ def prepare_cases(
 
 
 def _gather(
-    cases: Mapping[str, Case], recipe: Preparation, store: Store, workers: int, done: Done
+    cases: Mapping[str, Case], recipe: Preparation, store: Store, workers: WorkerCount, done: Done
 ) -> dict[str, CacheFile]:
     """Return the cache file of each case by its key: those found whole, then those made."""
     whole = {key: entry for key in cases if (entry := store.find(key)) is not None}
@@ -334,11 +342,12 @@ def files_of_cases(cases: Sequence[Case]) -> list[Path]:
 
 
 def _make_all(
-    missing: Mapping[str, Case], recipe: Preparation, store: Store, workers: int
+    missing: Mapping[str, Case], recipe: Preparation, store: Store, workers: WorkerCount
 ) -> Iterator[tuple[str, CacheFile]]:
     """Make cache files and yield them as they are ready."""
     jobs = [(store.root, key, case, recipe) for key, case in missing.items()]
-    return in_processes(_make, jobs, workers)
+    files = files_of_cases(list(missing.values()))
+    return in_processes(_make, jobs, processes_for(workers, files))
 
 
 def _make(root: Path, key: str, case: Case, recipe: Preparation) -> tuple[str, CacheFile]:

@@ -4,15 +4,46 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar, TypeVarTuple
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple
 
 from ssl_registry.errors import DataError
 
+WorkerCount: TypeAlias = int | Literal["auto"]
+"""How many processes; `"auto"` takes what the cores and the work make worthwhile."""
+
+WORTH: Final = 64 * 2**20
+"""Bytes of images on the disk for which it pays to start one more process."""
+
 T = TypeVar("T")
 A = TypeVarTuple("A")
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes_for(workers: WorkerCount, files: Iterable[Path]) -> int:
+    """Return how many processes are to prepare images of these files."""
+    if workers != "auto":
+        return workers
+    return min(cores(), sum(map(_size, files)) // WORTH)
+
+
+def threads_for(workers: WorkerCount) -> int:
+    """Return how many threads are to read files as they are."""
+    return cores() if workers == "auto" else max(1, workers)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # whoever opens it says so
+        return 0
 
 
 def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: int) -> Iterator[T]:

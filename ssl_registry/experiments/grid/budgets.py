@@ -35,6 +35,7 @@ DECIDED: Final[Mapping[str, str]] = MappingProxyType(
         "encoder": "a line of the experiment says it: encoders.LABEL=FOLDER",
         "out": "each run has its folder within that of the experiment, out=...",
         "seed": "each repetition has its own: seeds=[...]",
+        "transfer": "pretraining that goes on from an encoder takes over all that was kept",
         "fold": "the experiment runs each of its folds=...",
         "resume": "an experiment goes on with every run that it finds unfinished",
         "fraction": "the experiment goes through fractions=[...] or labelled=[...]",

@@ -9,16 +9,20 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from ssl_registry.data.cache.workers import cores
 from ssl_registry.distributed import processes, rank
 from ssl_registry.errors import ConfigError
 from ssl_registry.randomness import derive_generator
 from ssl_registry.training.engine.trained import images_of
 from ssl_registry.training.settings.runs import RunSettings
+
+MOST_READERS: Final = 8
+"""Processes that read ahead for a device, where nobody says how many."""
 
 
 class ShuffledSampler:
@@ -136,14 +140,31 @@ def training_loader(
     data: Dataset[Any], settings: RunSettings, batches: TrainingBatches
 ) -> DataLoader[Any]:
     """Return a loader of the batches that are this process's to learn from."""
+    readers = readers_for(settings)
     return DataLoader(
         data,
         batch_sampler=batches,
-        num_workers=settings.workers,
-        pin_memory=torch.cuda.is_available() and settings.device != "cpu",
-        persistent_workers=settings.workers > 0,
+        num_workers=readers,
+        pin_memory=_on_gpu(settings),
+        persistent_workers=readers > 0,
         generator=derive_generator(settings.seed, "loader"),
     )
+
+
+def readers_for(settings: RunSettings) -> int:
+    """Return how many processes read batches ahead.
+
+    On a GPU they keep it busy: a share of the cores for each device, one being left to the loop.
+    On a CPU they would take their cores from the training, which reads mapped memory.
+    """
+    if settings.workers != "auto":
+        return settings.workers
+    share = cores() // settings.devices - 1
+    return max(0, min(MOST_READERS, share)) if _on_gpu(settings) else 0
+
+
+def _on_gpu(settings: RunSettings) -> bool:
+    return torch.cuda.is_available() and settings.device != "cpu"
 
 
 def evaluation_loader(data: Dataset[Any], settings: RunSettings) -> DataLoader[Any]:
@@ -169,7 +190,15 @@ def _in_order(
     data: Dataset[Any], settings: RunSettings, batches: Sequence[list[int]]
 ) -> DataLoader[Any]:
     generator = derive_generator(settings.seed, "loader")
-    return DataLoader(data, batch_sampler=batches, generator=generator)
+    readers = min(2, readers_for(settings)) if _on_gpu(settings) else 0
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        num_workers=readers,
+        pin_memory=_on_gpu(settings),
+        persistent_workers=readers > 0,
+        generator=generator,
+    )
 
 
 def example_batch(data: Dataset[Any], size: int) -> Any:

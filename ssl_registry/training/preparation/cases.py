@@ -7,6 +7,7 @@ from rich.console import Console
 
 from ssl_registry.data.cache.prepared import Prepared, prepare_cases
 from ssl_registry.data.cache.store import LIMIT, Store, cache_folder, cache_limit, spell_bytes
+from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.data.preparing.slice_axes import SliceAxis
@@ -86,7 +87,7 @@ def prepare(
     preprocessing: Preprocessing,
     size: Size | None,
     console: Console,
-    workers: int = 0,
+    workers: WorkerCount = 0,
     skipped: list[Problem] | None = None,
     slices: SliceAxis | None = None,
 ) -> list[Prepared]:
@@ -145,7 +146,7 @@ def _prepare_usable(
     preprocessing: Preprocessing,
     size: Size | None,
     console: Console,
-    workers: int,
+    workers: WorkerCount,
     skipped: list[Problem] | None,
     slices: SliceAxis | None,
 ) -> list[Prepared]:

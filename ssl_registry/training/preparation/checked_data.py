@@ -11,6 +11,7 @@ from rich.console import Console
 from ssl_registry.data.cache.identity import identify_cases
 from ssl_registry.data.cache.kept_facts import KeptFacts
 from ssl_registry.data.cache.kept_headers import KeptHeaders
+from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.checks.report import check_headers
 from ssl_registry.data.joined_groups import join_groups
@@ -32,7 +33,7 @@ SHOWN = 5
 
 
 def open_checked(
-    settings: DataSettings, dims: Literal[2, 3] | None, console: Console, workers: int = 0
+    settings: DataSettings, dims: Literal[2, 3] | None, console: Console, workers: WorkerCount = 0
 ) -> tuple[Source, list[Copies]]:
     """Return the source that the settings name, checked and known by content, and its copies.
 

@@ -1,6 +1,6 @@
 """Options of training: what a run says for itself, and an experiment for all of its runs."""
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -14,8 +14,10 @@ Logger: TypeAlias = Literal["auto", "tensorboard", "wandb", "mlflow", "none"]
 class Workers(BaseModel):
     """Who prepares and reads the images."""
 
-    workers: int = Field(
-        0, ge=0, description="processes that prepare the images, and then read them, per device"
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto",
+        description="processes that prepare the images, and then read them, per device; auto takes "
+        "the cores where there is enough to prepare, and reads ahead for a GPU",
     )
 
 
