@@ -105,6 +105,12 @@ def test_another_network_is_refused(encoder: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "no").exists()
 
 
+def test_images_of_another_shape_leave_the_network_as_it_is(encoder: Path, tmp_path: Path) -> None:
+    other = {**RUN, "task": {"name": "rotation3d"}, "size": [16, 16, 8]}
+    done = pretrain(**other, encoder=encoder, out=tmp_path / "on")
+    assert read_encoder_summary(done.folder).backbone == read_encoder_summary(encoder).backbone
+
+
 def test_a_kept_decoder_goes_on_too(tmp_path: Path) -> None:
     pytest.importorskip("ssl_registry_fusion")
     dense = {**RUN, "task": "fusion3d", "backbone": UNET, "size": 16, "validation_fraction": 0}

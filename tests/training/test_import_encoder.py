@@ -68,7 +68,15 @@ def test_a_library_network_is_recognised_and_gives_the_librarys_features(
     assert table[0] == "file,encoder,shape,fate"
     assert len(table) == 1 + len(model.state_dict())
     # and out again, and in again
-    export_encoder(done.folder, tmp_path / "again.safetensors", outputs=7)
+    weights = export_encoder(done.folder, tmp_path / "again.safetensors", outputs=7)
+    assert weights.drawn == set()
+    names: dict[str, Any] = {}
+    exec(weights.usage, names)
+    names["model"].eval().load_state_dict(dict(weights.state), strict=True)
+    with torch.no_grad():
+        assert torch.equal(names["model"](images), model(images))  # it classifies as it did
+    other = export_encoder(done.folder, tmp_path / "two.safetensors", outputs=2)
+    assert other.drawn == {"classifier.weight", "classifier.bias"}
     again = import_encoder(tmp_path / "again.safetensors", tmp_path / "again")
     assert torch.equal(features(again.folder, images), wanted)
     one, two = read_encoder_summary(done.folder), read_encoder_summary(again.folder)

@@ -159,8 +159,12 @@ def test_weights_in_order_are_those_of_a_network_of_the_same_shapes(tmp_path: Pa
     )
     assert done.count("missing") == 0
     images = pictures(3)
+    whole = timm.create_model("tf_efficientnet_lite0", num_classes=7).eval()
+    weights = export_encoder(done.folder, tmp_path / "back.pt", outputs=7)
+    whole.load_state_dict(dict(weights.state), strict=True)
     with torch.no_grad():
         wanted = model.forward_intermediates(images, intermediates_only=True)[-1]
         torch.testing.assert_close(
             load_encoder(done.folder)(images)[-1], wanted, rtol=1e-5, atol=1e-5
         )
+        torch.testing.assert_close(whole(images), model(images))  # it classifies as it did

@@ -38,6 +38,9 @@ from ssl_registry.training.settings.size_setting import WrittenSize
 
 WEIGHTS: Final = "encoder.safetensors"
 SUMMARY: Final = "encoder.json"
+REST: Final = "rest.safetensors"
+"""Beside an imported encoder: what its file holds of the network besides, as a classifier."""
+
 FORMAT: Final = 1
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -18,13 +19,16 @@ from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
 from ssl_registry.training.files.encoder_file import (
+    REST,
     SUMMARY,
     WEIGHTS,
     EncoderSummary,
     check_in_channels,
+    encoder_folder,
     load_encoder,
     read_encoder_summary,
 )
+from ssl_registry.training.files.handed_files import read_weights
 from ssl_registry.training.files.image_recipe import IMAGES, METADATA, read_metadata
 from ssl_registry.training.files.seen_cases import handed_on
 
@@ -125,6 +129,7 @@ def write_export(
     with lend_to_torch(derive_generator(0, "export")):
         if to == LIBRARY:
             weights = summary.backbone.library_weights(encoder, outputs)
+            weights = _with_rest(weights, encoder_folder(folder))
         else:
             kept = read_decoder(folder, summary.decoder) if summary.decoder else None
             weights = summary.backbone.export_weights(to, encoder, kept, outputs)
@@ -143,6 +148,29 @@ def write_export(
         content = state if weights.content is None else _on_cpu(weights.content)
         write_whole(path, lambda beside: torch.save(content, beside))
     return Export(weights, about, _converted(summary, encoder.in_channels, in_channels))
+
+
+def _with_rest(weights: LibraryWeights, folder: Path) -> LibraryWeights:
+    """Return the weights of a network with what was left over of it when it was imported.
+
+    Raises:
+        EncoderFileError: it cannot be read.
+    """
+    path = folder / REST
+    if not path.is_file():
+        return weights
+    try:
+        rest = read_weights(path)
+    except (OSError, SafetensorError, MemoryError) as error:
+        raise EncoderFileError(f"{spell(path)} cannot be read: {error}") from error
+    known = {
+        name: rest[name]
+        for name in weights.drawn
+        if name in rest and rest[name].shape == weights.state[name].shape
+    }
+    state, drawn = {**weights.state, **known}, weights.drawn - known.keys()
+    remark = "" if not drawn and "drawn anew" in weights.remark else weights.remark
+    return weights._replace(state=state, drawn=drawn, remark=remark)
 
 
 def beside_of(path: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
+from safetensors.torch import save
 from torch import Tensor
 
 from ssl_registry.backbone import Backbone, Encoder
@@ -25,7 +26,7 @@ from ssl_registry.errors import (
 from ssl_registry.foreign_weights import ForeignWeights, state_in, states_in
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.encoder_file import REST, write_encoder
 from ssl_registry.training.files.export import beside_of, read_provenance
 from ssl_registry.training.files.image_recipe import ImageRecipe, read_recipe
 from ssl_registry.training.files.provenance import versions_of
@@ -85,6 +86,9 @@ def import_encoder(
 
         import_encoder("resnet18.pth", "runs/imagenet", backbone="timm:resnet18",
                        seen="ImageNet-1k")
+
+    What the file holds besides, such as a classifier, is kept beside the encoder: `export_encoder`
+    gives the whole network back.
 
     Args:
         file: `.safetensors`, or a file of PyTorch's, of which nothing is run.
@@ -410,6 +414,9 @@ def _write(
         decoder=weights.decoder or None,
         imported=imported,
     )
+    left = {name: weights.tensors[name].contiguous() for name in fit.names("left")}
+    if left:
+        RunFolder(folder).write_bytes(REST, save(left))
     RunFolder(folder).write(TABLE, fit.as_csv())
     notes = _notes(weights, fit, seen, ours is not None)
     return ImportedEncoder(folder, weights.format, structure, fit.rows, notes)

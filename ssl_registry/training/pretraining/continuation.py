@@ -18,6 +18,7 @@ from ssl_registry.training.files.encoder_file import (
     read_encoder_summary,
 )
 from ssl_registry.training.settings.runs import PretrainSettings
+from ssl_registry.training.settings.suited_backbone import suit_backbone
 
 
 def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,8 +49,12 @@ def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**filled, **fields}
 
 
-def starting_point(settings: PretrainSettings) -> EncoderSummary | None:
-    """Return what the file of the encoder says that a run starts from; None for random weights.
+def starting_point(
+    settings: PretrainSettings,
+) -> tuple[PretrainSettings, EncoderSummary | None]:
+    """Return the settings, and what the file of the encoder says that a run starts from.
+
+    None stands for random weights. The network is that of the file, whatever would suit the images.
 
     Raises:
         EncoderFileError: there is no encoder in the folder named.
@@ -59,9 +64,16 @@ def starting_point(settings: PretrainSettings) -> EncoderSummary | None:
     if settings.encoder is None:
         if settings.transfer is not None:
             raise ConfigError(f"transfer={settings.transfer}: there is no encoder to take over")
-        return None
+        return settings, None
     summary = read_encoder_summary(settings.encoder)
-    if summary.backbone != settings.backbone:
+    suited = suit_backbone(
+        summary.backbone,
+        settings.size,
+        settings.preprocessing,
+        settings.patches,
+        settings.task.spatial_dims,
+    )
+    if settings.backbone not in (summary.backbone, suited):
         raise ConfigError(
             f"the encoder in {settings.encoder} is {registry.spec_of(summary.backbone)}, but "
             f"backbone={registry.spec_of(settings.backbone)}: leave backbone out"
@@ -70,7 +82,7 @@ def starting_point(settings: PretrainSettings) -> EncoderSummary | None:
         raise ConfigError(
             f"transfer=all: no decoder was kept in {settings.encoder}; say transfer=encoder"
         )
-    return summary
+    return settings.model_copy(update={"backbone": summary.backbone}), summary
 
 
 def load_start(settings: PretrainSettings, in_channels: int) -> Encoder:

@@ -118,7 +118,7 @@ def pretrain(
     console = quiet_or_loud(quiet or not is_first_process(settings))
     check_device(settings)
     choose_logger(settings)
-    start = starting_point(settings)
+    settings, start = starting_point(settings)
     origin = digest_of(settings.encoder) if settings.encoder else None
     folder = RunFolder(settings.out)
     with folder.working():
