@@ -18,8 +18,10 @@ from ssl_registry import (
     finetune,
     import_encoder,
     load_encoder,
+    open_images,
     prepare_image,
     registry,
+    save_encoder,
 )
 from ssl_registry.builtin.densenet import DenseNet121
 from ssl_registry.cli import app
@@ -305,6 +307,22 @@ def test_what_it_has_seen_is_declared_once(tmp_path: Path) -> None:
     # what a chain declares does not hide what it has seen since
     with pytest.raises(ConfigError, match="of the test cases were used"):
         finetune(encoder=done.folder, **{**chosen, "split_seed": 1}, out=tmp_path / "leak")
+
+
+@pytest.mark.parametrize("seen", [None, "nothing of ours"])
+def test_whatever_is_declared_an_export_has_seen_what_it_saw(
+    tmp_path: Path, seen: str | None
+) -> None:
+    images = open_images(data="phantoms:10", size=16, part="all")
+    encoder = registry.create(UNET).build(1)  # type: ignore[attr-defined]
+    mine = save_encoder(tmp_path / "mine", encoder, backbone=UNET, images=images)
+    export_encoder(mine, tmp_path / "w.safetensors")
+    back = import_encoder(tmp_path / "w.safetensors", tmp_path / "back", backbone=UNET, seen=seen)
+    with pytest.raises(ConfigError, match="of the test cases were used"):
+        finetune(
+            encoder=back.folder, data="phantoms:10", epochs=1, quiet=True, assume_unseen=True,
+            out=tmp_path / "leak",
+        )  # fmt: skip
 
 
 def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

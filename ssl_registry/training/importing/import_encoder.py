@@ -398,8 +398,10 @@ def _write(
         **({"declared": seen} if seen else {}),
     }
     ours = _exported(path)
-    if ours is not None and seen is None:
-        data, recipe = {**ours[0]}, ours[1]
+    if ours is not None:
+        # What is declared is added to what an export has seen, and never stands in its place.
+        declared = {"declared": seen, "complete": True} if seen is not None else {}
+        data, recipe = {**ours[0], **declared}, ours[1]
         preprocessing, size = recipe.preprocessing, recipe.size
     write_encoder(
         folder,
@@ -408,7 +410,7 @@ def _write(
         task=None,
         preprocessing=preprocessing,
         size=size,
-        patches=ours[1].patches if ours and seen is None else int(weights.patches),
+        patches=ours[1].patches if ours else int(weights.patches),
         data=data,
         versions=versions_of(structure),
         decoder=weights.decoder or None,
@@ -443,13 +445,13 @@ def _exported(path: Path) -> tuple[Mapping[str, Any], ImageRecipe] | None:
 
 def _notes(weights: ForeignWeights, fit: Fit, seen: str | None, ours: bool) -> tuple[str, ...]:
     notes = []
-    if ours and seen is None:
+    if ours:
         notes.append("the file says what it has seen and how images are prepared: it is an export")
     if missing := fit.names("missing"):
         notes.append(f"{len(missing)} tensors are drawn anew: {', '.join(missing[:SHOWN])}, ...")
     if weights.learned_from:
         notes.append(f"the file says that it was trained on {spell(weights.learned_from)}")
-    if ours and seen is None:
+    if ours:
         return tuple(notes)
     if weights.images:
         notes.append(f"images are prepared as it expects: {json.dumps(dict(weights.images))}")
