@@ -71,6 +71,7 @@ def test_another_grouping_than_in_pretraining_would_leak(
             downstream="classification2d",
             encoder=pretrained,
             data=aptos,
+            group_pattern="(.+)",  # each eye a patient; left out, the encoder's pattern holds
             out=tmp_path / "run",
             **QUICK,
         )
