@@ -248,7 +248,7 @@ def test_a_network_learns_what_neighbours_tell_and_nothing_where_they_do_not(
         return signs * torch.linspace(-1, 1, 16).expand(8, 1, 16, 16)
 
     assert explained_after_training(noise, **fields) < 0.05
-    assert explained_after_training(ramps, **fields) > 0.3
+    assert explained_after_training(ramps, **fields) > 0.15
 
 
 @pytest.mark.parametrize(
