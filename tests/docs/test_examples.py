@@ -135,7 +135,8 @@ def run_command(words: list[str]) -> None:
         assert known, f"no test runs {shlex.join(words)}"
         assert all((ROOT / proof).is_file() for proof in known)
         return
-    command = [*words[1:], *SMALLER.get(words[1], ()), *small_network(words)]
+    smaller = ("epochs=2",) if "resume=true" in words else SMALLER.get(words[1], ())
+    command = [*words[1:], *smaller, *small_network(words)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "120")
         status = app(command, standalone_mode=False)
