@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,7 @@ import pytest
 import torch
 
 from ssl_registry.experiments.engines.options import SlurmOptions
-from ssl_registry.experiments.engines.slurm_cluster import ResubmittedJob
-from ssl_registry.experiments.grid.cell_job import job_of
-from ssl_registry.experiments.grid.cells import make_grid
-from ssl_registry.training.preparation.cases import quiet_or_loud
-from tests.experiments.curves import results, run, settings
+from tests.experiments.curves import results, run
 
 pytestmark = [
     pytest.mark.long,
@@ -46,26 +41,6 @@ def test_jobs_of_submitit_give_the_results_of_one_process(curve: Path, tmp_path:
         "runs/scratch/4-labelled-seed-1",
     ]
     assert list((out / "logs").iterdir()) == []
-
-
-def test_a_job_whose_time_runs_out_goes_on_in_its_next_turn(tmp_path: Path) -> None:
-    import submitit
-
-    long = settings(tmp_path / "out", **FEW, pretrain={"epochs": 400})
-    grid = make_grid(long, quiet_or_loud(quiet=True))
-    grid.settings.out.mkdir()
-    cell = grid.pretraining[0]
-    executor = submitit.AutoExecutor(tmp_path / "jobs", cluster="local")
-    executor.update_parameters(timeout_min=30)
-    job = executor.submit(ResubmittedJob(job_of(grid, cell, THREADS, patience=60)))
-    while not (cell.settings.out / "last.ckpt").exists():
-        assert not job.done(), job.stderr()
-        time.sleep(0.1)
-    job._interrupt()  # as SLURM does before the time is over
-    ending = job.result()
-    assert ending.error is None
-    assert (cell.settings.out / "result.json").exists()
-    assert "Requeued" in (job.stderr() or "") + (job.stdout() or "")
 
 
 @pytest.mark.skipif(
