@@ -557,7 +557,7 @@ BROKEN: dict[str, list[tuple[Flipped, str]]] = {
     "teachers_move_after_the_step_alone": [(MovesItsTeacherInForward(), "stand still in forward")],
     "teachers_have_no_gradient": [(TrainsItsTeacher(), "without a gradient")],
     "views_do_not_depend_on_autocast": [(MakesViewsUnderAutocast(), "the same views")],
-    "what_is_kept_is_named": [(KeepsItsHead(), "came +head")],
+    "what_is_kept_is_named": [(KeepsItsHead(), "names .head., which nothing keeps")],
 }
 """For every check of a pretext task, what it has to catch."""
 

@@ -363,7 +363,7 @@ def test_pretraining_that_diverged_is_said_where_the_line_is_judged(tmp_path: Pa
     with pytest.raises(FailedRunsError, match="pretrain/rotation3d/seed-0: the loss became"):
         report(tmp_path / "out", tasks=[task], labelled=[1], seeds=[0])
     page = (tmp_path / "out" / "report" / "index.html").read_text()
-    verdict = page[page.index("Whether rotation3d helps") : page.index("Score against")]
+    verdict = page[page.index("Whether rotation3d helps") : page.index("Differences to training")]
     assert "The pretext task was not learnt, for its training failed" in verdict
     assert "lower learning_rate" in verdict
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ssl_registry.data.sources.counted_unit import spell_labelled
+from ssl_registry.errors import printable
 from ssl_registry.experiments.figures.styles import spell_line
 from ssl_registry.experiments.report.appendix_table import EMPTY
 from ssl_registry.experiments.statistics.class_scores import ClassScores, class_scores
@@ -38,7 +39,7 @@ def classes_as_csv(rows: Sequence[Row]) -> str:
                         f"{fraction:g}",
                         labelled[fraction],
                         line,
-                        name,
+                        printable(name),
                         scores.score,
                         *numbers,
                         one.count,
@@ -55,7 +56,7 @@ def classes_as_markdown(rows: Sequence[Row]) -> str:
         lines = [line for line in lines_of(rows) if any(line in c for c in scores.classes.values())]
         heads = [scores.score, *map(spell_line, lines)]
         body = [
-            [name.replace("|", "\\|"), *(_cell(found.get(line)) for line in lines)]
+            [printable(name).replace("|", "\\|"), *(_cell(found.get(line)) for line in lines)]
             for name, found in scores.classes.items()
         ]
         table = [heads, ["---", *("---:" for _ in lines)], *body]
