@@ -269,3 +269,15 @@ class Backbone(Component, ABC):
             EncoderFileError: a weight has no place there.
         """
         raise NotImplementedError
+
+
+def read_backbone(said: Backbone | str | Mapping[str, Any]) -> Backbone:
+    """Return a backbone, or the one of that name or with those fields.
+
+    Raises:
+        ConfigError: it is a component of another kind; or as for `registry.create`.
+    """
+    made = said if isinstance(said, Backbone) else registry.create(said)
+    if not isinstance(made, Backbone):
+        raise ConfigError(f"backbone={said!r} is no backbone: `ssl-registry list` shows them")
+    return made

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self, TypeAlias, overload
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ssl_registry.backbone import Backbone, Encoder, whole_encoder
+from ssl_registry.backbone import Backbone, Encoder, read_backbone, whole_encoder
 from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice, seen_images
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of
@@ -194,7 +194,7 @@ def save_encoder(
         raise ConfigError(
             f"{path} is the folder of a run, which writes its own encoder: name another"
         )
-    structure = _structure(backbone)
+    structure = read_backbone(backbone)
     whole = whole_encoder(encoder)
     _check_built_by(whole, structure)
     opened = images.settings if images is not None else None
@@ -217,13 +217,6 @@ def save_encoder(
         decoder=decoder,
     )
     return path
-
-
-def _structure(backbone: Backbone | str | Mapping[str, Any]) -> Backbone:
-    made = backbone if isinstance(backbone, Backbone) else registry.create(backbone)
-    if not isinstance(made, Backbone):
-        raise ConfigError(f"backbone={backbone!r} is no backbone: `ssl-registry list` shows them")
-    return made
 
 
 def _check_built_by(encoder: object, backbone: Backbone) -> None:

@@ -1,7 +1,5 @@
 """`evaluate`: a fine-tuned model, or an ensemble, scored on any labelled data."""
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,7 @@ from ssl_registry.experiments.evaluation.tables import case_table, class_table
 from ssl_registry.experiments.files import write_text
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import Ensemble, load_ensemble
-from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.run_folder import RESULT, RunFolder, spell_result
 from ssl_registry.training.files.seen_cases import check_unseen, seen_among
 from ssl_registry.training.finetuning.held_out_scores import HeldOutAnswers, score_all, score_cases
 from ssl_registry.training.finetuning.learning import judge_finetuning
@@ -31,7 +29,6 @@ from ssl_registry.training.preparation.checked_data import open_checked
 from ssl_registry.training.settings.runs import SplitSettings, read_settings
 from ssl_registry.training.settings.stored import CONFIG
 
-RESULT: Final = "result.json"
 CASES: Final = "cases.csv"
 CLASSES: Final = "classes.csv"
 
@@ -277,9 +274,8 @@ def _finish(
         "patients": dict(zip(names, patients, strict=True)),
         "left_out": found.left_out,
     }
-    text = json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n"
     page = write_evaluation_report(folder, ensemble, result, classes, cases, answers)
-    write_text(folder / RESULT, text)
+    write_text(folder / RESULT, spell_result(result))
     console.print(f"{_spell(task, score, intervals)} on {len(cases)} cases; the page is {page}")
     return found
 
@@ -298,11 +294,3 @@ def _spell(
         return said
     low, high = intervals[task.headline]
     return f"{said} (95 % {low:.3f} to {high:.3f}, patients drawn anew)"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -140,15 +140,7 @@ def training_loader(
     data: Dataset[Any], settings: RunSettings, batches: TrainingBatches
 ) -> DataLoader[Any]:
     """Return a loader of the batches that are this process's to learn from."""
-    readers = readers_for(settings)
-    return DataLoader(
-        data,
-        batch_sampler=batches,
-        num_workers=readers,
-        pin_memory=_on_gpu(settings),
-        persistent_workers=readers > 0,
-        generator=derive_generator(settings.seed, "loader"),
-    )
+    return _load(data, settings, batches, readers_for(settings))
 
 
 def readers_for(settings: RunSettings) -> int:
@@ -189,15 +181,24 @@ def _even_batches_of(data: Dataset[Any], settings: RunSettings) -> Sequence[list
 def _in_order(
     data: Dataset[Any], settings: RunSettings, batches: Sequence[list[int]]
 ) -> DataLoader[Any]:
-    generator = derive_generator(settings.seed, "loader")
     readers = min(2, readers_for(settings)) if _on_gpu(settings) else 0
+    return _load(data, settings, batches, readers)
+
+
+def _load(
+    data: Dataset[Any],
+    settings: RunSettings,
+    batches: TrainingBatches | Sequence[list[int]],
+    readers: int,
+) -> DataLoader[Any]:
+    """Return a loader of batches that `readers` processes read ahead."""
     return DataLoader(
         data,
         batch_sampler=batches,
         num_workers=readers,
         pin_memory=_on_gpu(settings),
         persistent_workers=readers > 0,
-        generator=generator,
+        generator=derive_generator(settings.seed, "loader"),
     )
 
 

@@ -275,12 +275,10 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `result.json`, which marks the run as finished, and drop `previous.ckpt`.
 
-        A score that is undefined (NaN) is written as null, for JSON has no other word.
-
         Raises:
             RunError: it cannot be written.
         """
-        self.write(RESULT, json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
+        self.write(RESULT, spell_result(result))
         if is_main():
             (self.path / PREVIOUS).unlink(missing_ok=True)
 
@@ -334,6 +332,11 @@ def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, An
     check_same_kind(cls, stored, folder.path)
     merged: dict[str, Any] = fill_up(stored, fields)
     return merged
+
+
+def spell_result(result: Mapping[str, Any]) -> str:
+    """Return what `result.json` holds; an undefined score (NaN) is null, JSON's word for it."""
+    return json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n"
 
 
 def _without_nan(value: Any) -> Any:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
-from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.backbone import Backbone, Encoder, read_backbone
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.documents import read_json, read_text
@@ -115,7 +115,7 @@ def import_encoder(
     if seen is not None and not seen.strip():
         raise ConfigError('seen="": say what the weights were trained on, or leave it out')
     content = _part_of(read_checkpoint(path), part, path)
-    chosen = None if backbone is None else _chosen(backbone)
+    chosen = None if backbone is None else read_backbone(backbone)
     structure, weights = _recognise(content, format, chosen, names, path)
     fit = fit_weights(weights, lambda channels: _build(structure, channels), spell(path))
     missing = fit.names("missing")
@@ -132,13 +132,6 @@ def import_encoder(
 
 def _own(fit: Fit) -> int:
     return sum(bool(row.encoder) for row in fit.rows)
-
-
-def _chosen(backbone: Backbone | str | Mapping[str, Any]) -> Backbone:
-    made = backbone if isinstance(backbone, Backbone) else registry.create(backbone)
-    if not isinstance(made, Backbone):
-        raise ConfigError(f"backbone={backbone!r} is no backbone: `ssl-registry list` shows them")
-    return made
 
 
 def _build(structure: Backbone, channels: int) -> Encoder:
