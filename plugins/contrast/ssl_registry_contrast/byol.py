@@ -1,4 +1,4 @@
-"""BYOL: what a slow copy makes of the other view is foretold, and nothing is pushed away."""
+"""BYOL: what a slow copy makes of the other view is predicted, and nothing is pushed away."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -31,7 +31,7 @@ class _Byol(SlowCopyTask):
 
 
 class ByolModel(SlowCopyModel):
-    """A predictor foretells from one view what the slow copy makes of the other."""
+    """Predicts from one view what the slow copy makes of the other."""
 
     task: _Byol
 
@@ -48,13 +48,15 @@ class ByolModel(SlowCopyModel):
     def compare(
         self, level: str, said: Pair, wanted: Pair, identity: Tensor
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """Return the squared distance, from 0 to 4, between what is foretold and what is."""
-        foretold = [unit(one) for one in self.predict[level](torch.cat(said)).chunk(2)]
+        """Return the squared distance, from 0 to 4, between what is predicted and what is."""
+        predicted = [unit(one) for one in self.predict[level](torch.cat(said)).chunk(2)]
         there = [unit(one) for one in reversed(wanted)]
-        similar = [(a * b).sum(1) for a, b in zip(foretold, there, strict=True)]
+        similar = [(a * b).sum(1) for a, b in zip(predicted, there, strict=True)]
         loss = 2 - 2 * torch.cat(similar).mean()
         right = torch.arange(len(identity), device=identity.device)
-        found = [right_share(a.detach() @ b.T, right) for a, b in zip(foretold, there, strict=True)]
+        found = [
+            right_share(a.detach() @ b.T, right) for a, b in zip(predicted, there, strict=True)
+        ]
         return loss, {"found": torch.stack(found).mean(), "spread": spread_of(there[0])}
 
 

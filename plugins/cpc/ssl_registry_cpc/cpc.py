@@ -41,12 +41,12 @@ class _Cpc(PretextTask):
         2, ge=1, le=64, description="voxels by which a tile is smaller than its cell"
     )
     axis: int = Field(0, ge=0, le=2, description="along which rows of tiles follow one another")
-    steps: int = Field(2, ge=1, le=8, description="rows that are foretold, at most")
+    steps: int = Field(2, ge=1, le=8, description="rows that are predicted, at most")
     gap: int | None = Field(
         None,
         ge=0,
         le=8,
-        description="rows between what is seen and what is foretold; left out, the fewest with "
+        description="rows between what is seen and what is predicted; left out, the fewest with "
         "which they share no voxel",
     )
     context: ContextKind = Field(
@@ -64,7 +64,7 @@ class _Cpc(PretextTask):
     hidden: int = Field(256, ge=2, le=8192, description="units of the context network")
 
     @model_validator(mode="after")
-    def _there_is_a_row_to_foretell(self) -> Self:
+    def _there_is_a_row_to_predict(self) -> Self:
         dims, grid = self.spatial_dims, self.grid_shape
         if len(grid) != dims:
             raise ConfigError(
@@ -84,7 +84,7 @@ class _Cpc(PretextTask):
         if grid[self.axis] < self.rows_between + 2:
             raise ConfigError(
                 f"grid={list(grid)}: {grid[self.axis]} rows along axis {self.axis} leave none to "
-                f"foretell beyond a gap of {self.rows_between}: ask for {self.rows_between + 2} "
+                f"predict beyond a gap of {self.rows_between}: ask for {self.rows_between + 2} "
                 "rows or more, or lower `overlap` or `gap`"
             )
         return self
@@ -101,7 +101,7 @@ class _Cpc(PretextTask):
 
     @property
     def rows_between(self) -> int:
-        """Rows between what is seen and what is foretold."""
+        """Rows between what is seen and what is predicted."""
         return rows_to_share_nothing(self.overlap) - 1 if self.gap is None else self.gap
 
     def plan(self) -> Plan:
@@ -204,7 +204,7 @@ class CpcModel(QuestionModel):
         Raises:
             ImageShapeError: all negatives come from other images, and training shows one image.
         """
-        foretold, codes = head(pyramid)
+        predicted, codes = head(pyramid)
         own = target["identity"]
         everyone, who, first = codes, own, 0
         if self.training:
@@ -221,9 +221,9 @@ class CpcModel(QuestionModel):
             excluded = ~itself
         elif self.task.negatives == "others":
             excluded = own[:, None] == who
-        questions = foretold.shape[1]
+        questions = predicted.shape[1]
         left_out = excluded.repeat_interleave(questions, 0).repeat_interleave(tiles, 1)
-        scores = foretold.flatten(0, 1) @ everyone.flatten(0, 1).T
+        scores = predicted.flatten(0, 1) @ everyone.flatten(0, 1).T
         loss, accuracy = heads.nt_xent(scores, right, left_out, self.task.temperature)
         spread = heads.spread_of(codes.detach().flatten(0, 1))
         return loss, {"accuracy": accuracy, "spread": spread}
@@ -237,7 +237,7 @@ class CpcModel(QuestionModel):
 
 
 class Cpc2d(_Cpc):
-    """Which tile comes further down, told from a tile and those above it?
+    """Which tile comes further down, predicted from a tile and those above it?
 
     Reference: van den Oord, Li and Vinyals, "Representation learning with contrastive predictive
     coding", 2018 (arXiv:1807.03748).
@@ -252,7 +252,7 @@ class Cpc2d(_Cpc):
 
 
 class Cpc3d(_Cpc):
-    """Which tile comes further on, told from a tile and those before it?
+    """Which tile comes further on, predicted from a tile and those before it?
 
     Reference: Taleb et al. 2020 (arXiv:2006.03829), after van den Oord, Li and Vinyals 2018
     (arXiv:1807.03748).

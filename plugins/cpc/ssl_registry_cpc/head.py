@@ -1,4 +1,4 @@
-"""Codes of tiles, what is read of them in order, and what is foretold."""
+"""Codes of tiles, what is read of them in order, and what is predicted."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -39,7 +39,7 @@ class RecurrentContext(nn.Module):
 class MaskedContext(nn.Module):
     """Convolutions over the grid that see the row above and the tile itself, one after another.
 
-    A tile's own row and the rows that follow are masked: what is foretold is not seen.
+    A tile's own row and the rows that follow are masked: what is predicted is not seen.
 
     Reference: van den Oord et al. 2016 (arXiv:1606.05328), for the masks; Henaff et al. 2020
     (arXiv:1905.09272), for the context network.
@@ -86,9 +86,9 @@ def _mask(dims: int, axis: int) -> Tensor:
 
 
 class CodingHead(nn.Module):
-    """Codes of all tiles, and what is foretold of some of them.
+    """Codes of all tiles, and what is predicted of some of them.
 
-    Shape: a list of `[B, T, C_l, *S_l]` to foretold codes `[B, Q, D]` and codes `[B, T, D]`.
+    Shape: a list of `[B, T, C_l, *S_l]` to predicted codes `[B, Q, D]` and codes `[B, T, D]`.
     """
 
     def __init__(
@@ -97,16 +97,16 @@ class CodingHead(nn.Module):
         super().__init__()
         self.encode = nn.Linear(encoder.channels[-1], code)
         self.context = context
-        self.foretell = nn.ModuleList(
+        self.predict = nn.ModuleList(
             nn.Linear(hidden, code) for _ in range(int(plan.step.max()) + 1)
         )
         self.register_buffer("asked", plan.asked, persistent=False)
         self.register_buffer("step", plan.step, persistent=False)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what is foretold, and the codes, both of length 1 and float32."""
+        """Return what is predicted, and the codes, both of length 1 and float32."""
         codes = self.encode(pyramid[-1].flatten(3).mean(3))
         contexts = self.context(codes)
-        said = torch.stack([foretell(contexts) for foretell in self.foretell], dim=2)
-        foretold = said[:, self.get_buffer("asked"), self.get_buffer("step")]
-        return F.normalize(foretold.float(), dim=-1), F.normalize(codes.float(), dim=-1)
+        said = torch.stack([predict(contexts) for predict in self.predict], dim=2)
+        predicted = said[:, self.get_buffer("asked"), self.get_buffer("step")]
+        return F.normalize(predicted.float(), dim=-1), F.normalize(codes.float(), dim=-1)

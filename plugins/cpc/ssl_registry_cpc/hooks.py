@@ -13,7 +13,7 @@ def ssl_registry_pretext_tasks() -> list[Entry]:
             f"cpc{dims}d",
             f"ssl_registry_cpc.cpc:Cpc{dims}d",
             dims=dims,
-            summary="Which tile comes further on, told from those before it?",
+            summary="Which tile comes further on, predicted from those before it?",
             family="context",
             traits=("global",),
         )

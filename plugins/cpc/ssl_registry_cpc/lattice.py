@@ -1,4 +1,4 @@
-"""Where overlapping tiles lie, what each is foretold from, and which are foretold."""
+"""Where overlapping tiles lie, what each is predicted from, and which are predicted."""
 
 import math
 from collections.abc import Sequence
@@ -103,14 +103,14 @@ class Plan(NamedTuple):
 def plan_questions(grid: Cell, axis: int, *, gap: int, steps: int, depth: int) -> Plan:
     """Return what is asked of a grid of tiles.
 
-    Each tile with those above it, an inverted pyramid, foretells those of its own column that lie
+    Each tile with those above it, an inverted pyramid, predicts those of its own column that lie
     beyond a gap.
 
     Args:
         grid: cells along each axis.
         axis: along which rows follow one another.
-        gap: rows between the tile and the first that is foretold.
-        steps: rows that are foretold, at most.
+        gap: rows between the tile and the first that is predicted.
+        steps: rows that are predicted, at most.
         depth: rows above the tile that are read.
     """
     cells = list(product(*map(range, grid)))

@@ -65,7 +65,7 @@ def test_the_answer_is_the_tile_further_on_by_its_own_coordinates(
     st.integers(0, 20),
 )
 @settings(max_examples=40)
-def test_what_is_foretold_shares_no_voxel_with_what_was_seen(
+def test_what_is_predicted_shares_no_voxel_with_what_was_seen(
     overlap: float, grid: list[int], shape: list[int], jitter: int, axis: int, seed: int
 ) -> None:
     cells, sides = (grid[0], grid[1]), (shape[0], shape[1])

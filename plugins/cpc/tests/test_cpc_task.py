@@ -50,11 +50,11 @@ def test_the_loss_is_infonce_over_the_tiles_that_are_named(negatives: str, conte
     images[2] = images[0]  # twice the same image: no negatives of each other
     loss, metrics = model(images, seeded(5))
     batch = model.task.make_batch(images, seeded(5))
-    foretold, codes = model.answer(batch.views)  # type: ignore[misc]
+    predicted, codes = model.answer(batch.views)  # type: ignore[misc]
     losses, hits = [], []
     for image in range(3):
         for question, right in enumerate(batch.target["right"][image].tolist()):
-            said = foretold[image, question]
+            said = predicted[image, question]
             own = math.exp(float((said @ codes[image, right]).detach()) / 0.3)
             wrong = []
             for other in range(3):
@@ -86,12 +86,12 @@ def test_contexts_see_the_tile_and_the_pyramid_above_it_and_no_more(context: str
             assert seen == set(told) - {-1}
 
 
-def test_what_is_foretold_changes_with_the_step() -> None:
-    foretold, _ = model_of().answer(model_of().task.make_batch(images_of(2), seeded()).views)  # type: ignore[misc]
+def test_what_is_predicted_changes_with_the_step() -> None:
+    predicted, _ = model_of().answer(model_of().task.make_batch(images_of(2), seeded()).views)  # type: ignore[misc]
     plan = model_of().task.plan()
     of_first = (plan.asked == 0).nonzero().flatten()
     assert len(of_first) == 2
-    assert not torch.allclose(foretold[:, of_first[0]], foretold[:, of_first[1]])
+    assert not torch.allclose(predicted[:, of_first[0]], predicted[:, of_first[1]])
 
 
 @pytest.mark.parametrize("negatives", ["image", "both"])

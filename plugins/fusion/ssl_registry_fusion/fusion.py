@@ -167,7 +167,7 @@ class _Fusion(PretextTask):
         }
 
     def metrics(self, outputs: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Return the accuracy: the share of each class's voxels that were told, averaged.
+        """Return the accuracy: the mean over the classes of their recall, by voxels.
 
         Every class counts alike, however many voxels it has, and one that is not there counts
         as missed: so an answer given without looking is right for 1 / K, whatever it is.

@@ -23,7 +23,7 @@ from ssl_registry.augmentation import Augmentation
 from ssl_registry.errors import ImageShapeError
 
 CANDIDATES: Final = 8
-"""Places among which the right one has to be the nearest to what was told: its own and others."""
+"""Places among which its own has to be the nearest to the one that is predicted."""
 
 BEND: Final = 0.1
 """Error, as a share of the scan's side, from which on the loss grows with it, not its square."""
@@ -51,7 +51,7 @@ class _Place(PretextTask):
 
     @property
     def coordinates(self) -> int:
-        """How many coordinates are told of each voxel."""
+        """How many coordinates are predicted of each voxel."""
         return self.spatial_dims
 
     def view_shape(self, image_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -136,25 +136,27 @@ class _Place(PretextTask):
         Raises:
             ImageShapeError: the decoder's grid is not that of the crop.
         """
-        told, seen = outputs[:, 0].float(), target["seen"]
-        heads.check_dense(told, seen.shape[1:])
+        predicted, seen = outputs[:, 0].float(), target["seen"]
+        heads.check_dense(predicted, seen.shape[1:])
         place = target["place"]
-        error = F.smooth_l1_loss(told[:, : self.spatial_dims], place, reduction="none", beta=BEND)
+        error = F.smooth_l1_loss(
+            predicted[:, : self.spatial_dims], place, reduction="none", beta=BEND
+        )
         losses = {"place_loss": _mean(error.mean(1), seen)}
         if "slice" in target:
             height = _spread(target["slice"], seen)
-            error = F.smooth_l1_loss(told[:, -1], height, reduction="none", beta=BEND)
+            error = F.smooth_l1_loss(predicted[:, -1], height, reduction="none", beta=BEND)
             losses["slice_loss"] = _mean(error, seen & _spread(target["of_volume"], seen))
         return losses
 
     def metrics(self, outputs: Tensor, target: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return `error`, the mean distance along an axis as a share of its side, and `accuracy`.
 
-        The crop's place is told by the mean of its voxels. It counts as right where it is nearer
-        to the crop's own place than to each of seven others.
+        The mean over its voxels predicts the crop's place. It counts as right where it is nearer to
+        the crop's own place than to each of seven others.
         """
-        told, seen = outputs[:, 0].float(), target["seen"]
-        error = told[:, : self.spatial_dims] - target["place"]
+        predicted, seen = outputs[:, 0].float(), target["seen"]
+        error = predicted[:, : self.spatial_dims] - target["place"]
         metrics = {"error": _mean(error.abs().mean(1), seen)}
         weight = seen.flatten(1).float()
         shift = (error.flatten(2) * weight[:, None]).sum(2) / weight.sum(1, keepdim=True).clamp(1)
@@ -163,12 +165,12 @@ class _Place(PretextTask):
         metrics["accuracy"] = (own < others).float().mean()
         if "slice" in target:
             of_volume = seen & _spread(target["of_volume"], seen)
-            height = (told[:, -1] - _spread(target["slice"], seen)).abs()
+            height = (predicted[:, -1] - _spread(target["slice"], seen)).abs()
             metrics["slice_error"] = _mean(height, of_volume)
         return metrics
 
     def chance(self, images: int) -> Chance:
-        """Return how often the right one of eight places is told without looking."""
+        """Return how often the right one of eight places is predicted without looking."""
         return Chance(1 / CANDIDATES, images)
 
     def question(self, batch: PretextBatch, index: int) -> Question:
@@ -239,7 +241,7 @@ class PlaceModel(QuestionModel):
 class Place2d(_Place):
     """Where in its picture is each pixel of this crop?
 
-    Where pictures are slices of volumes, a third coordinate is told: the slice's place, from 0
+    Where pictures are slices of volumes, a third coordinate is predicted: the slice's place, from 0
     for the first to 1 for the last.
 
     References: after Doersch, Gupta and Efros 2015 (arXiv:1505.05192), who ask for the place of
