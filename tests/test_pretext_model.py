@@ -57,7 +57,7 @@ def test_a_shape_the_task_cannot_use_is_refused_when_the_model_is_built() -> Non
     task = registry.create("rotation3d")
     encoder = registry.create("unet3d", base_filters=2, levels=2).build(1)  # type: ignore[attr-defined]
     with pytest.raises(ImageShapeError, match="size"):
-        task.build_model(encoder, (20, 20, 21))  # type: ignore[arg-type]
+        task.build_model(encoder, (20, 21, 22))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("side", [8, 17, 64])

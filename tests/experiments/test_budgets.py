@@ -52,7 +52,9 @@ def test_what_the_experiment_decides_is_refused_by_name_with_the_reason(
 
 
 def test_what_is_said_for_the_experiment_holds_for_both_budgets_unless_they_say_otherwise() -> None:
-    asked = settings(OUT, optimizer="adamw", workers=2, pretrain={"epochs": 3, "workers": 1})
+    asked = settings(
+        OUT.absolute(), optimizer="adamw", workers=2, pretrain={"epochs": 3, "workers": 1}
+    )
     assert (asked.pretrain.optimizer, asked.finetune.optimizer) == ("adamw", "adamw")
     assert (asked.pretrain.workers, asked.finetune.workers, asked.pretrain.epochs) == (1, 2, 3)
     assert EfficiencySettings.read(**yaml.safe_load(asked.as_yaml())) == asked
