@@ -38,13 +38,17 @@ def with_notes(folder: Path, numbers: Any) -> dict[str, Any]:
     [with_notes, decathlon, nnunet, masks, pattern, table_of_maps, pictures, aptos,
      classes_of_pictures],
 )  # fmt: skip
-def test_a_start_takes_work_in_proportion_to_the_files(writer: Writer, tmp_path: Path) -> None:
+def test_a_start_takes_work_in_proportion_to_the_files(
+    writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flat = writer in (pictures, aptos, classes_of_pictures)
     dims = 2 if flat else 3
     counts = []
     for number in (8, 32):
         folder = tmp_path / str(number)
         folder.mkdir()
+        # A cache of its own: what another test has met of these contents would spare work here.
+        monkeypatch.setenv("SSL_REGISTRY_CACHE", str(tmp_path / f"cache{number}"))
         said = writer(folder, range(number))
         settings = PretrainSettings(
             task=f"rotation{dims}d", backbone=f"unet{dims}d", size=16, out=tmp_path / "out", **said

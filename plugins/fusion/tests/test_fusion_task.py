@@ -30,7 +30,8 @@ def images_for(cls: type[Fusion], batch: int = 4, channels: int = 1) -> Tensor:
 def unit(dims: int, **fields: Any) -> Any:
     with torch.random.fork_rng():
         torch.default_generator.manual_seed(0)
-        return registry.create(f"unet{dims}d", base_filters=4, levels=2, **fields).build(1)
+        fields = {"base_filters": 4, "levels": 2, **fields}
+        return registry.create(f"unet{dims}d", **fields).build(1)
 
 
 @pytest.mark.parametrize("cls", BOTH)
@@ -137,7 +138,7 @@ def test_what_does_not_differ_tells_nothing(cls: type[Fusion], dtype: torch.dtyp
 
 def accuracy_after_training(images: Tensor) -> float:
     task = Fusion2d(classes=3)
-    model = task.build_model(unit(2), (16, 16))
+    model = task.build_model(unit(2, base_filters=8), (16, 16))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     generator = seeded(6)
     accuracies = []
