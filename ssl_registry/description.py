@@ -23,7 +23,7 @@ SIDES: Final[dict[int, int]] = {2: 128, 3: 64}
 """Side lengths of the images, in pixels or voxels, whose shapes are shown."""
 
 _REFERENCE: Final = re.compile(r"^References?:\s*(.+?)(?:\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
-_DOI: Final = re.compile(r"doi:(10\.[^\s,;]+?)(?=[).,;]*(?:\s|$|[).,;]))")
+_DOI: Final = re.compile(r"doi:(10\.\d+/[^\s,;()]*[^\s,;().])")
 _ARXIV: Final = re.compile(r"arXiv:(\d{4}\.\d{4,5})")
 
 

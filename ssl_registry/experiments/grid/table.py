@@ -42,9 +42,8 @@ def _table(grid: Grid, title: str, more: Sequence[str] = ()) -> Table:
     for fraction in _fractions(grid):
         counts = {cell.labelled for cell in grid.finetuning if cell.fraction == fraction}
         ends = sorted({min(counts), max(counts)})
-        table.add_column(
-            f"{'-'.join(map(str, ends))} labelled {grid.unit}\n({100 * fraction:.3g} %)"
-        )
+        unit = grid.unit.removesuffix("s") if ends == [1] else grid.unit
+        table.add_column(f"{'-'.join(map(str, ends))} labelled {unit}\n({100 * fraction:.3g} %)")
     return table
 
 
