@@ -12,8 +12,8 @@ from ssl_registry.cli.console import console, mention_failures
 from ssl_registry.errors import ConfigError, EncoderFileError, spell
 
 if TYPE_CHECKING:
+    from ssl_registry.training.importing.encoder_folder import ImportedEncoder
     from ssl_registry.training.importing.fitting import Fate
-    from ssl_registry.training.importing.import_encoder import ImportedEncoder
 
 SHOWN: Final = 20
 """Tensors of each fate that are listed one by one; all are in the table of the folder."""
@@ -61,7 +61,8 @@ def run_import(
         raise EncoderFileError(f"{spell(file)}: there is no such file")
     structure = _read_backbone(backbone)
     mention_failures()
-    from ssl_registry.training.importing.import_encoder import TABLE, import_encoder
+    from ssl_registry.training.importing.encoder_folder import TABLE
+    from ssl_registry.training.importing.import_encoder import import_encoder
 
     done = import_encoder(
         file,

@@ -7,11 +7,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ssl_registry import open_images, registry
-from ssl_registry.training.pretraining.watching import (
-    FeatureSample,
-    epochs_between,
-    watch_features,
-)
+from ssl_registry.training.pretraining.feature_quality import watch_features
+from ssl_registry.training.pretraining.feature_sample import FeatureSample
+from ssl_registry.training.pretraining.watching import epochs_between
 
 SIDE = 32
 IMAGES = 40

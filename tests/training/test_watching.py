@@ -16,15 +16,10 @@ from torch import Tensor
 
 from ssl_registry import load_encoder, open_images, pretrain, registry
 from ssl_registry.errors import ConfigError
+from ssl_registry.training.pretraining.feature_quality import rank_me, watch_features
+from ssl_registry.training.pretraining.feature_sample import SAMPLE, FeatureSample
 from ssl_registry.training.pretraining.pretext_training import Pretraining
-from ssl_registry.training.pretraining.watching import (
-    SAMPLE,
-    FeatureSample,
-    FeatureWatch,
-    epochs_between,
-    rank_me,
-    watch_features,
-)
+from ssl_registry.training.pretraining.watching import FeatureWatch, epochs_between
 from ssl_registry.training.settings.runs import PretrainSettings, read_settings
 from tests.hospitals import write_graded
 

@@ -10,9 +10,10 @@ from typing import Final, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ssl_registry.backbone import Encoder
+from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.errors import EncoderFileError
 from ssl_registry.foreign_weights import ForeignWeights
+from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.files.handed_files import MOST_CHANNELS
 
 SHOWN: Final = 5
@@ -181,3 +182,9 @@ def _check_numbers(state: Mapping[str, Tensor], place: str) -> None:
 def _some(names: Mapping[str, Tensor]) -> str:
     shown = list(names)[:SHOWN]
     return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
+
+
+def drawn_encoder(structure: Backbone, channels: int) -> Encoder:
+    """Return a network of weights drawn always alike, which those of a file replace."""
+    with lend_to_torch(derive_generator(0, "import")):
+        return structure.build(channels)

@@ -1,0 +1,121 @@
+"""What the features of a sample are like: their effective rank, their spread, and probes."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.training.pretraining.examination import RANK, VARIATION, variation_of
+from ssl_registry.training.pretraining.feature_sample import FeatureSample
+from ssl_registry.training.probes.models import Items, fit_linear, fit_nearest
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of the features in one epoch.
+
+    Attributes:
+        rank: RankMe: the exponential of the entropy of the singular values, as many as the sample
+            has images at most.
+        spread: how much the features differ, as a share of their size.
+        linear, knn: balanced accuracy of probes on the other patients of the sample; None without
+            labels.
+    """
+
+    rank: float
+    spread: float
+    linear: float | None
+    knn: float | None
+
+    def as_row(self) -> dict[str, float]:
+        """Return the columns of `metrics.csv`."""
+        said = {
+            "watch_rank": self.rank,
+            "watch_spread": self.spread,
+            "watch_linear": self.linear,
+            "watch_knn": self.knn,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the encoder gives almost the same for all images."""
+        finite = math.isfinite(self.rank) and math.isfinite(self.spread)
+        return not finite or self.spread < VARIATION or self.rank < RANK
+
+
+def rank_me(features: Tensor) -> float:
+    """Return the effective rank of features `[N, F]`.
+
+    It is the exponential of the entropy of the singular values' shares, the features not centred.
+
+    Reference: Garrido et al. 2023, "RankMe" (arXiv:2210.02885), equation 1.
+    """
+    if not features.isfinite().all():
+        return math.nan
+    values = torch.linalg.svdvals(features.double())
+    total = values.sum()
+    if float(total) == 0:
+        return 1.0
+    shares = values / total + 1e-7
+    return float(torch.special.entr(shares).sum().exp())
+
+
+@contextmanager
+def _at_rest(encoder: Encoder) -> Iterator[None]:
+    """Let an encoder be in evaluation mode; afterwards each of its layers has the mode it had."""
+    modes = {layer: layer.training for layer in encoder.modules()}
+    encoder.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
+
+
+def watch_features(encoder: Encoder, sample: FeatureSample) -> Watched:
+    """Return what the features of a sample are like; the encoder keeps its mode and its weights."""
+    with _at_rest(encoder):
+        pyramids = sample.features(encoder)
+    coarsest = torch.stack([pyramid[-1].flatten(1).mean(1) for pyramid in pyramids]).double()
+    rank, spread = rank_me(coarsest), variation_of(coarsest)
+    if not sample.probed or not coarsest.isfinite().all():
+        return Watched(rank, spread, None, None)
+    scores = _probe(sample.items(pyramids))
+    return Watched(rank, spread, *(scores or (None, None)))
+
+
+def _probe(items: Items) -> tuple[float, float] | None:
+    """Return the balanced accuracy of the linear and the nearest-neighbour probe.
+
+    Fitted to every other patient, scored on the others, and the other way round.
+    """
+    groups = list(dict.fromkeys(items.groups))
+    halves = [
+        np.array([place for place, g in enumerate(items.groups) if groups.index(g) % 2 == half])
+        for half in (0, 1)
+    ]
+    found: list[list[float]] = []
+    for fitted, scored in (halves, halves[::-1]):
+        learned, asked = items[fitted], items[scored]
+        if len(set(learned.classes)) < 2 or len(set(asked.classes)) < 2:
+            return None
+        scores = []
+        for fit in (fit_linear, fit_nearest):
+            probe = fit(learned)
+            answers = probe.predict(asked.features @ probe.matrix.T + probe.offset)
+            scores.append(_balanced_accuracy(answers, asked.classes))
+        found.append(scores)
+    linear, knn = np.mean(found, axis=0)
+    return float(linear), float(knn)
+
+
+def _balanced_accuracy(answers: Any, truth: Any) -> float:
+    shares = [float((answers[truth == value] == value).mean()) for value in np.unique(truth)]
+    return sum(shares) / len(shares)

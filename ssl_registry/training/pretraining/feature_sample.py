@@ -1,0 +1,133 @@
+"""The fixed sample of training images whose features are watched, and the labels it has."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ssl_registry.backbone import Encoder
+from ssl_registry.data.cache.prepared import Prepared, SeenImage, seen_images
+from ssl_registry.data.preparing.sizes import Size, sides_of
+from ssl_registry.data.sources.cases import Source
+from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.training.probes.features import voxel_features
+from ssl_registry.training.probes.models import Items, stack
+
+SAMPLE: Final = 32
+"""Images that are watched: as many give a rank of up to 32."""
+
+
+MOST_VALUES: Final = 2**26
+"""Intensities of the sample that are kept in memory: 256 MB."""
+
+
+VOXELS: Final = 24
+"""Voxels of each class and image that a probe of label maps learns from or is scored on."""
+
+
+class FeatureSample:
+    """A fixed sample of training images, and what is known of them.
+
+    Args:
+        cases: training cases; those with labels first, patients in turn.
+        source: where they come from.
+        size: of what the encoder sees.
+        seed: of the run.
+    """
+
+    def __init__(self, cases: Sequence[Prepared], source: Source, size: Size, seed: int) -> None:
+        self.source = source
+        self.graded = source.graded
+        self.seen = self._choose(cases, seed)
+        sides = sides_of(size, len(self.seen[0].image().shape) - 1)
+        room = max(3, MOST_VALUES // (self.seen[0].image().shape[0] * math.prod(sides)))
+        self.seen = self.seen[:room]
+        self.sides = sides
+        self.images = [_middle(one.image(), sides) for one in self.seen]
+        self.groups = [source.group_of(one.case) for one in self.seen]
+
+    def _choose(self, cases: Sequence[Prepared], seed: int) -> list[SeenImage]:
+        """Return some images: each patient once before any comes twice."""
+        seen = seen_images(cases)
+        generator = derive_generator(seed, "watch", "sample")
+        order = torch.randperm(len(seen), generator=generator).tolist()
+        turns: dict[str, int] = {}
+        ranked = []
+        for place in order:
+            group = self.source.group_of(seen[place].case)
+            turns[group] = turns.get(group, 0) + 1
+            ranked.append((not seen[place].case.labelled, turns[group], place))
+        return [seen[place] for *_, place in sorted(ranked)[:SAMPLE]]
+
+    @property
+    def probed(self) -> bool:
+        """Whether there are labels of two patients or more to probe with."""
+        labelled = [g for g, one in zip(self.groups, self.seen, strict=True) if one.case.labelled]
+        return len(set(labelled)) > 1
+
+    def features(self, encoder: Encoder) -> list[list[Tensor]]:
+        """Return the pyramid `[C_l, *S_l]` of each image, on the CPU."""
+        device = next(encoder.parameters()).device
+        taken = encoder.in_channels
+        with torch.no_grad(), lend_to_torch(derive_generator(0, "watch")):
+            return [
+                [
+                    level[0].float().cpu()
+                    for level in encoder(_as_many(image, taken)[None].to(device))
+                ]
+                for image in self.images
+            ]
+
+    def items(self, pyramids: Sequence[Sequence[Tensor]]) -> Items:
+        """Return what probes learn from: images with their classes, or voxels with theirs."""
+        parts = []
+        for one, image, group, pyramid in zip(
+            self.seen, self.images, self.groups, pyramids, strict=True
+        ):
+            if not one.case.labelled:
+                continue
+            if self.graded:
+                means = torch.cat([level.flatten(1).mean(1) for level in pyramid])
+                grade = np.array([int(one.label())])
+                parts.append(Items(means[None].double().numpy(), grade, [group]))
+            else:
+                label = _middle(one.label()[None], self.sides)[0]
+                parts.append(_voxel_items(pyramid, label, group, image.shape[1:]))
+        return stack(parts)
+
+
+def _as_many(image: Tensor, channels: int) -> Tensor:
+    """Return an image `[C, *S]` for an encoder of tiles stacked as channels: itself, repeated."""
+    if len(image) == channels:
+        return image
+    return image.repeat(-(-channels // len(image)), *[1] * (image.ndim - 1))[:channels]
+
+
+def _middle(image: Tensor, sides: Sequence[int]) -> Tensor:
+    """Return the middle of an image `[C, *S]`, with zeros around where it is smaller."""
+    for axis, side in enumerate(sides, start=1):
+        there = image.shape[axis]
+        if there > side:
+            image = image.narrow(axis, (there - side) // 2, side)
+        elif there < side:
+            before = (side - there) // 2
+            padding = [0, 0] * (image.ndim - 1 - axis) + [before, side - there - before]
+            image = nn.functional.pad(image, padding)
+    return image.contiguous()
+
+
+def _voxel_items(
+    pyramid: Sequence[Tensor], label: Tensor, group: str, shape: Sequence[int]
+) -> Items:
+    """Return a few voxels of each class in a label map, spread evenly."""
+    chosen = []
+    for value in torch.unique(label):
+        places = (label == value).nonzero()
+        step = max(1, len(places) // VOXELS)
+        chosen.append(places[::step][:VOXELS])
+    voxels = torch.cat(chosen)
+    classes = label[tuple(voxels.T)].numpy().astype(np.int64)
+    return Items(voxel_features(pyramid, voxels, shape), classes, [group] * len(classes))
