@@ -133,7 +133,8 @@ def _preview_augmentation(
     settings |= {key: said for key, said in (("data", data), ("size", size)) if said is not None}
     from ssl_registry.experiments.augmented import augment_cases
     from ssl_registry.experiments.figures.augmented import draw_augmented
-    from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+    from ssl_registry.training.settings.reading import read_settings
+    from ssl_registry.training.settings.runs import FinetuneSettings
 
     run = read_settings(FinetuneSettings, settings, "finetune")
     say = console()

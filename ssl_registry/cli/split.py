@@ -31,7 +31,8 @@ def run_split(
     settings = read_words(words or [])
     if "data" in settings:
         raise ConfigError(f"data={settings['data']}: the data are named already, {data}")
-    from ssl_registry.training.settings.runs import SplitSettings, check_settings
+    from ssl_registry.training.settings.data_settings import SplitSettings
+    from ssl_registry.training.settings.reading import check_settings
 
     check_settings(SplitSettings, {"data": data, **settings}, "split")
     from ssl_registry.training.preparation.todays_split import keep_split

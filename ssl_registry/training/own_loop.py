@@ -24,7 +24,9 @@ from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.files.seen_cases import provenance, seen_of
 from ssl_registry.training.preparation.case_infos import case_infos, info_of
 from ssl_registry.training.preparation.cases import open_split, prepare, quiet_or_loud
-from ssl_registry.training.settings.runs import DEFAULT_SIZES, SplitSettings, read_settings
+from ssl_registry.training.settings.data_settings import SplitSettings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import DEFAULT_SIZES
 from ssl_registry.training.settings.size_setting import SizeSetting
 from ssl_registry.training.settings.stored import CONFIG
 

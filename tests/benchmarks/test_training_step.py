@@ -28,7 +28,8 @@ from ssl_registry.training.engine.callbacks import StepProgress
 from ssl_registry.training.engine.devices import launch, lay_out_channels
 from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.pretraining.pretext_training import Pretraining
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 
 pytest.importorskip("ssl_registry_rotation")
 pytest.importorskip("ssl_registry_rpl")

@@ -32,7 +32,8 @@ from ssl_registry.training.files.encoder_file import write_encoder
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model, write_model
 from ssl_registry.training.finetuning.predictions_file import read_predictions
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.handed import NET, entries
 
 MEMORY: Final = 2**30

@@ -15,7 +15,8 @@ from ssl_registry.cli.overrides import read_words
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
-from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.kills import Killed, kill_at
 
 START = Moment(step=0, steps=1, epoch=0)

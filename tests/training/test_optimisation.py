@@ -16,7 +16,8 @@ from ssl_registry.training.engine.optimisation import (
     build_optimisation,
     grouped_parameters,
 )
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.kills import Killed, kill_at
 from tests.training.test_runs import PRETRAIN, digest
 

@@ -192,7 +192,8 @@ def test_labels_of_the_other_kind_are_refused(
 def test_the_backbone_and_the_size_follow_the_dimensions(aptos: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageShapeError, match="size"):
         pretrain(task="rpl2d", data=aptos, size=8, out=tmp_path / "run", **QUICK)
-    from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+    from ssl_registry.training.settings.reading import read_settings
+    from ssl_registry.training.settings.runs import PretrainSettings
 
     for dims, size in ((2, 224), (3, 64)):
         fields = {"task": f"rotation{dims}d", "out": tmp_path}

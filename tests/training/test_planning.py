@@ -16,7 +16,8 @@ from ssl_registry.training.planning.fingerprint import DatasetFingerprint, take_
 from ssl_registry.training.planning.machine import Machine
 from ssl_registry.training.planning.plan_file import write_plan
 from ssl_registry.training.planning.rules import TrainingPlan, plan_training
-from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 from tests.commands import run_command
 from tests.cubes import write_decathlon
 from tests.pictures import eyes, write_aptos

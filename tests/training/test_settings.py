@@ -6,12 +6,8 @@ from typing import Any
 import pytest
 
 from ssl_registry.errors import ConfigError
-from ssl_registry.training.settings.runs import (
-    FinetuneSettings,
-    PretrainSettings,
-    RunSettings,
-    read_settings,
-)
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings, RunSettings
 
 
 def read(cls: type[RunSettings], **fields: Any) -> Any:

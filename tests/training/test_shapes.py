@@ -16,7 +16,8 @@ from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.errors import ConfigError, EncoderFileError, ImageShapeError
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
 from ssl_registry.training.files.encoder_file import read_encoder_summary
-from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 from tests.hearts import SHAPE, write_hearts
 
 NET = {"name": "unet3d", "base_filters": 2, "levels": 3}

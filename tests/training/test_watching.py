@@ -20,7 +20,8 @@ from ssl_registry.training.pretraining.feature_quality import rank_me, watch_fea
 from ssl_registry.training.pretraining.feature_sample import SAMPLE, FeatureSample
 from ssl_registry.training.pretraining.pretext_training import Pretraining
 from ssl_registry.training.pretraining.watching import FeatureWatch, epochs_between
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.hospitals import write_graded
 
 UNET: dict[str, Any] = {"name": "unet3d", "base_filters": 2, "levels": 2}

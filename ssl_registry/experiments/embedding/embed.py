@@ -25,7 +25,8 @@ from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 from ssl_registry.training.preparation.checked_data import open_checked
 from ssl_registry.training.probes.features import Array
-from ssl_registry.training.settings.runs import DataSettings, read_settings
+from ssl_registry.training.settings.data_settings import DataSettings
+from ssl_registry.training.settings.reading import read_settings
 
 MOST_COLOURS: Final = 12
 """Classes or patients that get a colour each in a figure."""

@@ -26,7 +26,8 @@ from ssl_registry.training.finetuning.learning import judge_finetuning
 from ssl_registry.training.finetuning.scan_answers import PackedLabels
 from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
 from ssl_registry.training.preparation.checked_data import open_checked
-from ssl_registry.training.settings.runs import SplitSettings, read_settings
+from ssl_registry.training.settings.data_settings import SplitSettings
+from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.stored import CONFIG
 
 CASES: Final = "cases.csv"

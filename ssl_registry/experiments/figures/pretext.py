@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from ssl_registry.experiments.figures.styles import WIDTH, Style, label_ends, styles
 from ssl_registry.experiments.statistics.rows import PretrainRow
 from ssl_registry.training.files.run_folder import METRICS, RunFolder
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 
 MOST_RUNS: Final = 5
 """Curves of a line that are drawn: those of the first repetitions."""

@@ -20,7 +20,8 @@ from ssl_registry.experiments.statistics.rows import Row
 from ssl_registry.experiments.statistics.summary import lines_of
 from ssl_registry.training.files.run_folder import RunFolder, read_result
 from ssl_registry.training.finetuning.predictions_file import read_predictions
-from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings
 
 MASKS: Final = 3
 """Test cases shown of a segmentation."""

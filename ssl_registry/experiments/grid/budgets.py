@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ssl_registry.errors import ConfigError
+from ssl_registry.training.settings.data_settings import DataSettings
 from ssl_registry.training.settings.lengths import VALIDATIONS, divide_steps
 from ssl_registry.training.settings.options import (
     FinetuningOptions,
@@ -18,7 +19,6 @@ from ssl_registry.training.settings.options import (
     PretrainingOptions,
     TrainingOptions,
 )
-from ssl_registry.training.settings.runs import DataSettings
 
 FOLLOWED: Final = "what the runs are followed with; an experiment has many, so none by default"
 

@@ -20,7 +20,8 @@ import torch
 from ssl_registry.errors import TakenRunError
 from ssl_registry.experiments.grid.cell_job import TAKEN
 from ssl_registry.experiments.grid.cell_run import in_words, run_cell
-from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 
 _PAUSE: Final = 1.0
 """Seconds between two looks at a folder in which another process is at work."""

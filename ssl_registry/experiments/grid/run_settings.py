@@ -14,14 +14,10 @@ from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import ReadAs, read_encoder_summary
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
+from ssl_registry.training.settings.data_settings import DataSettings
 from ssl_registry.training.settings.lengths import VALIDATIONS, divide_steps
-from ssl_registry.training.settings.runs import (
-    DEFAULT_SIZES,
-    DataSettings,
-    FinetuneSettings,
-    PretrainSettings,
-    read_settings,
-)
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, PretrainSettings
 from ssl_registry.training.settings.suited_backbone import suit_backbone
 
 T = TypeVar("T")

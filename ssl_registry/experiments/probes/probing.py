@@ -27,7 +27,8 @@ from ssl_registry.training.probes.features import (
     voxel_features,
 )
 from ssl_registry.training.probes.models import Items, Probe, fit_linear, fit_nearest, stack
-from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings
 
 VOXELS: Final = 4000
 """About how many voxels of all labelled cases together the probes of a segmentation learn

@@ -32,8 +32,8 @@ from ssl_registry.training.files.handed_files import (
 from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.data_settings import DataSettings
 from ssl_registry.training.settings.origins import create_as_written, origin_of
-from ssl_registry.training.settings.runs import DataSettings
 from ssl_registry.training.settings.size_setting import WrittenSize
 
 WEIGHTS: Final = "encoder.safetensors"

@@ -51,7 +51,8 @@ from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
 from ssl_registry.training.settings.origins import STARTED_FROM
-from ssl_registry.training.settings.runs import FinetuneSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings
 
 
 def finetune(

@@ -22,7 +22,8 @@ from ssl_registry.training.preparation.cases import (
     select_prepared,
     skipped_so_far,
 )
-from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import DEFAULT_SIZES, FinetuneSettings
 
 
 class LabelCount(NamedTuple):

@@ -15,8 +15,9 @@ from ssl_registry.errors import RunError
 from ssl_registry.training.planning.fingerprint import DatasetFingerprint, take_fingerprint
 from ssl_registry.training.planning.machine import Machine, this_machine
 from ssl_registry.training.planning.rules import Planned, TrainingPlan, plan_training
+from ssl_registry.training.settings.data_settings import DataSettings
 from ssl_registry.training.settings.paths import absolute_paths
-from ssl_registry.training.settings.runs import DataSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
 
 WIDTH: Final = 96
 

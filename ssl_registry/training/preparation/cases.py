@@ -19,7 +19,7 @@ from ssl_registry.errors import BadFileError, DataError, spell
 from ssl_registry.progress import ProgressBar
 from ssl_registry.terminal import SafeConsole
 from ssl_registry.training.preparation.checked_data import SKIPPED, check_division, open_checked
-from ssl_registry.training.settings.runs import DataSettings, SplitSettings
+from ssl_registry.training.settings.data_settings import DataSettings, SplitSettings
 
 
 def open_split(

@@ -23,7 +23,7 @@ from ssl_registry.data.splits import Split
 from ssl_registry.errors import DataError, spell
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.settings.runs import DataSettings
+from ssl_registry.training.settings.data_settings import DataSettings
 
 SKIPPED = "skipped.csv"
 """File of a run that lists what was left out: `file,case,reason`."""

@@ -7,7 +7,8 @@ from ssl_registry.data.split_files import write_split
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import RunError
 from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
-from ssl_registry.training.settings.runs import SplitSettings, read_settings
+from ssl_registry.training.settings.data_settings import SplitSettings
+from ssl_registry.training.settings.reading import read_settings
 
 
 def keep_split(

@@ -85,7 +85,8 @@ from ssl_registry.training.pretraining.watching import (
     start_watching,
 )
 from ssl_registry.training.settings.origins import STARTED_FROM, origin_of
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 
 VERDICTS: Final = {
     True: "the pretext task was learnt",

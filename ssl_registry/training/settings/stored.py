@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from ssl_registry.documents import read_yaml
 from ssl_registry.errors import RunError, spell
-from ssl_registry.training.settings.runs import check_settings
+from ssl_registry.training.settings.reading import check_settings
 
 CONFIG: Final = "config.yaml"
 """File of a run's folder that holds its settings."""
