@@ -1,45 +1,28 @@
 """Pretraining: an encoder learns to answer a pretext task's question."""
 
-import copy
 from typing import Any, Final, NamedTuple
 
 import lightning as L
-import torch
 from rich.console import Console
-from torch import Tensor
 
-from ssl_registry.backbone import FinestLevels, whole_encoder
-from ssl_registry.data.cache.patches import Patches
-from ssl_registry.data.cache.prepared import Prepared, PreparedImages
-from ssl_registry.data.preparing.sizes import spell_sides
+from ssl_registry.backbone import whole_encoder
+from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.splits import Split
-from ssl_registry.downstream import Takeover
 from ssl_registry.errors import (
-    ConfigError,
     DataError,
-    ImageShapeError,
 )
 from ssl_registry.pretext_model import (
-    PretextModel,
-    check_kept,
-    check_model,
     kept_encoder,
 )
-from ssl_registry.question_model import blame, check_pieces, spell_task
-from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import (
-    TrainingBatches,
-    even_batches,
     examination_loader,
-    say_batch,
 )
 from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, is_first_process, on_main
 from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
-from ssl_registry.training.engine.trained import example_moment, parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
 from ssl_registry.training.files.encoder_file import (
     EncoderSummary,
@@ -62,10 +45,9 @@ from ssl_registry.training.preparation.cases import (
 )
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
+from ssl_registry.training.pretraining.announcement import announce
 from ssl_registry.training.pretraining.continuation import (
     fill_from_encoder,
-    load_start,
-    spell_start,
     starting_point,
     take_over_pretrained_decoder,
 )
@@ -77,6 +59,11 @@ from ssl_registry.training.pretraining.examination import (
     needs_untrained,
 )
 from ssl_registry.training.pretraining.pretext_training import Exam, Pretraining
+from ssl_registry.training.pretraining.rehearsal import (
+    build_pretext_model,
+    pretraining_images,
+    rehearse,
+)
 from ssl_registry.training.pretraining.watching import (
     FeatureWatch,
     WatchPlan,
@@ -156,13 +143,13 @@ def _pretrain(
     )
     if not training:
         raise DataError(f"data={settings.data}: no training image can be used")
-    model = _build(settings, training[0].channels)
+    model = build_pretext_model(settings, training[0].channels)
     taken = None
     if before is not None:
         taken = take_over_pretrained_decoder(settings, before, model.parts().get("decoder"))
-    data = _images(settings, training), _images(settings, validation)
-    _rehearse(settings, model, *data)
-    _say_plan(settings, model, (training, validation), len(split.test), console, taken)
+    data = pretraining_images(settings, training), pretraining_images(settings, validation)
+    rehearse(settings, model, *data)
+    announce(settings, model, (training, validation), len(split.test), console, taken)
     plan = plan_watching(settings, training, source)
     module = Pretraining(model, settings, case_infos([*training, *validation], source))
     fabric = start(settings, folder, module, data[0], rows, console, started_from=origin)
@@ -180,138 +167,6 @@ class Past(NamedTuple):
     digest: str | None
 
 
-def _images(settings: PretrainSettings, cases: list[Prepared]) -> PreparedImages | Patches:
-    if settings.patches:
-        return Patches(cases, settings.size, settings.patches, settings.seed)
-    return PreparedImages(cases)
-
-
-def _build(settings: PretrainSettings, channels: int) -> PretextModel:
-    """Return the model with weights drawn from the run's seed.
-
-    Raises:
-        ImageShapeError: the task cannot work on volumes of this size.
-        ConfigError: the encoder has fewer levels than are asked for.
-    """
-    task = settings.task
-    shape = settings.image_shape
-    task.view_shape(shape)
-    with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
-        fed = task.view_channels(channels)
-        encoder = (
-            settings.backbone.build(fed) if settings.encoder is None else load_start(settings, fed)
-        )
-        seen = encoder if settings.levels is None else FinestLevels(encoder, settings.levels)
-        check_pieces(task, seen, shape)
-        with blame(task, "build_model"):
-            model = task.build_model(seen, shape)
-        with blame(task, "the model's parts"):
-            built = check_model(model, spell_task(task))
-        check_kept(built, encoder, spell_task(task))
-        return built
-
-
-def _rehearse(
-    settings: PretrainSettings,
-    model: PretextModel,
-    training: PreparedImages | Patches,
-    validation: PreparedImages | Patches,
-) -> None:
-    """Make the smallest batch that the run will meet, so that a task refuses it at once.
-
-    Raises:
-        SslRegistryError: the task cannot work on such a batch, or there are too few batches for
-            the processes; its message says why.
-    """
-    TrainingBatches(training, settings)
-    batches = [(training, min(settings.batch_size, len(training)))]
-    _check_batch(settings, batches[0][1])
-    if len(validation):
-        sizes = even_batches(len(validation), settings.batch_size)
-        batches.append((validation, min(len(batch) for batch in sizes)))
-    data, count = min(batches, key=lambda batch: batch[1])
-    images = torch.stack([data[index] for index in range(count)])
-    try:
-        _try_batch(settings, model, images)
-    except ImageShapeError as error:
-        if data is training:
-            raise
-        raise ConfigError(
-            f"validation_fraction={settings.validation_fraction:g} keeps {len(validation)} for "
-            f"validation, in batches of {count}: {error}; or change `validation_fraction`, "
-            "where 0 keeps none"
-        ) from error
-
-
-def _check_batch(settings: PretrainSettings, count: int) -> None:
-    """See that a batch of training holds as many images as its task needs.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    needed = settings.task.smallest_batch()
-    if count < needed:
-        there = "" if count == settings.batch_size else f", and there are {count} training images"
-        raise ConfigError(
-            f"batch_size={settings.batch_size}{there}: {registry.entry_of(settings.task).name} "
-            f"compares images of a batch with each other and needs {needed} at least: raise "
-            "`batch_size`, or give more images"
-        )
-
-
-def _try_batch(settings: PretrainSettings, model: PretextModel, images: Tensor) -> None:
-    """Make a batch of images, or, where the task makes none, let a copy of the model see them."""
-    generator = derive_generator(settings.seed, "rehearsal")
-    if settings.task.asks():
-        settings.task.make_batch(images, generator)
-        return
-    with torch.no_grad(), lend_to_torch(generator), blame(settings.task, "the model's forward"):
-        copy.deepcopy(model)(images, generator, example_moment(images))
-
-
-def _say_images(cases: list[Prepared]) -> str:
-    if not cases[0].sliced:
-        return f"{len(cases)} images"
-    return f"{sum(case.shape[0] for case in cases)} slices of {len(cases)} volumes"
-
-
-def _say_patches(settings: PretrainSettings) -> str:
-    if not settings.patches:
-        return ""
-    return f", {settings.patches} patches of {spell_sides(settings.image_shape)} each"
-
-
-def _say_levels(settings: PretrainSettings, model: PretextModel) -> str:
-    if settings.levels is None:
-        return ""
-    levels = len(whole_encoder(model.encoder).channels)
-    return f"the {settings.levels} finest of the {levels} levels of "
-
-
-def _say_plan(
-    settings: PretrainSettings,
-    model: PretextModel,
-    cases: tuple[list[Prepared], list[Prepared]],
-    tests: int,
-    console: Console,
-    taken: Takeover | None,
-) -> None:
-    training, validation = cases
-    backbone, task = registry.entry_of(settings.backbone), registry.entry_of(settings.task)
-    console.print(
-        f"pretraining {_say_levels(settings, model)}{backbone.name} "
-        f"({parameters_of(model.encoder):,} parameters) by "
-        f"{task.name}: {_say_images(training)}{_say_patches(settings)}, {settings.epochs} "
-        f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
-        f"{spell_start(settings, taken)}"
-    )
-    if tests:
-        console.print(
-            f"{len(validation)} images are kept for validation, and {tests} for tests of "
-            "fine-tuning"
-        )
-
-
 def _run(
     fabric: L.Fabric,
     module: Pretraining,
@@ -327,7 +182,7 @@ def _run(
     versions = versions_of(settings.task, settings.backbone)
     exam = None
     if validation:
-        exam = Exam(module, examination_loader(_images(settings, validation), settings))
+        exam = Exam(module, examination_loader(pretraining_images(settings, validation), settings))
     module.model.to(fabric.device)
     untrained = _examine_before(module, exam)
     watched = whole_encoder(kept_encoder(module.model))
@@ -335,8 +190,8 @@ def _run(
     rows = train(
         fabric,
         module,
-        _images(settings, training),
-        _images(settings, validation) if validation else None,
+        pretraining_images(settings, training),
+        pretraining_images(settings, validation) if validation else None,
         folder,
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
