@@ -194,7 +194,7 @@ class Backbone(Component, ABC):
 
         Runs call it before anything else, and keep the answer in `config.yaml` and
         `encoder.json`: so the same network is built from them alone. Without more it is the
-        network itself; what its fields were told stays as it is.
+        network itself; what its fields were set to stays as it is.
 
         Args:
             image_shape: what the network will see, in voxels: an image or a patch.

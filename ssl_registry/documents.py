@@ -29,7 +29,7 @@ MOST_NODES: Final = 100_000
 
 
 _UNDONE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What PyYAML raises, besides its own errors, for tags that do not suit what they stand at."""
+"""What PyYAML raises, besides its own errors, for tags that do not fit their value."""
 
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "seq", "map", "merge"}
 

@@ -83,7 +83,7 @@ class UNet(Backbone):
     ) -> Self:
         """Return the network with the `strides`, and so many levels, that suit images of a shape.
 
-        A cube is pooled along each axis, whatever its size, and so is what `strides` were told.
+        A cube is pooled along each axis, whatever its size, and so is what `strides` were set to.
         Else the axes are that `pooling_strides` names.
         """
         if "strides" in self.model_fields_set:

@@ -1,4 +1,4 @@
-"""`ssl-registry plan DATA`: settings that suit data and machine, as a file with reasons."""
+"""`ssl-registry plan DATA`: settings for a data set and a machine, as a file with reasons."""
 
 from pathlib import Path
 from typing import Annotated, Literal, cast

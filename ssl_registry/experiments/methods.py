@@ -106,9 +106,9 @@ def _finetuning(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     yield f"Tested were the weights of epoch {chosen['epoch']}: {chosen['why']}."
     headline = result["headline"]
     score = result["score"][headline]
-    told = "undefined" if score is None else f"{score:.3f}"
+    figure = "undefined" if score is None else f"{score:.3f}"
     patients = len(set(result["patients"].values()))
-    yield f"On {counts['test']} test cases of {patients} patients the {headline} is {told}."
+    yield f"On {counts['test']} test cases of {patients} patients the {headline} is {figure}."
 
 
 def _optimisation(said: Mapping[str, Any]) -> Iterator[str]:
@@ -129,8 +129,10 @@ def _images(folder: Path) -> Iterator[str]:
 
 
 def _versions(result: Mapping[str, Any]) -> str:
-    told = ", ".join(f"{name} {version}".strip() for name, version in result["versions"].items())
-    return f"Made with {told}."
+    packages = ", ".join(
+        f"{name} {version}".strip() for name, version in result["versions"].items()
+    )
+    return f"Made with {packages}."
 
 
 def _spell(spec: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Who is who: a number that only equal images share.
 
 An image that occurs twice in a batch, or whose older embedding is still in a queue, is no
-negative of itself. A question does not know the images' names, so they are told apart by what
+negative of itself. A question does not know the images' names, so they are recognised by what
 they show.
 """
 

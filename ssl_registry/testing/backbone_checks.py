@@ -78,7 +78,7 @@ def levels_have_the_promised_shape(trial: BackboneTrial) -> None:
 
 
 def networks_for_a_shape_are_in_their_fields(trial: BackboneTrial) -> None:
-    """What `for_shape` returns is built again from its fields, and keeps what they were told.
+    """What `for_shape` returns is built again from its fields, and keeps what they were set to.
 
     A run calls it once, before anything else; `encoder.json` holds the fields and nothing else.
     """
@@ -87,7 +87,7 @@ def networks_for_a_shape_are_in_their_fields(trial: BackboneTrial) -> None:
     again = type(suited).model_validate(suited.model_dump(mode="json"))
     require(again == suited, f"the network for {list(shape)} from its fields", again)
     kept = again.for_shape(trial.shapes[0])
-    require(kept == suited, "the fields that were told, for images of another shape", kept)
+    require(kept == suited, "the fields that were set, for images of another shape", kept)
 
 
 def features_do_not_depend_on_the_batch(trial: BackboneTrial) -> None:

@@ -30,8 +30,8 @@ class RecurrentContext(nn.Module):
         """Return contexts `[B, N, H]` of codes `[B, T, D]`."""
         nothing = codes.new_zeros(len(codes), 1, codes.shape[2])
         order: Tensor = self.get_buffer("order")  # what is outside is the last one, and zero
-        told = torch.cat([codes, nothing], dim=1)[:, order]
-        _, last = self.read(told.flatten(0, 1))
+        seen = torch.cat([codes, nothing], dim=1)[:, order]
+        _, last = self.read(seen.flatten(0, 1))
         contexts: Tensor = last[0].view(len(codes), len(order), -1)
         return contexts
 

@@ -97,7 +97,7 @@ def move(
 
 
 def _slabs(image: Tensor, axis: int) -> Iterator[slice]:
-    """Yield the parts of an axis, so thick as to suit a processor; a GPU gets it whole."""
+    """Yield the parts of an axis, thick enough for a processor; a GPU gets it whole."""
     side = image.shape[axis]
     thick = side if image.is_cuda else max(1, SLAB * side // image.numel())
     yield from (slice(start, start + thick) for start in range(0, side, thick))

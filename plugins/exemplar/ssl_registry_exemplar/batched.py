@@ -1,7 +1,7 @@
 """The same altered copies for a GPU: a fixed number of kernels and one copy, however many images.
 
 A processor moves an image through its cache and is quickest image by image; a GPU waits for every
-kernel that it is told to start. So here flips and quarter turns are one gather of voxels, and what
+kernel that it launches. So here flips and quarter turns are one gather of voxels, and what
 has to be interpolated is one `grid_sample`.
 """
 

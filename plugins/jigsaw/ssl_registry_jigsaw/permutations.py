@@ -2,7 +2,7 @@
 
 Noroozi and Favaro 2016 (arXiv:1603.09246) take permutations with a large Hamming
 distance, the number of places in which two of them differ: those which differ in two
-tiles only can hardly be told apart. Their greedy algorithm is used here: from a pool,
+tiles only can hardly be distinguished. Their greedy algorithm is used here: from a pool,
 always the permutation whose nearest chosen one is farthest away.
 
 Their pool is random; this one is a group, in which the distance is known beforehand. The

@@ -92,7 +92,7 @@ class _Place(PretextTask):
 
         Raises:
             ImageTypeError: the images are not floating point.
-            ImageShapeError: they have not `[B, C, *S]` axes, or the crop does not suit them.
+            ImageShapeError: they have not `[B, C, *S]` axes, or the crop does not fit them.
         """
         self.check_images(images)
         device, image_shape = images.device, tuple(images.shape[2:])

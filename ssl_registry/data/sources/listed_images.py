@@ -69,7 +69,7 @@ class ImageTable:
         return any(name in row for row in self.rows.values())
 
 
-def suits(path: Path) -> bool:
+def is_readable_table(path: Path) -> bool:
     """Whether a table has the columns of one that lists images."""
     columns, _ = read_table(path)
     return IMAGE in columns or any(set(pair) <= set(columns) for pair in GRADED)

@@ -18,7 +18,7 @@ from ssl_registry.data.sources.file_facts import READ_ANEW, FileFacts
 from ssl_registry.data.sources.folder_names import patients_in_names
 from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
 from ssl_registry.data.sources.layouts import AS_FOUND, PHANTOMS, SPELLED, LayoutName, Reading
-from ssl_registry.data.sources.listed_images import open_table, suits
+from ssl_registry.data.sources.listed_images import is_readable_table, open_table
 from ssl_registry.data.sources.masks import has_masks, open_masks
 from ssl_registry.data.sources.medmnist import open_archive
 from ssl_registry.data.sources.nnunet import is_nnunet, open_nnunet
@@ -250,7 +250,7 @@ def _find_layout(path: Path, reading: Reading) -> LayoutName:
     if (path / SUMMARY).is_file():
         return "nnunet" if is_nnunet(path) else "decathlon"
     table, bids = find_table(path), is_bids(path)
-    if table is not None and not (bids and not suits(table)):
+    if table is not None and not (bids and not is_readable_table(table)):
         return "table"
     if bids:
         return "bids"

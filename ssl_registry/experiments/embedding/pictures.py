@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ssl_registry.experiments.embedding.embed import Embedding
 
 MOST_COLOURS: Final = 12
-"""Classes or patients that are told apart by colour and marker; more are all of one colour."""
+"""Classes or patients that have their own colour and marker; more are all of one colour."""
 
 NEIGHBOURS: Final = 5
 """Nearest neighbours that are shown."""
@@ -80,10 +80,9 @@ def draw_embedding(found: "Embedding", projection: Literal["auto", "pca", "umap"
     axes.set_xticks([])
     axes.set_yticks([])
     what = "class" if found.classes else "patient"
-    told = (
-        f"by {what}" if len(groups) <= MOST_COLOURS else f"of {len(groups)} {what}s, not told apart"
-    )
-    axes.set_title(f"{len(places)} cases {told}: {how}", fontsize=9)
+    many = f"of {len(groups)} {what}s, all in one colour"
+    grouping = f"by {what}" if len(groups) <= MOST_COLOURS else many
+    axes.set_title(f"{len(places)} cases {grouping}: {how}", fontsize=9)
     return figure
 
 

@@ -154,7 +154,7 @@ def _open(
 
 
 def _division_of(run: Path) -> dict[str, Any]:
-    """Return how a run divided its data, and told patients apart."""
+    """Return how a run divided its data, and recognised patients."""
     if not (run / CONFIG).is_file():
         raise RunError(f"part=test: {run} holds no {CONFIG} that says how its data were divided")
     stored = RunFolder(run).settings()

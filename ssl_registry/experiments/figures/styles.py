@@ -1,6 +1,6 @@
 """How lines look in every figure, and how figures are written.
 
-Colours are of Okabe and Ito (2008), told apart by everybody; markers and strokes differ as
+Colours are of Okabe and Ito (2008), distinguishable for everybody; markers and strokes differ as
 well, so that a print in grey will do.
 """
 

@@ -189,7 +189,7 @@ def pretraining_of(
         line: that the encoder is of.
         seed: of the run.
         fold: whose test cases it may not see.
-        like: those of another repetition of the line, which only has to be told apart from it:
+        like: those of another repetition of the line, from which it only has to differ:
             a large experiment has thousands.
 
     Raises:
@@ -232,7 +232,7 @@ def finetuning_of(
         fold: which test set.
         labelled: number of labelled patients, or cases.
         available: how many there are.
-        like: those of another run of the line, which only has to be told apart from it.
+        like: those of another run of the line, from which it only has to differ.
 
     Raises:
         ConfigError: the downstream task and the network do not go together, or fewer levels were

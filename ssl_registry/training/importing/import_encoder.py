@@ -41,7 +41,7 @@ def import_encoder(
         file: `.safetensors`, or a file of PyTorch's, of which nothing is run.
         out: a new folder: `encoder.safetensors`, `encoder.json`, and `import.csv`, the table of
             what became of each tensor.
-        format: whose file it is, where that cannot be told from it: a name in the
+        format: whose file it is, where the file does not show it: a name in the
             `weight_formats` of a backbone, or `"state-dict"` for the backbone's own names.
         backbone: the network, where the file does not say it.
         names: a `.json` file `{"name in the file": "name in the network"}`, a `.csv` of two such

@@ -34,7 +34,7 @@ def recognise_weights(
     """Return the network and its weights, by what is said or by what the file says.
 
     Raises:
-        EncoderFileError: it cannot be told, or nothing in the file is of that network.
+        EncoderFileError: the network is not clear, or nothing in the file is of that network.
         ConfigError: there is no such format.
     """
     _check_format(format_name)
@@ -112,13 +112,13 @@ def _network_in(content: Mapping[str, Any], format_name: str | None, path: Path)
     """
     classes = _backbones() if format_name is None else weight_formats().get(format_name, [])
     found = {registry.entry_of(cls).name: _recognised_by(cls, content) for cls in classes}
-    told = {name: backbone for name, backbone in found.items() if backbone is not None}
-    if len(told) == 1:
-        return next(iter(told.values()))
-    tried = f"of {' or '.join(told)}" if told else "of which network it is"
+    recognised = {name: backbone for name, backbone in found.items() if backbone is not None}
+    if len(recognised) == 1:
+        return next(iter(recognised.values()))
+    tried = f"of {' or '.join(recognised)}" if recognised else "of which network it is"
     keys = ", ".join(spell(str(key)) for key in list(state_in(content) or content)[:SHOWN])
     raise EncoderFileError(
-        f"{spell(path)}: it cannot be told {tried} ({keys}, ...): say --backbone (backbone=...), "
+        f"{spell(path)}: it cannot be recognised {tried} ({keys}, ...): say --backbone (backbone=...), "
         "for instance timm:resnet18; `ssl-registry list --kind backbone` shows which there are"
     )
 

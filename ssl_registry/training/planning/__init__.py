@@ -1,1 +1,1 @@
-"""Plans: settings that suit a data set and a machine, after nnU-Net's fingerprint and rules."""
+"""Plans: settings for a data set and a machine, after nnU-Net's fingerprint and rules."""

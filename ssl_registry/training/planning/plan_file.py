@@ -31,7 +31,7 @@ def write_plan(
     overwrite: bool = False,
     **settings: Any,
 ) -> TrainingPlan:
-    """Look at data and write settings that suit them, as YAML that runs and experiments take.
+    """Look at data and write settings for them, as YAML that runs and experiments take.
 
     Args:
         out: the file.

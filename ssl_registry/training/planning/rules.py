@@ -1,4 +1,4 @@
-"""The rules of `ssl-registry plan`: from a data set's fingerprint to settings that suit it.
+"""The rules of `ssl-registry plan`: from a data set's fingerprint to settings for it.
 
 Each number comes with the reason for it, which stands beside it in the file. What the rules are
 is written in docs/explanation/planning.md.
@@ -87,7 +87,7 @@ class TrainingPlan:
 
 
 def plan_training(seen: DatasetFingerprint, machine: Machine) -> TrainingPlan:
-    """Return settings that suit a data set and a machine."""
+    """Return settings for a data set and a machine."""
     filters = FILTERS[machine.gpu]
     spacing, why_spacing = _target_spacing(seen)
     median = _median_shape(seen, spacing)

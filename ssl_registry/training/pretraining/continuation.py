@@ -25,7 +25,7 @@ def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a call; of one that starts from an encoder, filled in from its file.
 
     These are its network, and, where nothing is said, size with patches, preprocessing, slices, and
-    how patients are told apart.
+    how patients are recognised.
 
     Raises:
         EncoderFileError: there is no encoder in the folder named.
