@@ -255,7 +255,7 @@ def test_one_of_several_state_dicts_is_taken_by_its_name(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({}, "it cannot be told of which network it is"),
+        ({}, "it does not say of which network it is"),
         ({"format": "tensorflow"}, "format=tensorflow: there is no such format; .*torchvision"),
         ({"backbone": "segmentation3d"}, "is no backbone"),
         ({"backbone": UNET, "format": "torchvision"}, "holds nothing of the format torchvision"),
@@ -284,7 +284,7 @@ def test_what_is_said_is_checked(tmp_path: Path, said: dict[str, Any], words: st
 )
 def test_strange_content_confuses_no_backbone(tmp_path: Path, content: dict[str, Any]) -> None:
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(EncoderFileError, match="it cannot be told of which network it is"):
+    with pytest.raises(EncoderFileError, match="it does not say of which network it is"):
         import_encoder(tmp_path / "w.pth", tmp_path / "out")
 
 

@@ -115,10 +115,10 @@ def _network_in(content: Mapping[str, Any], format_name: str | None, path: Path)
     recognised = {name: backbone for name, backbone in found.items() if backbone is not None}
     if len(recognised) == 1:
         return next(iter(recognised.values()))
-    tried = f"of {' or '.join(recognised)}" if recognised else "of which network it is"
+    tried = f"whether it is {' or '.join(recognised)}" if recognised else "of which network it is"
     keys = ", ".join(spell(str(key)) for key in list(state_in(content) or content)[:SHOWN])
     raise EncoderFileError(
-        f"{spell(path)}: it cannot be recognised {tried} ({keys}, ...): say --backbone (backbone=...), "
+        f"{spell(path)}: it does not say {tried} ({keys}, ...): set --backbone (backbone=...), "
         "for instance timm:resnet18; `ssl-registry list --kind backbone` shows which there are"
     )
 

@@ -179,9 +179,7 @@ def start_watching(
     except ImageShapeError as error:
         if wanted:
             raise
-        console.print(
-            f"the features are not watched, for whole images do not fit the encoder: {error}"
-        )
+        console.print(f"the features are not watched, for whole images do not fit: {error}")
         return None
     watch = FeatureWatch(plan.sample, plan.every, keep_best=wanted, console=console)
     watch.first = {"epoch": 0, **first.as_row()}
