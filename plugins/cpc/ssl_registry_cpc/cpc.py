@@ -56,7 +56,7 @@ class _Cpc(PretextTask):
     depth: int = Field(1, ge=1, le=4, description="rows above a tile that are read, each wider")
     negatives: Literal["image", "others", "both"] = Field(
         "both",
-        description="whose tiles the right one is compared with: of the same image, of others, or both",
+        description="where the other tiles come from: the same image, other images, or both",
     )
     temperature: float = Field(0.1, gt=0, le=10, description="by which similarities are divided")
     code: int = Field(128, ge=2, le=8192, description="length of a tile's code")
