@@ -23,9 +23,10 @@ from torch.utils.data import Dataset
 
 from ssl_registry import derive_generator
 from ssl_registry.data.cache import threads
+from ssl_registry.training.engine.arrangement import lay_out_channels
 from ssl_registry.training.engine.batches import TrainingBatches, example_batch, training_loader
 from ssl_registry.training.engine.callbacks import StepProgress
-from ssl_registry.training.engine.devices import launch, lay_out_channels
+from ssl_registry.training.engine.devices import launch
 from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.pretraining.pretext_training import Pretraining
 from ssl_registry.training.settings.reading import read_settings

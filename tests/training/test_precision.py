@@ -14,8 +14,8 @@ from ssl_registry import pretrain
 from ssl_registry.errors import ConfigError
 from ssl_registry.pretext_model import Moment
 from ssl_registry.training.engine import precision
+from ssl_registry.training.engine.arrangement import lay_out_channels
 from ssl_registry.training.engine.batches import example_batch
-from ssl_registry.training.engine.devices import lay_out_channels
 from ssl_registry.training.engine.precision import TOLERANCE, Choice, choose_precision, layer_errors
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.files.run_folder import RunFolder

@@ -87,7 +87,7 @@ def test_two_processes_finetune_to_the_curve_of_one(pretrained: Path, tmp_path: 
         ({"device": "gpu", "devices": 99}, "device=gpu|devices=99"),
         ({"sync_batchnorm": True}, "sync_batchnorm=true needs GPUs"),
         ({"num_nodes": 2}, "num_nodes=2: start the command on each machine"),
-        ({"strategy": "fsdp"}, "strategy='fsdp'"),
+        ({"strategy": "deepspeed"}, "strategy='deepspeed'"),
         ({"devices": 0}, "devices=0"),
         ({"accumulate": 0}, "accumulate=0"),
     ],

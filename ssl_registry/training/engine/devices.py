@@ -15,13 +15,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.precision import MixedPrecision, Precision
+from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from torch import distributed, nn
+from torch import distributed
 
 from ssl_registry.distributed import from_all, is_main, processes, rank
-from ssl_registry.errors import ConfigError, PluginError, RunError
+from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.randomness import derive_generator, lend_to_torch
-from ssl_registry.training.engine.trained import Trained, example_moment, images_of
+from ssl_registry.training.engine.sharding import sharding_strategy
+from ssl_registry.training.engine.trained import Trained, example_moment
 from ssl_registry.training.settings.runs import RunSettings
 
 
@@ -94,9 +96,15 @@ def _fabric(settings: RunSettings) -> L.Fabric:
             accelerator=settings.device,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
+            strategy=_strategy(settings),
             plugins=_Autocast.of(settings),
         )
+
+
+def _strategy(settings: RunSettings) -> str | ModelParallelStrategy:
+    if settings.strategy != "fsdp":
+        return settings.strategy
+    return sharding_strategy(settings.processes) if settings.processes > 1 else "auto"
 
 
 @contextmanager
@@ -145,37 +153,6 @@ class _Autocast(MixedPrecision):
 
     def convert_input(self, data: Any) -> Any:
         return data
-
-
-def lay_out_channels(model: Trained, batch: Any, settings: RunSettings) -> None:
-    """Prepare the model for its processes and its device, in place.
-
-    Where the processes are to share batch statistics, its layers of batch normalisation do.
-    On a CPU its weights lie channels last, which makes convolutions faster there; so then
-    do its features, and a model that cannot take those keeps its weights as they are.
-
-    Args:
-        model: in training.
-        batch: of the run's shape.
-        settings: of the run.
-    """
-    if settings.sync_batchnorm and settings.processes > 1:
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
-    layout = torch.channels_last_3d if images_of(batch).ndim == 5 else torch.channels_last
-    if root_device(settings).type == "cpu" and _works(model, batch, layout):
-        model.to(memory_format=layout)
-
-
-def _works(model: Trained, batch: Any, layout: torch.memory_format) -> bool:
-    generator = derive_generator(0, "layout")
-    try:
-        with torch.no_grad(), lend_to_torch(derive_generator(0, "layout", "draws")):
-            copy.deepcopy(model).to(memory_format=layout).training_step(
-                batch, generator, example_moment(batch)
-            )
-    except (RuntimeError, PluginError):  # as of a `view` of features that do not lie as it expects
-        return False
-    return True
 
 
 @contextmanager

@@ -2,27 +2,27 @@
 
 import math
 import time
-import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import lightning as L
 import torch
 from rich.console import Console
-from torch import Tensor, distributed, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ssl_registry.distributed import processes, rank
 from ssl_registry.errors import RunError
 from ssl_registry.pretext_model import Moment
 from ssl_registry.randomness import derive_generator, lend_to_torch
+from ssl_registry.training.engine.arrangement import fastest_convolutions
 from ssl_registry.training.engine.batches import TrainingBatches, evaluation_loader, training_loader
 from ssl_registry.training.engine.callbacks import Callback, MetricsFile, StepProgress
 from ssl_registry.training.engine.checkpoint import load_checkpoint, save_checkpoint
 from ssl_registry.training.engine.devices import on_main, quiet_lightning
+from ssl_registry.training.engine.learner import Learner
 from ssl_registry.training.engine.means import Means
-from ssl_registry.training.engine.optimisation import build_optimisation
+from ssl_registry.training.engine.sharding import share_buffers
 from ssl_registry.training.engine.trained import Trained, images_of
 from ssl_registry.training.files.run_folder import RunFolder
 
@@ -64,7 +64,11 @@ def train(
     settings = model.settings
     metrics = MetricsFile(folder)
     listeners = [StepProgress(console, what), *callbacks, metrics]
-    with lend_to_torch(derive_generator(settings.seed, "loop")), quiet_lightning():
+    with (
+        lend_to_torch(derive_generator(settings.seed, "loop")),
+        quiet_lightning(),
+        fastest_convolutions(settings),
+    ):
         training = Training(fabric, model, data, validation, steps)
         saver = _Saver(training, folder, listeners)
         saver.load(console)
@@ -123,16 +127,12 @@ class Training:
         self.epoch = self.batch = self.step = 0
         self.total = self.settings.epochs * self.batches.steps
         self.means = Means()
-        optimizer, self.schedule = build_optimisation(
-            model, self.settings, self.total, fabric.device
-        )
-        self.wrapped, self.optimizer = fabric.setup(model, optimizer)
+        self.learner = Learner(fabric, model, self.total)
         self.may_always_look = fabric.device.type == "cpu" and processes() == 1
 
     def rest_of_epoch(self) -> DataLoader[Any]:
         """Return the batches of the epoch that this process has not learned from yet."""
-        self.model.train()
-        self.model.begin_epoch(self.epoch)
+        self.learner.begin_epoch(self.epoch)
         self.batches.start_at(self.epoch, self.batch)
         return self.loader
 
@@ -152,58 +152,28 @@ class Training:
         moment = self._moment(self.loader.dataset, self.batches.indices(self.batch))
         self.batch += 1
         completes = self.batch % self.batches.accumulate == 0
-        with self._adding_up(not completes):
+        with self.learner.adding_up(not completes):
             values = self._ask(batch, number, moment)
             parts = self.batches.accumulate
-            self._backward(values["loss"] if parts == 1 else values["loss"] / parts)
+            self.learner.backward(values["loss"] if parts == 1 else values["loss"] / parts)
         self.means.add(
             {f"train_{name}": value for name, value in values.items()}, len(images_of(batch))
         )
         if completes:
-            self._update()
-            self.model.after_step(moment._replace(step=self.step))
+            self.learner.update()
+            self.step += 1
+            self.learner.after_step(moment._replace(step=self.step))
         return values["loss"].detach(), completes
 
     def _ask(self, batch: Any, number: int, moment: Moment) -> dict[str, Tensor]:
         words = (self.model.purpose, self.epoch, number)
         generator = derive_generator(self.settings.seed, *words)
         with lend_to_torch(derive_generator(self.settings.seed, *words)):
-            values: dict[str, Tensor] = self.wrapped(
-                self.fabric.to_device(batch), generator, moment
-            )
-        return values
+            return self.learner.ask(batch, generator, moment)
 
     def _moment(self, data: Dataset[Any], indices: Sequence[int]) -> Moment:
         cases = self.model.cases_of(data, indices)
         return Moment(self.step, self.total, self.epoch, cases)
-
-    def _backward(self, loss: Tensor) -> None:
-        try:
-            self.fabric.backward(loss)
-        except RuntimeError as error:
-            explained = self.model.explain(error)
-            if explained is None:
-                raise
-            raise explained from error
-
-    def _adding_up(self, only: bool) -> AbstractContextManager[None]:
-        """Have no gradients exchanged where no optimiser step follows."""
-        if processes() == 1:
-            return nullcontext()
-        context: AbstractContextManager[None] = self.fabric.no_backward_sync(
-            self.wrapped, enabled=only
-        )
-        return context
-
-    def _update(self) -> None:
-        if clip := self.settings.clip:
-            self.fabric.clip_gradients(
-                self.wrapped, self.optimizer, max_norm=clip, error_if_nonfinite=False
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.schedule.step()
-        self.step += 1
 
     def check_loss(self) -> None:
         """Stop where training has diverged; once the loss is no number, its mean stays so.
@@ -221,12 +191,13 @@ class Training:
     def close_epoch(self) -> dict[str, float]:
         """End the epoch, with a validation where it is time; return its row of `metrics.csv`."""
         self.check_loss()
+        self.learner.catch_up()
         values = self.means.read()
         every, last = self.settings.validate_every, self.epoch + 1 == self.settings.epochs
         if self.validation is not None and (last or (self.epoch + 1) % every == 0):
             values |= self._validate(self.validation)
         self.epoch, self.batch, self.means = self.epoch + 1, 0, Means()
-        rate = float(self.schedule.get_last_lr()[0])
+        rate = float(self.learner.schedule.get_last_lr()[0])
         row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
         return {**row, **dict(sorted(values.items()))}
 
@@ -234,7 +205,8 @@ class Training:
         """Return the means and scores of the validation cases, `val_` before their names."""
         means = Means()
         self.model.eval()
-        _share_buffers(self.model)
+        if processes() > 1:
+            share_buffers(self.model)
         with torch.no_grad(), self.fabric.autocast():
             members = list(batches.batch_sampler or ())
             for place, (batch, indices) in enumerate(zip(batches, members, strict=True)):
@@ -254,42 +226,14 @@ class Training:
             "step": self.step,
             "total": self.total,
             "means": self.means.state_dict(),
-            "state_dict": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "precision": self.fabric.strategy.precision.state_dict(),
+            **self.learner.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from such a state."""
         self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
         self.means.load_state_dict(state["means"])
-        self.model.load_state_dict(state["state_dict"])
-        if state["total"] == self.total:
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.schedule.load_state_dict(state["schedule"])
-        else:
-            self._prolong(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
-
-    def _prolong(self, optimizer: Mapping[str, Any]) -> None:
-        """Go on with an optimiser of a shorter run at the rate that the longer one has here."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of steps that the optimiser did not make
-            for _ in range(self.step):
-                self.schedule.step()
-        groups = self.schedule.optimizer.param_groups
-        rates = [group["lr"] for group in groups]
-        self.optimizer.load_state_dict(optimizer)
-        for group, rate in zip(self.schedule.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-
-
-def _share_buffers(model: nn.Module) -> None:
-    """Give all processes the main one's buffers, as a forward pass in training does."""
-    if processes() > 1:
-        for buffer in model.buffers():
-            distributed.broadcast(buffer, 0)
+        self.learner.load_state_dict(state, self.step, longer=state["total"] != self.total)
 
 
 class _Saver:

@@ -42,6 +42,11 @@ class Trained(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Return the same for a batch of validation cases."""
 
+    @property
+    def acts_after_step(self) -> bool:
+        """Whether `after_step` does something, with the weights."""
+        return False
+
     def after_step(self, moment: Moment) -> None:
         """Do what is done once an optimiser step, after it."""
 

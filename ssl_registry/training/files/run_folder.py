@@ -35,11 +35,12 @@ RESULT: Final = "result.json"
 
 _MAY_CHANGE: Final = {
     "resume", "out", "checkpoint_minutes", "workers", "logger", "distributions", "verify", "data",
-    "encoder", "assume_unseen",
+    "encoder", "assume_unseen", "gradient_checkpointing", "compile", "channels_last",
+    "cudnn_benchmark",
     STARTED_FROM,
 }  # fmt: skip
-"""Settings that a resumed run may change: they do not change what it computes, or, as with the
-folders of data and encoder, contents are compared instead."""
+"""Settings that a resumed run may change: but for rounding they do not change what it computes, or,
+as with the folders of data and encoder, contents are compared instead."""
 
 _FILLED_IN: Final = {"backbone", "freeze_epochs", "patches", "preprocessing", "size"}
 """Settings that a run completes by itself before it keeps them, where None is said."""
@@ -48,10 +49,16 @@ _BEGIN_AGAIN: Final = "name another folder, or delete this one to begin the run 
 
 
 class RunFolder:
-    """A run's folder."""
+    """A run's folder.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of the folder, which need not be there yet.
+        first: whether this is the process that writes, before the processes of a run know each
+            other.
+    """
+
+    def __init__(self, path: Path, *, first: bool = True) -> None:
+        self.path, self.first = path, first
         self._lock: FileLock | None = None
 
     @contextmanager
@@ -128,7 +135,7 @@ class RunFolder:
             TakenRunError: another run is at work here.
             RunError: nothing can be written.
         """
-        if self._lock is not None or not is_main():
+        if self._lock is not None or not (self.first and is_main()):
             return
         lock = FileLock(self.path / LOCK, thread_local=False)
         try:

@@ -81,7 +81,7 @@ def finetune(
     check_device(settings)
     choose_logger(settings)
     settings, summary = complete(settings)
-    folder = RunFolder(settings.out)
+    folder = RunFolder(settings.out, first=is_first_process(settings))
     origin = digest_of(settings.encoder) if settings.encoder else None
     with folder.working():
         folder.check(settings.model_dump(mode="json"), settings.resume, origin)

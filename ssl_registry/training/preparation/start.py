@@ -7,8 +7,9 @@ import lightning as L
 from rich.console import Console
 from torch.utils.data import Dataset
 
+from ssl_registry.training.engine.arrangement import arrange_step, lay_out_channels
 from ssl_registry.training.engine.batches import example_batch
-from ssl_registry.training.engine.devices import choose_strategy, launch, lay_out_channels, on_main
+from ssl_registry.training.engine.devices import choose_strategy, launch, on_main
 from ssl_registry.training.engine.precision import choose_precision
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.files.case_table import CaseRow, as_text
@@ -27,7 +28,7 @@ def start(
     *,
     started_from: str | None = None,
 ) -> L.Fabric:
-    """Lay out the model, choose the precision, start the processes, write how the run begins.
+    """Arrange the model's step, choose the precision, start the processes, write how it begins.
 
     That is `cases.csv` and `config.yaml`, which names the digest of the encoder, too, that the
     run starts from.
@@ -36,7 +37,7 @@ def start(
     that writes.
 
     Raises:
-        ConfigError: the precision asked for cannot be used.
+        ConfigError: the precision or the arrangement asked for cannot be used.
         RunError: the folder cannot be written to.
     """
     batch = example_batch(data, settings.batch_size)
@@ -44,6 +45,7 @@ def start(
     choice = choose_precision(settings, folder, model, batch)
     console.print(f"precision {choice.precision}: {choice.why}")
     strategy = choose_strategy(settings, model, batch)
+    arrange_step(model, batch, settings, console)
     chosen = settings.model_copy(update={"precision": choice.precision})
     fabric = launch(chosen.model_copy(update={"strategy": strategy}))
     config = chosen.as_yaml()

@@ -63,6 +63,11 @@ class Pretraining(Trained):
         """Ask the same questions in every epoch, so the curve moves only with the model."""
         return self.training_step(batch, generator, moment)
 
+    @property
+    def acts_after_step(self) -> bool:
+        """Whether the model does something after a step."""
+        return type(self.model).after_step is not PretextModel.after_step
+
     def after_step(self, moment: Moment) -> None:
         """Let the model do what it does after a step."""
         with blame(self.settings.task, "the model's after_step"):

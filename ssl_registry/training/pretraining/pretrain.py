@@ -108,7 +108,7 @@ def pretrain(
     choose_logger(settings)
     settings, start = starting_point(settings)
     origin = digest_of(settings.encoder) if settings.encoder else None
-    folder = RunFolder(settings.out)
+    folder = RunFolder(settings.out, first=is_first_process(settings))
     with folder.working():
         folder.check(settings.model_dump(mode="json"), settings.resume, origin)
         return _pretrain(settings, start, origin, folder, console)

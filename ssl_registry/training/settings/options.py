@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import BaseModel, Field
 
 from ssl_registry.augmentation import Augmentation
+from ssl_registry.training.settings.machine import MachineSettings
 from ssl_registry.training.settings.optimisation import OptimisationSettings
 
 Logger: TypeAlias = Literal["auto", "tensorboard", "wandb", "mlflow", "none"]
@@ -21,7 +22,7 @@ class Workers(BaseModel):
     )
 
 
-class TrainingOptions(Workers, OptimisationSettings):
+class TrainingOptions(Workers, MachineSettings, OptimisationSettings):
     """What pretraining and fine-tuning have in common, alone and in an experiment."""
 
     batch_size: int = Field(4, ge=1, description="images a step, on each device")
@@ -32,21 +33,6 @@ class TrainingOptions(Workers, OptimisationSettings):
     logger: Logger = Field(
         "auto",
         description="what a run is followed with; auto is TensorBoard where it is installed",
-    )
-    device: Literal["auto", "cpu", "gpu"] = Field("auto", description="where to train")
-    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, of each machine")
-    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"] = Field(
-        "auto",
-        description="Lightning's, for several devices; auto is ddp, and looks for parameters "
-        "without a gradient where the model has some",
-    )
-    sync_batchnorm: bool = Field(
-        False, description="batch statistics over all GPUs instead of over each one's images"
-    )
-    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
-        "auto",
-        description="of the arithmetic; auto is bfloat16 where the processor has it and it is "
-        "proven right for every layer of the model, and float32 elsewhere",
     )
 
 
