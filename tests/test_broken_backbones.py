@@ -1,9 +1,9 @@
 """The checks of a backbone see one that breaks its contract in a single respect."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
-from typing import ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ssl_registry import (
     Backbone,
     Encoder,
+    ForeignWeights,
+    LibraryWeights,
 )
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.testing import ConformanceError, check_backbone, checks_of_backbone
@@ -98,6 +100,7 @@ WIDTHS = count(1)
 
 class HalvesBackbone(Backbone):
     spatial_dims: ClassVar[Literal[2, 3]] = 2
+    weight_formats: ClassVar[tuple[str, ...]] = ("halves",)
 
     fault: str = ""
 
@@ -116,6 +119,19 @@ class HalvesBackbone(Backbone):
             encoder.spare = nn.Linear(next(WIDTHS), 1)
         return encoder
 
+    def library_weights(self, encoder: Encoder, outputs: int) -> LibraryWeights:
+        return LibraryWeights("halves", encoder.state_dict(), "model = Halves(1)")
+
+    def read_weights(self, content: Mapping[str, Any]) -> ForeignWeights | None:
+        if self.fault == "stumbles":
+            content["fine.weight"]
+        if self.fault == "reads everything":
+            return ForeignWeights("halves", content, {})
+        if self.fault not in ("mixes names up", "unknown format") or "fine.bias" not in content:
+            return None
+        names = {"coarse.bias": "fine.bias"} if self.fault == "mixes names up" else {}
+        return ForeignWeights("halves" if names else "nobody's", content, names)
+
 
 BROKEN: dict[str, list[tuple[str, str]]] = {
     "an_encoder_is_built": [("no encoder", "came +Conv2d"), ("in_channels", "in_channels=2")],
@@ -133,7 +149,7 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
         ("odd sides", "sides must be even"),
         ("no size", "too large"),
     ],
-    "networks_for_a_shape_are_in_their_fields": [("shape", "fields that were told")],
+    "networks_for_a_shape_are_in_their_fields": [("shape", "fields that were set")],
     "features_do_not_depend_on_the_batch": [("batch", "depending on the batch")],
     "evaluation_repeats_itself": [("noise", "equal features twice")],
     "encoders_leave_images_alone": [("in place", "changed images")],
@@ -144,6 +160,14 @@ BROKEN: dict[str, list[tuple[str, str]]] = {
         ("tied", "share memory"),
     ],
     "encoder_files_are_read_back": [("another network each time", "from its own weights")],
+    "files_of_others_are_left_alone": [
+        ("reads everything", "None from read_weights of"),
+        ("stumbles", "KeyError"),
+    ],
+    "weights_come_back_from_the_library": [
+        ("mixes names up", "the tensor that was written"),
+        ("unknown format", "a format of weight_formats"),
+    ],
     "losses_are_finite_scalars": [("nan", "came +nan")],
     "gradients_reach_every_parameter": [("spare layer", "finite gradient for spare.weight")],
     "training_lowers_the_loss": [("stuck", "a loss below")],

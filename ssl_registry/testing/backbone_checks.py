@@ -1,9 +1,9 @@
 """What a backbone promises, and the encoders that it builds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from safetensors.torch import load, save
@@ -14,6 +14,15 @@ from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, require
 from ssl_registry.testing.networks import seeded
 from ssl_registry.testing.trial import BackboneTrial, undisturbed_streams
+
+STRANGE_FILES: Final[tuple[Mapping[Any, Any], ...]] = (
+    {},
+    {"epoch": 3, "model": None},
+    {7: "seven", "state_dict": [torch.zeros(1)]},
+    {"strange.weight": torch.zeros(2, 3)},
+    {"weights": {"strange.0.bias": torch.zeros(3)}, "arguments": "none"},
+)
+"""Files that are of no network."""
 
 
 def an_encoder_is_built(trial: BackboneTrial) -> None:
@@ -174,6 +183,44 @@ def encoder_files_are_read_back(trial: BackboneTrial) -> None:
         require(False, "the encoder from its own weights", first)
 
 
+def files_of_others_are_left_alone(trial: BackboneTrial) -> None:
+    """`recognise` and `read_weights` return None for a file that is not of this network.
+
+    `ssl-registry import` shows every file to every backbone: an empty one, one that holds other
+    things than tensors, names that are no text, another network's state dict.
+    """
+    for content in STRANGE_FILES:
+        for method in (type(trial.component).recognise, trial.component.read_weights):
+            seen = method(content)
+            require(seen is None, f"None from {method.__name__} of {content!r}", seen)
+
+
+def weights_come_back_from_the_library(trial: BackboneTrial) -> None:
+    """What `library_weights` gives is read as it was written, where `read_weights` reads it.
+
+    `recognise` sees this class in it, or nothing. `read_weights` names one of `weight_formats`, and
+    for tensors of the encoder tensors of the file that are equal.
+    """
+    formats = trial.component.weight_formats
+    if not formats:
+        return
+    encoder = trial.encoder(seed=1)
+    content = trial.component.library_weights(encoder, 2).state
+    recognised = type(trial.component).recognise(content)
+    own = recognised is None or type(recognised) is type(trial.component)
+    require(own, f"{type(trial.component).__name__} or None from recognise", recognised)
+    found = trial.component.read_weights(content)
+    if found is None:
+        return
+    require(found.format in formats, f"a format of weight_formats {formats}", found.format)
+    state = encoder.state_dict()
+    for theirs, ours in found.names.items():
+        require(ours in state, "names of the encoder's tensors", ours)
+        require(theirs in found.tensors, "names of tensors in the file", theirs)
+        same = equal([found.tensors[theirs]], [state[ours]])
+        require(same, f"for {ours} the tensor that was written", f"another, {theirs}")
+
+
 def _check_levels(
     trial: BackboneTrial, encoder: Encoder, shape: tuple[int, ...], may_refuse: bool
 ) -> None:
@@ -212,4 +259,6 @@ BACKBONE_CHECKS: Final[tuple[Callable[[BackboneTrial], None], ...]] = (
     wrong_channels_are_refused,
     weights_go_through_the_encoder_file,
     encoder_files_are_read_back,
+    files_of_others_are_left_alone,
+    weights_come_back_from_the_library,
 )
