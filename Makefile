@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 PROJECTS := $(DISTRIBUTIONS:%=%/pyproject.toml)
 
-.PHONY: demo test test-long check docs install
+.PHONY: demo test test-long check docs results install
 
 demo: install
 	$(BIN)/ssl-registry demo
@@ -23,6 +23,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+results:
+	$(PYTHON) scripts/list_results.py
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -185,7 +185,9 @@ def keep_yaml(text: str, workplace: Path) -> None:
     small.pop("fractions", None)
     first_task = settings.get("tasks", [])[:1]  # one line is enough to see that the file works
     small |= {"tasks": first_task} if first_task else {}
-    (workplace / first.group(1)).write_text(yaml.safe_dump(small), encoding="utf-8")
+    file = workplace / first.group(1)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(small), encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

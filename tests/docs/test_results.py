@@ -1,15 +1,19 @@
 """The published tables are what the code makes of the published rows."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_site"))
 
 from evidence import HEADLINES, evidence_pictures, rows_of, table_of  # noqa: E402
 
+from scripts.list_results import RESULTS, main, settings_of  # noqa: E402
+from ssl_registry.experiments.grid.settings import EfficiencySettings  # noqa: E402
 from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
 
 NAMES = sorted(HEADLINES)
@@ -28,6 +32,41 @@ LINES = {
 def test_the_tables_of_the_page_are_those_of_the_rows(name: str) -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert table_of(name).strip() in page, f"paste this:\n{table_of(name)}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_settings_gives_the_lines_repeats_and_steps_of_the_rows(name: str) -> None:
+    file = settings_of(RESULTS / f"{name}.csv")
+    said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    settings, rows = EfficiencySettings.read(**said), rows_of(name)
+    assert {row.seed for row in rows} == set(settings.seeds)
+    assert {row.unit for row in rows} == {settings.count}
+    assert {row.steps for row in rows} == {settings.finetune.steps}
+    if file.stem == name:
+        lines = {SCRATCH, *settings.encoders, *(task.label for task in settings.tasks)}
+        assert {row.line for row in rows} == lines
+        assert {row.labelled for row in rows} == set(settings.labelled or ())
+
+
+@pytest.mark.parametrize("name", sorted({settings_of(RESULTS / f"{n}.csv").stem for n in NAMES}))
+def test_the_page_shows_the_file_of_settings_as_it_is(name: str) -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    file = RESULTS / f"{name}.yaml"
+    assert f"```yaml\n{file.read_text(encoding='utf-8')}```" in page
+    assert f"ssl-registry efficiency docs/results/{name}.yaml" in page
+
+
+def test_make_results_names_every_table_its_command_and_its_hours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(".csv")[0] for line in lines] == NAMES
+    for line in lines:
+        command = re.search(r"ssl-registry efficiency (\S+)  # (\d+\.\d) h of fine-tuning", line)
+        assert command
+        assert (ROOT / command[1]).is_file()
+        assert float(command[2]) > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
