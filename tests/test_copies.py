@@ -1,21 +1,26 @@
-"""How often a task's `make_batch` copies something to the images' device: once, or not at all.
+"""How often a training step copies something to the images' device: once, or not at all.
 
 Counted on torch's meta device, which takes tensors as a GPU does and computes nothing: whatever
 reads a value back from it raises an error, as a GPU would have the host wait.
 """
 
+from contextlib import nullcontext
 from typing import Any, Final
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssl_registry import registry, transfer
+from ssl_registry.augmentation import Augmentation
 
-ONE_COPY: Final = ("cpc", "exemplar", "fusion", "jigsaw", "masked", "rotation", "rpl")
-"""Families of tasks that are held to it."""
+FAMILIES: Final = (
+    "byol", "cpc", "exemplar", "fusion", "genesis", "jigsaw", "local", "masked", "moco", "place",
+    "rotation", "rpl", "simclr", "voco",
+)  # fmt: skip
 
 
 class Copies(TorchDispatchMode):
@@ -24,44 +29,100 @@ class Copies(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        self.made = _Made(self)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
-        came = {t.device.type for t in _pytree.tree_leaves(args) if isinstance(t, Tensor)}
+        given = [t for t in _pytree.tree_leaves(args) if isinstance(t, Tensor)]
         out = {t.device.type for t in _pytree.tree_leaves(made) if isinstance(t, Tensor)}
-        numbers = any(
-            isinstance(t, Tensor) and t.device.type == "cpu" and t.ndim
-            for t in _pytree.tree_leaves(args)
-        )
-        self.count += "meta" in out and "cpu" in came and numbers
+        copies = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+        # A number of the host that takes part in a sum goes along with the call.
+        came = any(t.device.type == "cpu" and (t.ndim or copies) for t in given)
+        self.count += "meta" in out and came
         return made
 
+    def __enter__(self) -> Any:
+        self.made.__enter__()
+        return super().__enter__()
 
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.made.__exit__(*error)
+
+
+class _Made(TorchFunctionMode):
+    """Counts tensors that are made of Python's numbers on the device."""
+
+    def __init__(self, copies: Copies) -> None:
+        super().__init__()
+        self.copies = copies
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if func in (torch.tensor, torch.as_tensor) and named.get("device") is not None:
+            self.copies.count += torch.device(named["device"]).type == "meta"
+        return func(*args, **named)
+
+
+class _OfTheHost(type):
+    """Makes generators on the host where the meta device is asked for, which has none."""
+
+    made = torch.Generator
+
+    def __call__(cls, device: Any = "cpu") -> torch.Generator:
+        return cls.made("cpu" if torch.device(device).type == "meta" else device)
+
+    def __instancecheck__(cls, one: object) -> bool:
+        return isinstance(one, cls.made)
+
+
+@pytest.fixture
+def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the meta device have generators and autocast, which it lacks."""
+    autocast = torch.autocast
+
+    def cast(device: str, *args: Any, **kwargs: Any) -> Any:
+        return nullcontext() if device == "meta" else autocast(device, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "autocast", cast)
+    monkeypatch.setattr(torch, "Generator", _OfTheHost("Generator", (), {}))
+
+
+@pytest.mark.usefixtures("like_a_gpu")
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("family", ONE_COPY)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_copies_to_the_device_once_at_most(family: str, dims: int) -> None:
+    shape = (96, 96) if dims == 2 else (48, 48, 48)
     task: Any = registry.create(f"{family}{dims}d")
-    shape = (96, 96) if dims == 2 else (36, 36, 36)
-    task = task.for_shape(shape)
+    backbone = registry.backbone(f"unet{dims}d", base_filters=2, levels=3, norm="instance")
+    model = task.build_model(backbone.build(task.view_channels(1)), shape).to("meta")
     for batch in (2, 9):
         images = torch.empty((batch, 1, *shape), device="meta")
-        task.make_batch(images, torch.Generator().manual_seed(0))  # what is kept is made now
+        model(images, torch.Generator().manual_seed(0))  # what is kept is made now
         with Copies() as copies:
-            made = task.make_batch(images, torch.Generator().manual_seed(1))
-        assert made.views.device.type == "meta"
-        assert all(
-            part.device.type == "meta"
-            for part in _pytree.tree_leaves(made.target)
-            if isinstance(part, Tensor)
-        )
+            loss, _ = model(images, torch.Generator().manual_seed(1))
+        assert loss.device.type == "meta"
         assert copies.count <= 1
+
+
+@pytest.mark.usefixtures("like_a_gpu")
+def test_augmented_fine_tuning_copies_to_the_device_once() -> None:
+    images = torch.empty((4, 2, 16, 16, 16), device="meta")
+    labels = torch.empty((4, 16, 16, 16), device="meta", dtype=torch.uint8)
+    with Copies() as copies:
+        Augmentation.model_validate("nnunet")(
+            images, labels, generator=torch.Generator().manual_seed(0)
+        )
+    assert copies.count == 1
 
 
 def test_the_count_would_notice() -> None:
     with Copies() as copies:
         torch.arange(3).to("meta")
         torch.empty(4, device="meta").index_select(0, torch.arange(2).to("meta"))
-    assert copies.count == 2
+        torch.tensor([1, 2], device="meta")
+        torch.ones(()).to("meta")
+    assert copies.count == 4
 
 
 def test_what_is_carried_arrives_as_it_was() -> None:

@@ -128,14 +128,14 @@ def find_places(
     return places, inside & (missed.abs().amax(-1) < near)
 
 
-def sampling_grid(control: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the map as `grid_sample` takes it, `[B, *S, dims]`.
+def as_grid_points(control: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return control points in voxels as those of the map that `grid_sample` takes.
 
     It counts from -1 to 1 between the image's faces, the last axis first. The spline is linear
     in its control points, so they are converted, which are few, and not the map.
     """
     sides = torch.tensor(shape, device=control.device, dtype=control.dtype)
-    return spline_at(((2 * control + 1) / sides - 1).flip(-1), shape)
+    return ((2 * control + 1) / sides - 1).flip(-1)
 
 
 def warp_images(images: Tensor, grid: Tensor) -> Tensor:
@@ -158,18 +158,3 @@ def warp_labels(labels: Tensor, grid: Tensor) -> Tensor:
         labels[:, None].float(), grid, mode="nearest", padding_mode="zeros", align_corners=False
     )
     return moved[:, 0].to(labels.dtype)
-
-
-def flip_rows(values: Tensor, rows: Tensor, first_axis: int) -> None:
-    """Flip some rows of a batch in place, axis by axis: voxels are moved, none is computed.
-
-    Args:
-        values: `[B, ..., *S]`.
-        rows: `[B, dims]` bool, which row is flipped along which spatial axis.
-        first_axis: which axis of `values` is the first spatial one.
-    """
-    for axis in range(rows.shape[1]):
-        (chosen,) = rows[:, axis].nonzero(as_tuple=True)
-        if len(chosen):
-            chosen = chosen.to(values.device)
-            values[chosen] = values[chosen].flip(first_axis + axis)

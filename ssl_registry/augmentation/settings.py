@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from ssl_registry.augmentation.changes import Changes
     from ssl_registry.augmentation.drawing import Drawn
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -238,13 +239,14 @@ class Augmentation(BaseModel):
             return draw(self, batch, shape, generator, channels, measured)
 
     def apply(
-        self, images: "Tensor", drawn: "Drawn", labels: "Tensor | None" = None
+        self, images: "Tensor", drawn: "Drawn | Changes", labels: "Tensor | None" = None
     ) -> "tuple[Tensor, Tensor | None]":
         """Return changed copies of images `[B, C, *S]`, and of labels `[B, *S]` if there are any.
 
         Args:
             images: floating point, on any device; not modified, and no gradient goes through.
-            drawn: what `draw` returned, for as many images, channels and voxels.
+            drawn: what `draw` returned, for as many images, channels and voxels; or that as
+                `carry_changes` took it to the images' device.
             labels: one of each voxel, of any dtype.
 
         Raises:

@@ -7,11 +7,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_registry import Encoder, Moment, PretextModel
+from ssl_registry.augmentation import carry_changes
 from ssl_registry.errors import ConfigError
 from ssl_registry.heads import UNetDecoder, spread_of
 from ssl_registry_contrast.levels import levels_of, perceptron, unit
 from ssl_registry_contrast.local_loss import Contrast, contrast_places
-from ssl_registry_contrast.points import Points, draw_points, look_up
+from ssl_registry_contrast.points import Points, constant, draw_points, look_up
 from ssl_registry_contrast.relations import Positives, related_images
 from ssl_registry_contrast.views import TwoViews
 
@@ -119,11 +120,14 @@ class LocalModel(PretextModel):
         related = related_images(task.positives, task.near, len(images), moment)
         alike = task.positives != "view"
         with torch.autocast(images.device.type, enabled=False):
-            views, _, windows, pair = task.show(images, generator, alike=alike, margin=task.margin)
+            windows, pair = task.draw_pair(images, generator, alike=alike, margin=task.margin)
             points = draw_points(
                 task.points, windows, pair, generator, alike=alike, margin=task.margin
             )
-        points, related = points.to(images.device), related.to(images.device)
+            changes, (related, *places) = carry_changes(
+                images.device, pair, related.to(points.origin.device), *points.rounded()
+            )
+            views, points = task.show(images, changes), Points(*places)
         pyramid = self.decoder.features(self.encoder(views.transpose(0, 1).flatten(0, 1)))
         losses: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
@@ -147,7 +151,7 @@ class LocalModel(PretextModel):
                 2, len(found) // 2, *found.shape[1:2], -1
             )
         origin = points.origin if task.negatives == "image" else points.origin.flatten(0, 1)
-        steps = torch.tensor(stride, device=origin.device)
+        steps = constant(stride, origin.device)
         apart = ((origin[..., None, :] - origin[..., None, :, :]) / steps).abs().amax(-1) >= 1
         seen: Contrast = contrast_places(embedded, points.shown, apart, related, task.temperature)
         spread = spread_of(embedded.detach().flatten(0, 2))

@@ -64,9 +64,9 @@ class MocoModel(SlowCopyModel):
         if self.training:
             queue.push(torch.stack(keys, dim=1).flatten(0, 1), identity.repeat_interleave(2))
         loss, found = (torch.stack(part).mean() for part in zip(*answers, strict=True))
-        filled = (owners != NOBODY).float().mean() if len(owners) else torch.ones(())
+        filled = (owners != NOBODY).float().mean() if len(owners) else loss.new_ones(())
         spread = spread_of(queries[0].detach())
-        return loss, {"found": found, "spread": spread, "filled": filled.to(loss.device)}
+        return loss, {"found": found, "spread": spread, "filled": filled}
 
     def _ask(self, query: Tensor, key: Tensor, who: Tensor, earlier: Pair) -> Pair:
         keys, owners, first = key, who, 0

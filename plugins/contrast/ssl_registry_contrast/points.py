@@ -1,5 +1,6 @@
 """Places of an image that both its views show, and where they show them."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -23,10 +24,9 @@ class Points(NamedTuple):
     places: Tensor
     shown: Tensor
 
-    def to(self, device: torch.device) -> "Points":
-        """Return them on a device, in float32."""
-        origin, places = (part.float().to(device) for part in (self.origin, self.places))
-        return Points(origin, places, self.shown.to(device))
+    def rounded(self) -> "Points":
+        """Return them in float32."""
+        return Points(self.origin.float(), self.places.float(), self.shown)
 
 
 def draw_points(
@@ -65,6 +65,12 @@ def draw_points(
     return Points(origin, places, shown)
 
 
+@lru_cache(maxsize=128)
+def constant(values: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return whole numbers on a device, where they were taken once."""
+    return torch.tensor(values, device=device)
+
+
 def look_up(features: Tensor, places: Tensor, stride: tuple[int, ...]) -> Tensor:
     """Return the features at places, interpolated linearly.
 
@@ -76,10 +82,7 @@ def look_up(features: Tensor, places: Tensor, stride: tuple[int, ...]) -> Tensor
     Returns:
         `[N, K, C]` float32.
     """
-    steps, sides = (
-        torch.tensor(values, device=places.device, dtype=places.dtype)
-        for values in (stride, features.shape[2:])
-    )
+    steps, sides = (constant(n, places.device) for n in (stride, tuple(features.shape[2:])))
     grid = (2 * (places + 0.5) / steps / sides - 1).flip(-1).float()
     grid = grid.view(*grid.shape[:2], *[1] * (len(stride) - 1), len(stride))
     found = F.grid_sample(features.float(), grid, padding_mode="border", align_corners=False)

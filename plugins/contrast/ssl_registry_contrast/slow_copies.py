@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_registry import Encoder, Moment, PretextModel
-from ssl_registry.heads import Teacher
+from ssl_registry.augmentation import carry_changes
+from ssl_registry.heads import Teacher, identify
 from ssl_registry_contrast.levels import Projections, levels_of
 from ssl_registry_contrast.views import TwoViews
 
@@ -64,7 +65,9 @@ class SlowCopyModel(PretextModel):
             ImageShapeError: training on one image, where the task compares images.
         """
         with torch.autocast(images.device.type, enabled=False):
-            views, identity, _, _ = self.task.show(images, generator)
+            _, pair = self.task.draw_pair(images, generator)
+            changes, _ = carry_changes(images.device, pair)
+            views, identity = self.task.show(images, changes), identify(images)
         if self.training:
             self.task.check_company(identity)
         seen = views.transpose(0, 1).flatten(0, 1)  # all first views, then all second ones

@@ -1,6 +1,6 @@
 """Two views of every image: what all contrast tasks show the network."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import ClassVar, Final, Self
 
 import torch
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ssl_registry import PretextBatch, PretextTask, Question, heads
-from ssl_registry.augmentation import Augmentation, Drawn
+from ssl_registry.augmentation import Augmentation, Changes, Drawn, carry_changes
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry_contrast.windows import Windows, draw_windows
 
@@ -69,28 +69,27 @@ class TwoViews(PretextTask):
             ImageTypeError: the images are not floating point.
             ImageShapeError: they have not `[B, C, *S]` axes.
         """
-        views, identity, windows, pair = self.show(images, generator)
-        drawn = {
-            "corners_of_windows": windows.corners.transpose(0, 1),
-            "sides_of_windows": windows.sides.transpose(0, 1),
-            "maps": torch.stack([one.control for one in pair], dim=1),
-        }
-        moved: Mapping[str, Tensor] = {k: v.to(images.device) for k, v in drawn.items()}
-        return PretextBatch(views, identity, moved)
+        windows, pair = self.draw_pair(images, generator)
+        maps = torch.stack([one.control for one in pair], dim=1)
+        changes, (corners, sides, maps) = carry_changes(
+            images.device, pair, *(part.transpose(0, 1) for part in windows), maps
+        )
+        drawn = {"corners_of_windows": corners, "sides_of_windows": sides, "maps": maps}
+        return PretextBatch(self.show(images, changes), heads.identify(images), drawn)
 
-    def show(
+    def draw_pair(
         self,
         images: Tensor,
         generator: torch.Generator,
         *,
         alike: bool = False,
         margin: float = 0.0,
-    ) -> tuple[Tensor, Tensor, Windows, tuple[Drawn, Drawn]]:
-        """Return views `[B, 2, C, *S]`, whom they show `[B]`, and what was drawn for them.
+    ) -> tuple[Windows, tuple[Drawn, Drawn]]:
+        """Draw which windows two views of each image show, and how they are altered.
 
         Args:
             images: `[B, C, *S]`.
-            generator: where chance comes from.
+            generator: where chance comes from, and what is drawn lies.
             alike: whether the two windows are the same for all images.
             margin: share of a view's sides, at each end, that the other need not show.
 
@@ -99,7 +98,6 @@ class TwoViews(PretextTask):
             ImageShapeError: as `make_batch`.
         """
         self.check_images(images)
-        identity = heads.identify(images)
         shape = tuple(images.shape[2:])
         different = 1 if alike else len(images)
         windows = draw_windows(different, len(shape), self.crop, generator, margin=margin)
@@ -109,8 +107,16 @@ class TwoViews(PretextTask):
             self.augment.draw(len(images), shape, generator, channels=images.shape[1]).within(*part)
             for part in zip(*windows, strict=True)
         )
-        shown = [self.augment.apply(images, one)[0] for one in (first, second)]
-        return torch.stack(shown, dim=1), identity, windows, (first, second)
+        return windows, (first, second)
+
+    def show(self, images: Tensor, pair: Sequence[Changes]) -> Tensor:
+        """Return the two views of each image, `[B, 2, C, *S]`.
+
+        Args:
+            images: `[B, C, *S]`.
+            pair: what was drawn for them, on their device.
+        """
+        return torch.stack([self.augment.apply(images, one)[0] for one in pair], dim=1)
 
     def smallest_batch(self) -> int:
         """Return 2 where images are compared with the others of their batch alone, else 1."""
@@ -125,7 +131,11 @@ class TwoViews(PretextTask):
         Raises:
             ImageShapeError: it holds one image, be it several times.
         """
-        if self.smallest_batch() == 1 or bool((identity != identity[0]).any()):
+        if self.smallest_batch() == 1:
+            return
+        # Nobody waits for a GPU to say so; a run shows its first batch to a model on the CPU.
+        ask = identity.device.type == "cpu" or len(identity) == 1
+        if not ask or bool((identity != identity[0]).any()):
             return
         what = "one image" if len(identity) == 1 else f"{len(identity)} times the same image"
         raise ImageShapeError(

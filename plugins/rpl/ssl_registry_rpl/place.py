@@ -18,8 +18,9 @@ from ssl_registry import (
     QuestionModel,
     heads,
     patches,
+    transfer,
 )
-from ssl_registry.augmentation import Augmentation
+from ssl_registry.augmentation import Augmentation, carry_changes
 from ssl_registry.errors import ImageShapeError
 
 CANDIDATES: Final = 8
@@ -98,22 +99,24 @@ class _Place(PretextTask):
         device, image_shape = images.device, tuple(images.shape[2:])
         shape = self.view_shape(image_shape)
         corners = _draw_corners(len(images), image_shape, shape, generator)
-        crops = patches.cut_tiles(images, corners[:, :1], shape)[:, 0]
         drawn = self.augment.draw(len(images), shape, generator, channels=images.shape[1])
-        views = self.augment.apply(crops, drawn)[0]
-        control = drawn.control.to(device)
-        corners = corners.to(device)
+        sides = torch.tensor(image_shape, device=corners.device, dtype=torch.float32)
+        last = torch.tensor(shape, device=corners.device) - 0.5
+        others = (corners[:, 1:] - corners[:, :1]) / sides
+        (changes,), (corners, control, sides, last, others) = carry_changes(
+            device, [drawn], corners[:, :1], drawn.control, sides, last, others
+        )
+        crops = patches.cut_tiles(images, corners, shape)[:, 0]
+        views = self.augment.apply(crops, changes)[0]
         within = replace(drawn, control=control).positions().movedim(-1, 1)
-        seen = _between(within, shape)
-        sides = torch.tensor(image_shape, device=device, dtype=torch.float32)
         column = (1, -1, *[1] * len(shape))
         first = corners[:, 0].float().view(len(images), *column[1:])
         target = {
             "place": (first + within + 0.5) / sides.view(column),
-            "seen": seen,
-            "others": (corners[:, 1:] - corners[:, :1]) / sides,
+            "seen": ((within >= -0.5) & (within <= last.view(column))).all(1),
+            "others": others,
         }
-        return PretextBatch(views[:, None], target, {"corners": corners[:, :1], "control": control})
+        return PretextBatch(views[:, None], target, {"corners": corners, "control": control})
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
         """Return a decoder with the coordinates of each voxel, `[B, 1, coordinates, *S]`."""
@@ -202,12 +205,6 @@ def _draw_corners(
     return (chance * room).long()
 
 
-def _between(within: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return which places `[B, dims, *S]`, in voxels of a crop, lie in it, `[B, *S]` bool."""
-    last = torch.tensor(shape, device=within.device).view(1, -1, *[1] * len(shape)) - 0.5
-    return ((within >= -0.5) & (within <= last)).all(1)
-
-
 def _spread(values: Tensor, like: Tensor) -> Tensor:
     """Return a value for each image as one for each voxel of `like` `[B, *S]`."""
     return values.view(-1, *[1] * (like.ndim - 1)).expand_as(like)
@@ -233,8 +230,11 @@ class PlaceModel(QuestionModel):
         assert isinstance(batch.target, dict)
         seen = batch.target["seen"]
         assert isinstance(seen, Tensor)
-        known = torch.tensor([place is not None for place in places], device=seen.device)
-        heights = torch.tensor([place or 0.0 for place in places], device=seen.device)
+        known, heights = transfer.carry(
+            seen.device,
+            torch.tensor([place is not None for place in places]),
+            torch.tensor([place or 0.0 for place in places]),
+        )
         return batch._replace(target={**batch.target, "slice": heights, "of_volume": known})
 
 

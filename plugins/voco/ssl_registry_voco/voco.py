@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question, patches
-from ssl_registry.augmentation import Augmentation
+from ssl_registry.augmentation import Augmentation, carry_changes
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_voco.crops import base_corners, draw_crops, overlaps
 
@@ -102,20 +102,24 @@ class _Voco(PretextTask):
         self.check_images(images)
         image_shape = tuple(images.shape[2:])
         shape = self.view_shape(image_shape)
-        target = {}
-        if self.inter:
-            target["partner"] = self._draw_partners(len(images), generator).to(images.device)
+        partner = [self._draw_partners(len(images), generator)] if self.inter else []
         bases = base_corners(image_shape, self.grid)
         places = draw_crops(len(images), self.crops, image_shape, self.grid, generator)
-        target["overlap"] = overlaps(places, bases, shape).to(images.device)
-        corners = torch.cat([bases.to(places).expand(len(images), -1, -1), places], dim=1)
-        views = patches.cut_tiles(images, corners, shape)
         drawn = self.augment.draw(
             len(images) * self.crops, shape, generator, channels=images.shape[1]
         )
-        altered = self.augment.apply(views[:, len(bases) :].flatten(0, 1), drawn)[0]
+        (changes,), (corners, shares, *partner) = carry_changes(
+            images.device,
+            [drawn],
+            torch.cat([bases.to(places).expand(len(images), -1, -1), places], dim=1),
+            overlaps(places, bases, shape),
+            *partner,
+        )
+        views = patches.cut_tiles(images, corners, shape)
+        altered = self.augment.apply(views[:, len(bases) :].flatten(0, 1), changes)[0]
         views[:, len(bases) :] = altered.view(len(images), self.crops, *views.shape[2:])
-        return PretextBatch(views, target, {"corners": corners.to(images.device)})
+        target = {"overlap": shares} | ({"partner": partner[0]} if partner else {})
+        return PretextBatch(views, target, {"corners": corners})
 
     def _draw_partners(self, batch: int, generator: torch.Generator) -> Tensor:
         """Draw, uniformly, which of the other images each image is compared with, `[B]`."""
