@@ -9,7 +9,7 @@ from ssl_registry_contrast.views import TwoViews
 from torch import Tensor
 
 from ssl_registry import registry
-from ssl_registry.augmentation import Augmentation
+from ssl_registry.augmentation import Augmentation, carry_changes
 
 BENT: dict[str, Any] = {
     "preset": "none",
@@ -44,7 +44,9 @@ def test_both_views_show_the_same_place_where_a_point_is_looked_up(
     generator = seeded()
     # A margin keeps interpolation away from what lies outside of the image and is 0.
     fields = {"alike": alike, "margin": 0.1}
-    views, _, windows, pair = task_for(shape).show(coordinates(4, shape), generator, **fields)
+    task, images = task_for(shape), coordinates(4, shape)
+    windows, pair = task.draw_pair(images, generator, **fields)
+    views = task.show(images, carry_changes(images.device, pair)[0])
     points = draw_points(50, windows, pair, generator, **fields)
     assert points.shown.float().mean() > 0.4
     assert torch.equal(points.origin, points.origin[:1].expand(4, -1, -1)) == alike
@@ -66,7 +68,7 @@ def test_a_coarser_level_is_looked_up_where_its_voxels_lie() -> None:
 def test_places_near_the_edge_of_a_view_are_left_out() -> None:
     shape, generator = (32, 32), seeded()
     for margin in (0.0, 0.2):
-        _, _, windows, pair = task_for(shape).show(coordinates(8, shape), generator, margin=margin)
+        windows, pair = task_for(shape).draw_pair(coordinates(8, shape), generator, margin=margin)
         points = draw_points(60, windows, pair, generator, alike=False, margin=margin)
         inside = (points.places[points.shown.expand_as(points.shown)] + 0.5) / 32
         assert inside.min() >= margin
@@ -94,7 +96,9 @@ def test_windows_keep_their_bounds_and_share_a_point() -> None:
 def test_augmentation_moves_what_the_drawn_maps_say() -> None:
     shape = (24, 24)
     assert isinstance(task_for(shape).augment, Augmentation)
-    views, _, _, pair = task_for(shape).show(coordinates(3, shape), seeded())
+    task, images = task_for(shape), coordinates(3, shape)
+    _, pair = task.draw_pair(images, seeded())
+    views = task.show(images, carry_changes(images.device, pair)[0])
     for view, drawn in enumerate(pair):
         positions = drawn.positions()
         inner = ((positions > 0) & (positions < 23)).all(-1)
