@@ -23,7 +23,8 @@ from ssl_registry.training.engine.equality import relative_errors, step
 from ssl_registry.training.engine.recomputing import recompute
 from ssl_registry.training.engine.units import units_of
 from ssl_registry.training.pretraining.pretext_training import Pretraining
-from ssl_registry.training.settings.runs import PretrainSettings, read_settings
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.training.test_processes import COMMAND, FINETUNE, PRETRAIN, agree, run_two
 
 CPU = torch.device("cpu")
