@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import Prepared, SeenImage
+from ssl_registry.data.label_classes import class_names
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 from ssl_registry.training.finetuning.plan import complete
@@ -31,7 +32,7 @@ class AugmentedCase:
         name: of the case.
         images: `[1 + DRAWS, C, *S]`, the image itself first.
         labels: `[1 + DRAWS, *S]`, or the class of the image, `[]`.
-        names: what the label values, or classes, mean.
+        names: what the classes are called.
         stretch: how far its proportions are from those of what was scanned.
     """
 
@@ -70,8 +71,9 @@ def augment_cases(settings: FinetuneSettings, console: Console) -> list[Augmente
         skipped,
         settings.across,
     )
+    names = class_names(source.labels)
     return [
-        _augment(seen, *_example(case, seen, settings), settings, source.labels, index)
+        _augment(seen, *_example(case, seen, settings), settings, names, index)
         for index, case in enumerate(prepared)
         for seen in [_fullest(case)]
     ]

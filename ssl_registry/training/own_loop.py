@@ -100,7 +100,9 @@ class OpenedImages(Sequence[Tensor]):
         return (one.image() for one in self.seen)
 
     def label(self, index: int) -> Tensor:
-        """Return the labels of an image, int64: `[*S]`, or `[]` where it has a class.
+        """Return the classes of an image, int64: `[*S]`, or `[]` where it has one as a whole.
+
+        Class k of a label map is the k-th smallest of the values that the data set's maps hold.
 
         Raises:
             DataError: it has none.

@@ -21,6 +21,7 @@ from ssl_registry.data.formats.label_files import (
     write_values,
 )
 from ssl_registry.data.formats.scans import Scan
+from ssl_registry.data.label_classes import as_values
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.layouts import LayoutName, Reading
 from ssl_registry.errors import (
@@ -77,8 +78,9 @@ def predict(
         predict("runs/rpl-10", images="../new", out="../labels")
 
     A segmentation gives a NIfTI label map `NAME.nii.gz` for each volume, on the volume's own grid
-    with its header, or a mask `NAME.png` for each picture; a classification gives
-    `predictions.csv`. An image that cannot be predicted is left out and said.
+    with its header, or a mask `NAME.png` for each picture, with the values that stand for the
+    labels in the data that it learned from; a classification gives `predictions.csv`. An image that
+    cannot be predicted is left out and said.
 
     Args:
         run: folder of a finished fine-tuning run; of several, their probabilities are averaged,
@@ -88,7 +90,8 @@ def predict(
             are there are not looked at. Files called `<case>_0000`, `<case>_0001` in nnU-Net's
             way are the channels of one image, `<case>`.
         out: folder for the predictions.
-        probabilities: write the probabilities of all classes too, on the image's own grid:
+        probabilities: write the probabilities of all labels, in the order of their values, too, on
+            the image's own grid:
             `NAME_probabilities.nii.gz` `[X, Y, Z, K]`, or of a picture `.npz` `[H, W, K]`, float32.
             A table of classes has them always.
         existing: what to do where a prediction is there already: refuse to begin, skip that
@@ -154,7 +157,8 @@ class _Work:
                 source = getattr(case, "image", None)
                 with _writing(self.folder):
                     self._write_further(case, answer, labels)
-                    write_labels(file, labels, answer.scan, source)
+                    values = as_values(labels, self.ensemble.summary.label_values)
+                    write_labels(file, values, answer.scan, source)
                 written.append(file)
             done("predicting", count, len(wanted))
         return written

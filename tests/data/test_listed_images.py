@@ -66,7 +66,7 @@ def test_pictures_with_masks_may_be_listed(tmp_path: Path) -> None:
     Image.fromarray(np.eye(16, 20, dtype=np.uint8) * 255).save(tmp_path / "m.png")
     source = open_source(write_table(tmp_path, "image,label", "p.png,m.png"))
     assert source.dims == 2
-    assert source.cases[0].read()["label"].data.max() == 1
+    assert source.cases[0].read()["label"].data.max() == 255
 
 
 def test_folders_of_slices_may_be_listed(tmp_path: Path) -> None:

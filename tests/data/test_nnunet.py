@@ -152,7 +152,8 @@ def test_what_is_missing_and_what_is_too_much_is_named(tmp_path: Path) -> None:
     [
         ({"channel_names": {"1": "T1"}}, "'channel_names' is"),
         ({"channel_names": "T1"}, "'channel_names' is"),
-        ({"labels": {"background": 0, "tumour": 2}}, r"values .* expected 0 .* to 1 without a gap"),
+        ({"labels": {"background": 0, "tumour": -2}}, "the label 'tumour' is -2"),
+        ({"labels": {"tumour": 0, "background": 1}}, "calls 1 the background, which has to be 0"),
         ({"labels": {"background": 0, "tumour": "one"}}, "the label 'tumour' is 'one'"),
         ({"labels": {"background": 0, "a": 1, "ignore": 2}}, "'ignore' .* is not supported"),
         ({"labels": []}, "'labels' is"),

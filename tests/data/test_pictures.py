@@ -187,11 +187,14 @@ def test_a_mask_lies_on_its_picture(tmp_path: Path) -> None:
         read_picture(picture, small, frozenset({0, 1, 2}))
 
 
-def test_black_and_white_masks_are_background_and_foreground(tmp_path: Path) -> None:
+def test_black_and_white_masks_have_the_white_of_the_data(tmp_path: Path) -> None:
     marks = 255 * (noise(6, 8) % 2)
+    picture = saved(tmp_path / "a.png", Image.fromarray(noise(6, 8)))
     for mode in ("L", "1"):
         path = saved(tmp_path / f"{mode}.png", Image.fromarray(marks).convert(mode))
-        np.testing.assert_array_equal(read_mask(path)[0, ..., 0].numpy(), marks > 0)
+        for white in (1, 255):
+            read = read_picture(picture, path, frozenset({0, white}))["label"].data[0, ..., 0]
+            np.testing.assert_array_equal(read.numpy(), white * (marks > 0))
 
 
 def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_pictures_are_segmented_from_masks(tmp_path: Path) -> None:
         downstream="segmentation2d", encoder=first.folder, out=tmp_path / "run", **fields
     )
     kinds = {"dice", "nsd", "hd95"}
-    assert set(done.result["score"]) == {*kinds, *(f"{kind}_1" for kind in kinds)}
+    assert set(done.result["score"]) == {*kinds, *(f"{kind}_255" for kind in kinds)}
     predictions = np.load(tmp_path / "run" / "predictions.npz")
     assert {predictions[name].shape for name in predictions.files} == {(16, 20)}  # as the files
 

@@ -113,10 +113,11 @@ def test_a_label_map_that_changed_is_known_by_its_new_values(
     said = writer(folder, range(3))
     reading = Reading(channels=tuple(said.get("channels", ())), label_maps=said.get("label_maps"))
     with opened_in(folder) as opened:
-        for values, looks in (((0, 1), 3), ((0, 1), 0), ((0, 1, 2), 1)):
+        one = 255 if writer is masks_of_pictures else 1
+        for values, looks in (({0, one}, 3), ({0, one}, 0), ({0, one, 2}, 1)):
             opened.clear()
             source = open_source(said["data"], reading=reading, facts=KeptFacts())
-            assert tuple(source.labels) == values
+            assert set(source.labels) == values
             marks = {c.label for c in source.cases if isinstance(c, FileCase) and c.label}
             assert len({path for path in opened if Path(path) in marks}) == looks
             if looks == 0:
@@ -126,7 +127,7 @@ def test_a_label_map_that_changed_is_known_by_its_new_values(
 def _relabel(path: Path) -> None:
     """Give the first voxel of a label map, or pixel of a mask, the value 2."""
     if path.suffix == ".png":
-        values = np.array(Image.open(path)) // 255
+        values = np.array(Image.open(path))
         values.flat[0] = 2
         Image.fromarray(values).save(path)
         return

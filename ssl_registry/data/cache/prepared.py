@@ -25,6 +25,7 @@ from ssl_registry.data.cache.workers import (
     threads_for,
 )
 from ssl_registry.data.formats.headers import Affine
+from ssl_registry.data.label_classes import as_classes
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, as_key
@@ -78,6 +79,8 @@ class Preparation:
         """Read and prepare a case; return the arrays of its cache file, and what it says."""
         scan = case.read()
         shown = contents_of(scan)
+        if "label" in scan:
+            scan["label"].set_data(as_classes(scan["label"].data, case.label_values))
         placed = self.preprocessing.place(scan, self.size, case.name, self.slices)
         image, label = placed.image, placed.label
         arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
@@ -120,7 +123,7 @@ class Prepared:
         return torch.from_numpy(self._load("image", CacheFile.read)).float()
 
     def label(self) -> Tensor:
-        """Return the labels int64: one for each voxel, `[*S]`, or one for the image, `[]`."""
+        """Return the classes int64: one for each voxel, `[*S]`, or one for the image, `[]`."""
         if self.case.grade is not None:
             return torch.tensor(self.case.grade)
         return torch.from_numpy(self._load("label", CacheFile.read)).long()

@@ -27,13 +27,13 @@ def write_labels(path: Path, labels: Tensor, scan: Scan, source: Path | None) ->
     Args:
         path: of the file; a NIfTI file or, where its name ends in `.png`, a grey picture whose
             values are the classes.
-        labels: `[X, Y, Z]` uint8 on the scan's own grid.
+        labels: `[X, Y, Z]` whole numbers on the scan's own grid.
         scan: as it was read.
         source: file of the scan. Where that is NIfTI, its header is taken over: version, affine,
             qform, sform and their codes, units, description; of its extensions, which tell of
             the scan or the patient, nothing.
     """
-    values = labels.numpy()
+    values = _in_few_bytes(labels.numpy(), picture=path.name.endswith(PICTURE))
     if path.name.endswith(PICTURE):
         content = _as_picture(values[..., 0])
     else:
@@ -61,14 +61,21 @@ def write_values(path: Path, values: Tensor, scan: Scan, source: Path | None) ->
     write_whole(path, lambda beside: beside.write_bytes(content))
 
 
-def _as_picture(values: npt.NDArray[np.uint8]) -> bytes:
+def _in_few_bytes(values: npt.NDArray[Any], *, picture: bool) -> npt.NDArray[Any]:
+    """Return whole numbers in the smallest type that every reader of the format knows."""
+    kinds = (np.uint8, np.uint16) if picture else (np.uint8, np.int16, np.int32)
+    top = int(values.max(initial=0))
+    return values.astype(next(kind for kind in kinds if top <= np.iinfo(kind).max))
+
+
+def _as_picture(values: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
 def _as_nifti(
-    values: npt.NDArray[np.uint8 | np.float32], affine: npt.NDArray[np.float64], source: Path | None
+    values: npt.NDArray[Any], affine: npt.NDArray[np.float64], source: Path | None
 ) -> bytes:
     made: Any  # nibabel is half annotated
     if source is None or not source.name.lower().endswith(NIFTI):

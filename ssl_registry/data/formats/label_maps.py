@@ -77,6 +77,17 @@ def shift_of(label: Header, image: Header) -> float:
     return float(np.abs(there - corners).max())
 
 
+def as_black_and_white(marks: Tensor, known: frozenset[int]) -> Tensor:
+    """Return a map of black and white with the number that the other ones have for white.
+
+    It is 1 or 255, by the program that drew them.
+    """
+    white = {1: 255, 255: 1}.get(max(known, default=0))
+    if len(known) != 2 or white is None or not set(np.unique(marks.numpy())) <= {0, white}:
+        return marks
+    return (marks > 0).to(marks.dtype) * max(known)
+
+
 def check_values(marks: Tensor, file: Path, known: frozenset[int]) -> None:
     """See that a label map holds whole numbers that the data names.
 

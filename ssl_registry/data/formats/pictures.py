@@ -17,6 +17,7 @@ import torchio as tio
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from ssl_registry.data.formats.headers import decoding
+from ssl_registry.data.formats.label_maps import as_black_and_white
 from ssl_registry.data.formats.limits import check_voxel_count
 from ssl_registry.data.formats.scans import Scan, check_voxels
 from ssl_registry.errors import BadFileError, spell
@@ -91,6 +92,11 @@ def check_size(size: tuple[int, int], label: Path, header: PictureHeader, image:
         )
 
 
+def is_lossy(path: Path) -> bool:
+    """Whether a picture is of a format that changes its values."""
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
 def read_picture(
     image: Path,
     label: Path | None = None,
@@ -126,7 +132,7 @@ def read_picture(
     voxels = torch.cat(planes)
     scan = tio.Subject(image=tio.ScalarImage(tensor=voxels, affine=np.eye(4)))
     if label is not None:
-        marks = read_mask(label)
+        marks = as_black_and_white(read_mask(label), label_values)
         check_size(mask_size(marks), label, picture_header(image), image)
         strange = sorted(mask_values(marks) - set(label_values))
         if strange:
@@ -141,7 +147,7 @@ def read_picture(
 
 
 def read_mask(path: Path) -> torch.Tensor:
-    """Return a mask `[1, H, W, 1]` uint8, upright; one of black and white gets 0 and 1.
+    """Return a mask `[1, H, W, 1]` uint8, upright; one of one bit a pixel has 0 and 1.
 
     Raises:
         BadFileError: it cannot be read, or is coloured.
@@ -157,8 +163,6 @@ def read_mask(path: Path) -> torch.Tensor:
         # A palette's colours are for the eye; its indices are the classes. What turns the
         # picture turns its mask: each file by its own tag.
         values = np.array(ImageOps.exif_transpose(picture), dtype=np.uint8)
-    if set(np.unique(values)) <= {0, 255}:
-        values = (values > 0).astype(np.uint8)
     return torch.from_numpy(values)[None, ..., None]
 
 

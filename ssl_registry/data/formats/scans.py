@@ -9,12 +9,18 @@ import torch
 import torchio as tio
 
 from ssl_registry.data.formats.headers import REPLACE, Header
-from ssl_registry.data.formats.label_maps import check_channel, check_grid, check_values
+from ssl_registry.data.formats.label_maps import (
+    as_black_and_white,
+    check_channel,
+    check_grid,
+    check_values,
+)
 from ssl_registry.data.formats.volumes import read_volume
 from ssl_registry.errors import BadFileError
 
 Scan: TypeAlias = tio.Subject
-"""`image`, `[C, X, Y, Z]` float32, and, where there are labels, `label`, `[1, X, Y, Z]` uint8."""
+"""`image`, `[C, X, Y, Z]` float32, and, where there are labels, `label`, `[1, X, Y, Z]`: the values
+that its file has, uint8 or, where the data set has some above 255, int32."""
 
 
 def read_scan(
@@ -44,9 +50,12 @@ def read_scan(
     if label is not None:
         label_header, marks = read_volume(label)
         check_grid(label_header, header)
+        if 255 in label_values:
+            marks = as_black_and_white(marks, label_values)
         check_values(marks, label, label_values)
+        kind = torch.uint8 if max(label_values) < 256 else torch.int32
         # The label map lies on the scan's own grid, to within rounding.
-        scan.add_image(tio.LabelMap(tensor=marks.to(torch.uint8), affine=header.affine), "label")
+        scan.add_image(tio.LabelMap(tensor=marks.to(kind), affine=header.affine), "label")
     return scan
 
 

@@ -286,8 +286,8 @@ class Preprocessing(PreprocessingFields):
         fitted = tio.Subject(image=tio.ScalarImage(tensor=image, affine=affine))
         if "label" in scan:
             marks = scan["label"].data.movedim(-1, 0)
-            nearest = F.interpolate(marks, shape, mode="nearest-exact").movedim(0, -1)
-            fitted.add_image(tio.LabelMap(tensor=nearest, affine=affine), "label")
+            nearest = F.interpolate(marks.float(), shape, mode="nearest-exact").to(marks.dtype)
+            fitted.add_image(tio.LabelMap(tensor=nearest.movedim(0, -1), affine=affine), "label")
         return fitted
 
 

@@ -44,10 +44,13 @@ class Case(ABC):
     Attributes:
         name: unique in its source.
         grade: the class of the whole image, where it has one.
+        label_values: what may stand in its label map; empty where it has none, or where these are
+            the classes.
     """
 
     name: str
     grade: int | None
+    label_values: frozenset[int] = frozenset()
 
     @property
     @abstractmethod
@@ -162,7 +165,8 @@ class Source:
         name: what the user called it.
         cases: in the order of their names, or of the list they stand in.
         dims: 2 for pictures, 3 for volumes.
-        labels: what each label value or class means; empty where there are none.
+        labels: what each label value or class means; empty where there are none. The classes that
+            are learnt are the values in order, see `label_classes`.
         groups: patient of each case, by its name; empty where every case is its own.
         parts: division that the data's authors made; it may leave cases open.
         columns: further columns of the table that lists the cases, by the cases' names.

@@ -67,7 +67,8 @@ def contents_of(scan: Scan) -> Contents:
     label = ""
     if "label" in scan:
         marks = _upright(scan["label"].data.numpy(), turn)
-        label = _hash(marks.shape, np.ascontiguousarray(marks, np.uint8))
+        kind = np.uint8 if marks.max() < 256 else "<i4"
+        label = _hash(marks.shape, np.ascontiguousarray(marks, kind))
     return Contents(f"{voxels[:DIGITS]}-{grid[:8]}", label[:DIGITS])
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.volumes import case_name, is_volume
+from ssl_registry.data.label_classes import MOST_CLASSES, MOST_VALUE
 from ssl_registry.data.places import check_name, check_place
 from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
@@ -14,8 +15,6 @@ from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import BadFileError, DataError, spell
 
 SUMMARY: Final = "dataset.json"
-
-MOST_LABELS: Final = 256
 
 UNLISTED: Final = f"is not listed in {SUMMARY}"
 
@@ -84,16 +83,33 @@ def _read_labels(path: Path, summary: Mapping[str, Any]) -> dict[int, str]:
             f"{spell(path)}: 'labels' is {brief(stated)}; expected "
             '{"0": "background", "1": ...}'
         ) from error
-    if len(labels) > MOST_LABELS:
+    strange = [value for value in labels if not 0 <= value <= MOST_VALUE]
+    if strange:
         raise DataError(
-            f"{spell(path)}: 'labels' has {len(labels)} values; at most {MOST_LABELS} are supported"
+            f"{spell(path)}: 'labels' has the value {strange[0]}; expected whole numbers from 0 to "
+            f"{MOST_VALUE}"
         )
-    if labels and sorted(labels) != list(range(len(labels))):
+    return check_labels(path, labels) if labels else {}
+
+
+def check_labels(path: Path, labels: Mapping[int, str]) -> dict[int, str]:
+    """Return the labels of a `dataset.json` in the order of their values; 0 is the background.
+
+    Raises:
+        DataError: there are too many, or the background is another value.
+    """
+    named = {0: "background", **labels}
+    if len(named) > MOST_CLASSES:
         raise DataError(
-            f"{spell(path)}: 'labels' has the values {brief(sorted(labels))}; expected 0 "
-            f"(background) to {len(labels) - 1} without a gap"
+            f"{spell(path)}: 'labels' has {len(named)} values; at most {MOST_CLASSES} are supported"
         )
-    return labels
+    other = next((v for v, name in named.items() if v and name.lower() == "background"), None)
+    if other is not None:
+        raise DataError(
+            f"{spell(path)}: 'labels' calls {other} the background, which has to be 0: give its "
+            "voxels the value 0"
+        )
+    return {value: named[value] for value in sorted(named)}
 
 
 def _decathlon_case(folder: Path, row: object, values: frozenset[int]) -> FileCase:

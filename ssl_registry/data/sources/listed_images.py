@@ -22,7 +22,7 @@ from ssl_registry.data.sources.finding import (
     outside,
 )
 from ssl_registry.data.sources.grades import read_grades
-from ssl_registry.data.sources.label_values import labels_of
+from ssl_registry.data.sources.label_values import labels_of, tell_labels
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import read_table
 from ssl_registry.documents import brief
@@ -292,7 +292,7 @@ def _with_maps(
     facts: FileFacts,
 ) -> Source:
     """Return the images with their label maps, whose values are the labels."""
-    values: set[int] = {0}
+    values: dict[Path, frozenset[int]] = {}
     cases: list[FileCase] = []
     folder = table.path.parent
     maps = {case: folder / marks[case] for case in images.files if marks.get(case)}
@@ -303,7 +303,7 @@ def _with_maps(
         try:
             if label is not None:
                 sound(there[label])
-                values |= sound(holds[label]).values
+                values[label] = sound(holds[label]).values
         except BadFileError as error:
             on_bad_file(error)
         else:
@@ -311,7 +311,9 @@ def _with_maps(
     labels = labels_of(values, table.path)
     known = frozenset(labels)
     bare = sum(case.label is None for case in cases)
-    notes = [f"{bare} images have no label map: for pretraining alone"] if bare else []
+    notes = tell_labels(labels)
+    if bare:
+        notes.append(f"{bare} images have no label map: for pretraining alone")
     if table.grades is not None:
         notes.append(
             "it has label maps and grades, and the maps are taken: take out the column label to "

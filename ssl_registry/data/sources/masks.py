@@ -18,7 +18,7 @@ from ssl_registry.data.sources.finding import (
 )
 from ssl_registry.data.sources.folder_names import patients_of
 from ssl_registry.data.sources.folders import NO_IMAGE
-from ssl_registry.data.sources.label_values import labels_of
+from ssl_registry.data.sources.label_values import labels_of, tell_labels
 from ssl_registry.errors import BadFileError, DataError, spell
 
 MASKS: Final = ("masks", "labels")
@@ -35,10 +35,10 @@ def has_masks(folder: Path) -> bool:
 def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
     """Return the images of `images` with those of `masks` of the same names as labels.
 
-    The classes are the values that occur in the masks, of which 0 is the background.
+    The labels are the values that occur in the masks, of which 0 is the background.
 
     Raises:
-        DataError: there is no `images` or no `masks`, a mask has no image, or a value is left out.
+        DataError: there is no `images` or no `masks`, a mask has no image, or its values are none.
     """
     masks = next((folder / name for name in MASKS if (folder / name).is_dir()), None)
     if masks is None or not (folder / IMAGES).is_dir():
@@ -54,15 +54,15 @@ def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source
             f"{spell(masks)} holds {len(lost)} masks without {one} ({spell(lost[0])}, ...)"
         )
     images = look_at(found.files, folder, on_bad_file, facts)
-    values, broken = _read_masks(images, marks.files, on_bad_file, facts)
-    labels = labels_of(values, folder)
+    holds, broken = _read_masks(images, marks.files, on_bad_file, facts)
+    labels = labels_of(holds, folder)
     cases = tuple(
         FileCase(name, path, marks.files.get(name), frozenset(labels), channels=images.channels)
         for name, path in images.files.items()
         if name not in broken
     )
     bare = len(set(images.files) - set(marks.files))
-    notes = images.notes
+    notes = (*images.notes, *tell_labels(labels))
     if bare:
         notes = (*notes, f"{bare} of {len(found.files)} {many} have no mask: for pretraining alone")
     return Source(
@@ -82,9 +82,9 @@ def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source
 
 def _read_masks(
     images: FolderImages, marks: Mapping[str, Path], on_bad_file: OnBadFile, facts: FileFacts
-) -> tuple[set[int], set[str]]:
+) -> tuple[dict[Path, frozenset[int]], set[str]]:
     """Return the values of all masks, and the names of the images whose masks are bad."""
-    values, broken = {0}, set()
+    values, broken = dict[Path, frozenset[int]](), set[str]()
     named = [name for name in images.files if name in marks]
     known = facts.labels(marks[name] for name in named)
     for name in named:
@@ -93,7 +93,7 @@ def _read_masks(
             holds = sound(known[mask])
             if holds.size is not None:
                 check_size(holds.size, mask, images.pictures[name], images.files[name])
-            values |= holds.values
+            values[mask] = holds.values
         except BadFileError as error:
             broken.add(name)
             on_bad_file(error)

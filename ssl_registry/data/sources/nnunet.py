@@ -10,11 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.label_classes import MOST_VALUE
 from ssl_registry.data.places import check_name, check_place, entries_of
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Part, Source
 from ssl_registry.data.sources.channel_numbers import NUMBERED
-from ssl_registry.data.sources.decathlon import MOST_LABELS, SUMMARY
+from ssl_registry.data.sources.decathlon import SUMMARY, check_labels
 from ssl_registry.data.sources.finding import leave_out, outside
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import BadFileError, DataError, spell
@@ -206,7 +207,7 @@ def _read_labels(path: Path, said: Any) -> tuple[dict[int, str], dict[str, froze
         if not many or not all(_is_value(value) for value in many):
             raise DataError(
                 f"{spell(path)}: the label {brief(name)} is {brief(stated)}; expected a whole "
-                f"number from 0 to {MOST_LABELS - 1}, or a list of such"
+                f"number from 0 to {MOST_VALUE}, or a list of such"
             )
         values[name] = tuple(int(value) for value in many)
     if "ignore" in values:
@@ -215,24 +216,20 @@ def _read_labels(path: Path, said: Any) -> tuple[dict[int, str], dict[str, froze
             "reference, which is not supported: fill them in, or take out those cases"
         )
     found = sorted({value for many in values.values() for value in many} | {0})
-    if values and found != list(range(len(found))):
-        raise DataError(
-            f"{spell(path)}: 'labels' has the values {brief(found)}; expected 0 (background) to "
-            f"{len(found) - 1} without a gap"
-        )
     regions = {name: frozenset(many) for name, many in values.items() if len(many) > 1}
     if not values:
         return {}, {}
-    return {value: _name_of(value, values) for value in found}, regions if regions else {}
+    labels = check_labels(path, {value: _name_of(value, values) for value in found})
+    return labels, regions if regions else {}
 
 
 def _is_number(key: str) -> bool:
-    return key.isdecimal() and len(key) <= len(str(MOST_LABELS))
+    return key.isdecimal() and len(key) <= len(str(MOST_VALUE))
 
 
 def _is_value(value: object) -> bool:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return whole and 0 <= value < MOST_LABELS  # type: ignore[operator]
+    return whole and 0 <= value <= MOST_VALUE  # type: ignore[operator]
 
 
 def _name_of(value: int, values: Mapping[str, Sequence[int]]) -> str:

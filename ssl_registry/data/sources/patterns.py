@@ -12,7 +12,7 @@ from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.data.sources.finding import dims_of, find_images, leave_out
 from ssl_registry.data.sources.folder_names import patients_of
-from ssl_registry.data.sources.label_values import labels_of
+from ssl_registry.data.sources.label_values import labels_of, tell_labels
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 
 CASE: Final = "{case}"
@@ -53,13 +53,13 @@ def open_pattern(
         )
     maps = _of_names(maps, names)
     holds = facts.labels(maps[name] for name in names if name in maps)
-    values: set[int] = {0}
+    values: dict[Path, frozenset[int]] = {}
     cases = []
     for name in names:
         try:
             files = _whole(name, stacks, channels)
             if label := maps.pop(name, None):
-                values |= sound(holds[label]).values
+                values[label] = sound(holds[label]).values
         except BadFileError as error:
             on_bad_file(error)
         else:
@@ -75,6 +75,7 @@ def open_pattern(
     rest = [path for path in found.files.values() if path not in known]
     bare = sum(case.label is None for case in cases) if labels is not None else 0
     notes = [f"{len(cases)} images of {len(channels)} channels, by the pattern of their names"]
+    notes += tell_labels(named)
     if bare:
         notes.append(f"{bare} images have no label map: for pretraining alone")
     return Source(

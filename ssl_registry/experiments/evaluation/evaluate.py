@@ -9,11 +9,12 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from ssl_registry.data.label_classes import by_value, class_names
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError, DataError, ImageShapeError, RunError
 from ssl_registry.experiments.evaluation.intervals import Interval, bootstrap_by_patient
-from ssl_registry.experiments.evaluation.matched_labels import as_model_labels, match_labels
+from ssl_registry.experiments.evaluation.matched_labels import as_model_classes, match_labels
 from ssl_registry.experiments.evaluation.report import write_evaluation_report
 from ssl_registry.experiments.evaluation.tables import case_table, class_table
 from ssl_registry.experiments.files import write_text
@@ -113,7 +114,13 @@ def evaluate(
     for name, why in left_out.items():
         console.print(f"left out: {name}: {why}")
     scored, answers = _answer(ensemble, cases, matched, left_out, console)
-    return _finish(ensemble, runs, source, scored, answers, left_out, folder, seed, console)
+    regions = {
+        name: frozenset(matched[value] for value in values)
+        for name, values in source.regions.items()
+    }
+    return _finish(
+        ensemble, runs, source, regions, scored, answers, left_out, folder, seed, console
+    )
 
 
 def _new_folder(out: str | Path | None, run: str | Path, data: str | Path) -> Path:
@@ -163,7 +170,7 @@ def _division_of(run: Path) -> dict[str, Any]:
 
 
 def _check_data(ensemble: Ensemble, source: Source, cases: Sequence[Case]) -> dict[int, int]:
-    """See that the data can be scored by these models; return their values for its labels."""
+    """See that the data can be scored by these models; return their classes for its labels."""
     task = ensemble.summary.downstream
     if not cases:
         raise DataError(f"data={source.name} holds no labelled case to score")
@@ -219,7 +226,7 @@ def _ask_scan(
     ensemble: Ensemble, case: Case, matched: Mapping[int, int]
 ) -> tuple[Tensor, Tensor, Mapping[str, Any]]:
     answer = ensemble.label(case)
-    predicted, target = answer.labels(), as_model_labels(answer.scan["label"].data[0], matched)
+    predicted, target = answer.labels(), as_model_classes(answer.scan["label"].data[0], matched)
     spacing = tuple(answer.scan["label"].spacing)
     if ensemble.summary.image_dims == 2:
         predicted, target = predicted[..., 0], target[..., 0]
@@ -239,6 +246,7 @@ def _finish(
     ensemble: Ensemble,
     runs: Sequence[str | Path],
     source: Source,
+    regions: Mapping[str, frozenset[int]],
     cases: Sequence[Case],
     answers: HeldOutAnswers,
     left_out: Mapping[str, str],
@@ -247,13 +255,15 @@ def _finish(
     console: Console,
 ) -> Evaluation:
     task, labels = ensemble.summary.downstream, ensemble.summary.labels
-    said = score_cases(task, answers)
-    score = score_all(task, answers, said, _regions(source, labels))
+    values = ensemble.summary.label_values
+    of_classes = score_cases(task, answers)
+    score = score_all(task, answers, of_classes, regions, values)
     patients = [source.group_of(case) for case in cases]
-    intervals = bootstrap_by_patient(task, said, patients, seed)
+    intervals = by_value(bootstrap_by_patient(task, of_classes, patients, seed), values)
+    said = [by_value(one, values) for one in of_classes]
     names = [case.name for case in cases]
     verdict = judge_finetuning(
-        task, score[task.headline], answers.predictions, answers.targets, labels
+        task, score[task.headline], answers.predictions, answers.targets, class_names(labels)
     )
     found = Evaluation(
         folder, score, intervals, dict(zip(names, said, strict=True)), dict(left_out)
@@ -279,12 +289,6 @@ def _finish(
     write_text(folder / RESULT, spell_result(result))
     console.print(f"{_spell(task, score, intervals)} on {len(cases)} cases; the page is {page}")
     return found
-
-
-def _regions(source: Source, labels: Mapping[int, str]) -> Mapping[str, frozenset[int]]:
-    """Return the regions of the data, where its values mean what the model's do."""
-    same = all(labels.get(value) == name for value, name in source.labels.items())
-    return source.regions if same else {}
 
 
 def _spell(

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
+from ssl_registry.data.label_classes import as_values
 from ssl_registry.data.preparing.scan_grid import labels_as_prepared
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.experiments.figures.classes import draw_confusion
@@ -160,7 +161,10 @@ def _sample(
         else:
             shape, affine = tuple(image.shape[1:]), placed.affine
         whole = [one[..., None] if one.ndim == 2 else one for one in (predicted, target)]
-        predicted, target = (labels_as_prepared(one, scan, shape, affine) for one in whole)
+        values = ensemble.summary.label_values
+        predicted, target = (
+            as_values(labels_as_prepared(one, scan, shape, affine), values) for one in whole
+        )
     score = said.get(result["headline"], math.nan)
     return Sample(
         case.name,

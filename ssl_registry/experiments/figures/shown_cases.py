@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ssl_registry.data.cache.kept_facts import KeptFacts
 from ssl_registry.data.cache.prepared import Prepared, prepare_case
+from ssl_registry.data.label_classes import as_classes, as_values
 from ssl_registry.data.preparing.scan_grid import labels_as_prepared
 from ssl_registry.data.sources.counted_unit import spell_labelled
 from ssl_registry.data.sources.opening import open_source
@@ -105,7 +106,7 @@ def read_samples(shown: ShownCases) -> list[Sample]:
             Sample(
                 name=name,
                 image=_in_order(prepared.image(), prepared),
-                target=_in_order(prepared.label(), prepared).numpy(),
+                target=_in_order(_with_values(prepared), prepared).numpy().astype(np.int64),
                 predictions=_as_shown(
                     {line: found[name] for line, found in predictions.items()}, prepared
                 ),
@@ -127,8 +128,14 @@ def _cases(row: Row) -> Mapping[str, Mapping[str, Any]]:
     return cases
 
 
+def _with_values(case: Prepared) -> Tensor:
+    """Return a prepared label map with the values of the data, or a class."""
+    label = case.label()
+    return label if case.case.grade is not None else as_values(label, case.case.label_values)
+
+
 def _as_shown(
-    predictions: Mapping[str, npt.NDArray[np.uint8]], case: Prepared
+    predictions: Mapping[str, npt.NDArray[Any]], case: Prepared
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Bring label maps from the grid of the scan to that of the prepared image, which is shown.
 
@@ -145,8 +152,10 @@ def _as_shown(
             raise DataError(
                 f"{case.case.name}: {line} predicted {labels.shape} voxels for a scan of {own}"
             )
-        whole = torch.from_numpy(labels.copy()).reshape(shape)
-        moved = labels_as_prepared(whole, scan, case.shape, case.affine)
+        whole = torch.from_numpy(labels.astype(np.int64)).reshape(shape)
+        found = sorted(set(torch.unique(whole).tolist()) | {0})
+        classes = labels_as_prepared(as_classes(whole, found), scan, case.shape, case.affine)
+        moved = as_values(classes, found)
         shown[line] = _in_order(moved, case).numpy().astype(np.int64)
     return shown
 

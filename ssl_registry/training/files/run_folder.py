@@ -21,8 +21,8 @@ from pydantic import BaseModel
 from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_json, read_yaml
-from ssl_registry.errors import RunError, TakenRunError
-from ssl_registry.training.settings.origins import STARTED_FROM
+from ssl_registry.errors import RunError, TakenRunError, spell
+from ssl_registry.training.settings.origins import LABEL_NAMES, RECORDED, STARTED_FROM
 from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.stored import CONFIG, check_same_kind, fill_up
 
@@ -232,6 +232,21 @@ class RunFolder:
                 f"in {settings.get('encoder')}: name the one it started from, or another folder"
             )
 
+    def check_labels(self, labels: Mapping[int, str]) -> None:
+        """See that the data have the labels that the run here learns, for which its head was built.
+
+        Raises:
+            RunError: they have not.
+        """
+        said = self.settings().get(LABEL_NAMES)
+        now = {str(value): name for value, name in labels.items()}
+        if isinstance(said, Mapping) and dict(said) != now:
+            raise RunError(
+                f"the run in out={self.path} learns the labels {_spell_labels(said)}; the data "
+                f"have {_spell_labels(now)} now: put them back as they were, or begin a new run in "
+                "another folder"
+            )
+
     def begin(self, config: str, cases: str) -> None:
         """Write `cases.csv` and `config.yaml`: from now on there is a run.
 
@@ -290,6 +305,10 @@ class RunFolder:
             (self.path / PREVIOUS).unlink(missing_ok=True)
 
 
+def _spell_labels(labels: Mapping[str, str]) -> str:
+    return spell(", ".join(f"{value} {name}" for value, name in labels.items()))
+
+
 def _longer(settings: Mapping[str, Any], started: Mapping[str, Any]) -> bool:
     """Return whether more epochs are asked for than the run was started with."""
     now, was = settings.get("epochs"), started.get("epochs")
@@ -335,7 +354,7 @@ def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, An
         return dict(fields)
     folder = RunFolder(Path(fields["out"]))
     folder.check_started()
-    stored = {key: value for key, value in folder.settings().items() if key != STARTED_FROM}
+    stored = {key: value for key, value in folder.settings().items() if key not in RECORDED}
     check_same_kind(cls, stored, folder.path)
     merged: dict[str, Any] = fill_up(stored, fields)
     return merged

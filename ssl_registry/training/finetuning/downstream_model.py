@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.label_classes import by_value
 from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.distributed import from_all
@@ -75,6 +76,7 @@ class Finetuning(Trained):
         kept: names of the encoder's parameters that were taken over; None for all of them.
         spacing: of the images' voxels in mm, for augmentation; without it they are cubes.
         takeover: what the head took over of a pretrained decoder.
+        label_values: of the data, in the order of the classes, after which scores are called.
     """
 
     settings: FinetuneSettings
@@ -87,8 +89,10 @@ class Finetuning(Trained):
         kept: frozenset[str] | None = None,
         spacing: tuple[float, ...] | None = None,
         takeover: Takeover | None = None,
+        label_values: tuple[int, ...] = (),
     ) -> None:
         super().__init__(settings, "finetune")
+        self.label_values = label_values
         self.kept, self.takeover = kept, takeover
         self.spacing = spacing
         self.model = model
@@ -172,7 +176,8 @@ class Finetuning(Trained):
         predictions = [one for part, _ in parts for one in part]
         targets = [one for _, part in parts for one in part]
         self.predictions, self.targets = [], []
-        return self.task.score(LabelMaps(predictions), LabelMaps(targets))
+        scores = self.task.score(LabelMaps(predictions), LabelMaps(targets))
+        return by_value(scores, self.label_values)
 
 
 def _freeze(module: nn.Module, frozen: bool, kept: frozenset[str] | None) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from ssl_registry.backbone import Encoder, check_strides
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import LabelledImages
+from ssl_registry.data.label_classes import as_values, by_value, class_names
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import TrainingBatches, say_batch
@@ -99,11 +100,15 @@ def _finetune(
     rows = case_rows(plan.source, plan.split)
     if settings.resume:
         check_cases(folder, rows)
+        folder.check_labels(plan.source.labels)
     TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
     module = _build(plan)
     _say_plan(plan, module, console)
     data = _training_data(plan)
-    fabric = start(settings, folder, module, data, rows, console, started_from=origin)
+    labels = plan.source.labels
+    fabric = start(
+        settings, folder, module, data, rows, console, started_from=origin, labels=labels
+    )
     on_main(lambda: write_skipped(folder, plan.source.skipped))
     return _run(fabric, plan, module, folder, origin, console)
 
@@ -151,7 +156,8 @@ def _build(plan: Plan) -> Finetuning:
     takeover = take_over_decoder(settings, plan.summary, head)
     model = DownstreamModel(encoder, head).train()
     spacing = _median_spacing(plan)
-    return Finetuning(model, settings.downstream, settings, kept, spacing, takeover)
+    values = plan.label_values
+    return Finetuning(model, settings.downstream, settings, kept, spacing, takeover, values)
 
 
 def _median_spacing(plan: Plan) -> tuple[float, ...] | None:
@@ -231,9 +237,13 @@ def _run(
     console.print(f"tested: the weights of epoch {selected['epoch']}, {selected['why']}")
     answers = answer_held_out(module, plan.test)
     said = score_cases(task, answers)
-    score = score_all(task, answers, said, plan.source.regions)
+    values, labels = plan.label_values, plan.source.labels
+    regions = {
+        name: frozenset(map(values.index, region)) for name, region in plan.source.regions.items()
+    }
+    score = score_all(task, answers, said, regions, values)
     learning = judge_finetuning(
-        task, score[task.headline], answers.predictions, answers.targets, plan.source.labels
+        task, score[task.headline], answers.predictions, answers.targets, class_names(labels)
     )
     _say_learning(learning, console)
     declared = declared_in(plan.summary.data) if plan.summary else None
@@ -242,8 +252,10 @@ def _run(
         "headline": task.headline,
         "score": score,
         **learning.as_result(),
-        "labels": {str(value): name for value, name in plan.source.labels.items()},
-        "cases": dict(zip((case.case.name for case in plan.test), said, strict=True)),
+        "labels": {str(value): name for value, name in labels.items()},
+        "cases": {
+            case.case.name: by_value(one, values) for case, one in zip(plan.test, said, strict=True)
+        },
         "patients": {case.case.name: plan.source.group_of(case.case) for case in plan.test},
         "counts": {
             "train": len(plan.train),
@@ -265,7 +277,8 @@ def _run(
 
     def finish() -> None:
         names = [case.case.name for case in plan.test]
-        write_predictions(folder, dict(zip(names, answers.predictions, strict=True)))
+        predictions = (as_values(classes, values) for classes in answers.predictions)
+        write_predictions(folder, dict(zip(names, predictions, strict=True)))
         _write_encoder(plan, module.model, folder, origin)
         _write_model(plan, module.model, folder)
         folder.finish(result)
@@ -333,12 +346,17 @@ def _flipped_axes(settings: FinetuneSettings) -> tuple[int, ...]:
 def _provenance(plan: Plan) -> dict[str, Any]:
     named = plan.source.channel_names
     channels = {"channel_names": list(named)} if named else {}
-    return channels | provenance(
-        plan.source.name,
-        plan.train,
-        selected_by=plan.validation if plan.settings.select == "best" else (),
-        held_out=[*plan.split.validation, *plan.split.test],
-        before=plan.summary.data if plan.summary else None,
+    labels = {"labels": {str(value): name for value, name in plan.source.labels.items()}}
+    return (
+        channels
+        | labels
+        | provenance(
+            plan.source.name,
+            plan.train,
+            selected_by=plan.validation if plan.settings.select == "best" else (),
+            held_out=[*plan.split.validation, *plan.split.test],
+            before=plan.summary.data if plan.summary else None,
+        )
     )
 
 

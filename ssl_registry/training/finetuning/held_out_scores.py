@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ssl_registry.data.cache.prepared import Prepared
+from ssl_registry.data.label_classes import by_value
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.training.finetuning.downstream_model import (
     CaseLabels,
@@ -20,7 +21,7 @@ class HeldOutAnswers(NamedTuple):
     """Answers for test cases, and what they are measured by.
 
     Attributes:
-        predictions: a label map on the grid of the scan's file, or a class, of each case.
+        predictions: the classes on the grid of the scan's file, or one class, of each case.
         targets: likewise.
         evidence: by the names that `DownstreamTask.measure_case` gives it, of each case.
     """
@@ -53,9 +54,19 @@ def score_all(
     answers: HeldOutAnswers,
     cases: Sequence[Mapping[str, float]],
     regions: Mapping[str, frozenset[int]],
+    values: Sequence[int],
 ) -> dict[str, float]:
-    """Return every score over all test cases: of regions, those of the task, the headline too."""
+    """Return every score over all test cases, the headline first; those of regions come last.
+
+    Args:
+        task: whose answers they are.
+        answers: of the test cases.
+        cases: what `score_cases` says of each.
+        regions: the classes of each, by name.
+        values: of the labels in the order of the classes, after which the scores are called.
+    """
     predictions, targets, _ = answers
-    own = task.score(predictions, targets)
-    further = task.summarise(cases) | score_regions(task, predictions, targets, regions)
+    own = by_value(task.score(predictions, targets), values)
+    further = by_value(task.summarise(cases), values)
+    further |= score_regions(task, predictions, targets, regions)
     return {**own, **further, **own}  # the headline first, and never replaced

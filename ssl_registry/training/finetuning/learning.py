@@ -70,7 +70,7 @@ def judge_finetuning(
         score: the headline score of the test cases.
         predictions: of these.
         targets: likewise.
-        labels: what the label values mean.
+        labels: what the classes are called.
     """
     chance = task.chance(targets)
     blind = math.nan if chance is None else chance

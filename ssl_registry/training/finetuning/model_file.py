@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import Component
+from ssl_registry.data.label_classes import MOST_CLASSES, MOST_VALUE
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, as_key
 from ssl_registry.data.preparing.slice_axes import SliceAxis
@@ -45,7 +46,7 @@ class ModelSummary:
         backbone: the structure of the encoder.
         downstream: the task, which builds the head.
         in_channels: channels that the model takes.
-        labels: what each label value or class means.
+        labels: what each label value or class means; the model's classes are the values in order.
         preprocessing: how images are prepared.
         size: side in voxels of what the network sees, or its sides along each axis.
         patches: 0 where that is the whole image, fitted; else it is a window of it.
@@ -66,6 +67,11 @@ class ModelSummary:
     versions: Mapping[str, str]
     slices: SliceAxis | None = None
     flips: tuple[int, ...] = ()
+
+    @property
+    def label_values(self) -> tuple[int, ...]:
+        """The values of the labels in the order of the classes."""
+        return tuple(sorted(self.labels))
 
     @property
     def image_dims(self) -> Literal[2, 3]:
@@ -99,7 +105,9 @@ class _Written(BaseModel):
     backbone: dict[str, Any]
     downstream: dict[str, Any]
     in_channels: int = Field(ge=1, le=MOST_CHANNELS)
-    labels: dict[int, str] = Field(min_length=1, max_length=256)
+    labels: dict[Annotated[int, Field(ge=0, le=MOST_VALUE)], str] = Field(
+        min_length=1, max_length=MOST_CLASSES
+    )
     preprocessing: Preprocessing
     size: WrittenSize
     patches: int = Field(ge=0)
@@ -153,7 +161,7 @@ def read_model_summary(folder: str | Path) -> ModelSummary:
         backbone=backbone,
         downstream=downstream,
         in_channels=said.in_channels,
-        labels=said.labels,
+        labels={value: said.labels[value] for value in sorted(said.labels)},
         preprocessing=said.preprocessing,
         size=said.size,
         patches=said.patches,

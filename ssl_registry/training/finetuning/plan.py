@@ -67,6 +67,11 @@ class Plan:
         return said if used == len(self.train) else f"{said} ({len(self.train)} cases)"
 
     @property
+    def label_values(self) -> tuple[int, ...]:
+        """The values of the labels in the order of the classes."""
+        return tuple(sorted(self.source.labels))
+
+    @property
     def backbone(self) -> Backbone:
         """The network, of the encoder's file or of the settings."""
         chosen = self.summary.backbone if self.summary else self.settings.backbone

@@ -4,7 +4,7 @@ import io
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,8 @@ from ssl_registry.errors import BadFileError, spell
 from ssl_registry.training.files.run_folder import RunFolder
 
 PREDICTIONS: Final = "predictions.npz"
-"""uint8 by the case's name: labels `[*S]` on the grid of the scan's own file, or a class, `[]`."""
+"""By the case's name: labels `[*S]` with the values of the data on the grid of the scan's own file,
+or a class, `[]`; uint8, or uint16 where a value is above 255."""
 
 REMEDY: Final = "resume or repeat the run, which writes it anew"
 
@@ -32,12 +33,13 @@ def write_predictions(folder: RunFolder, predictions: Mapping[str, Tensor]) -> N
             entry = zipfile.ZipInfo(f"{name}.npy")  # without the time of day
             entry.compress_type = zipfile.ZIP_DEFLATED
             with members.open(entry, "w", force_zip64=True) as member:
-                array = np.array(predicted.numpy(), dtype=np.uint8, order="C")
+                kind = np.uint8 if int(predicted.max()) < 256 else np.uint16
+                array = np.array(predicted.numpy(), dtype=kind, order="C")
                 np.lib.format.write_array(member, array, version=(1, 0), allow_pickle=False)
     folder.write_bytes(PREDICTIONS, archive.getbuffer())
 
 
-def read_predictions(folder: Path, names: Collection[str]) -> dict[str, npt.NDArray[np.uint8]]:
+def read_predictions(folder: Path, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     """Return what was predicted for some cases; no more is unpacked than their headers announce.
 
     Raises:
@@ -53,7 +55,7 @@ def read_predictions(folder: Path, names: Collection[str]) -> dict[str, npt.NDAr
         if name not in found:
             raise BadFileError(path, f"lacks the case {spell(name)}", REMEDY)
         array = found[name]
-        if array.dtype != np.uint8 or array.ndim > 3:
+        if array.dtype not in (np.uint8, np.uint16) or array.ndim > 3:
             what = (
                 f"holds {array.dtype} of {array.ndim} axes, not labels, for the case {spell(name)}"
             )

@@ -39,7 +39,7 @@ def score_regions(
         task: of segmentation; of other tasks there are no regions.
         predictions: a label map `[*S]` of each test case.
         targets: likewise.
-        regions: the values of each, by name.
+        regions: the values of each, by name, as they stand in these label maps.
     """
     if task.target_kind != "mask":
         return {}

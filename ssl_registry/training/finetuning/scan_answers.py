@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.label_classes import as_classes
 from ssl_registry.data.preparing.scan_grid import label_scan
 from ssl_registry.data.preparing.slice_answers import as_volume
 from ssl_registry.training.finetuning.downstream_model import Finetuning
@@ -51,7 +52,7 @@ class ScanLabels(NamedTuple):
     """Label maps of scans, on the grids of their files.
 
     Attributes:
-        predictions: `[*S]` int64 of each scan.
+        predictions: the class of each voxel, `[*S]` int64, of each scan.
         targets: likewise.
         spacings: of the voxels in mm, one for each axis of the label map.
     """
@@ -62,7 +63,7 @@ class ScanLabels(NamedTuple):
 
 
 def label_scans(module: Finetuning, cases: Sequence[Prepared]) -> ScanLabels:
-    """Return the predicted and the true label map of each scan, as its files have them.
+    """Return the predicted and the true classes of each scan, on the grid of its files.
 
     The network answers on the prepared grid; its probabilities are brought back to the scan's,
     as `ssl-registry predict` does, and the label map is read from its file once more. The model
@@ -91,7 +92,7 @@ def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor, tup
     with one_thread():
         scan = case.case.read()
         predicted = label_scan(probabilities, case.affine, scan)
-    target: Tensor = scan["label"].data[0]
+    target = as_classes(scan["label"].data[0], case.case.label_values)
     spacing = tuple(scan["label"].spacing)
     flat = module.task.spatial_dims == 2 and not module.stacked
     return (*((predicted[..., 0], target[..., 0]) if flat else (predicted, target)), spacing)

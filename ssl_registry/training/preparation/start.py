@@ -1,9 +1,11 @@
 """The moment between the last check and the first step of a run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import lightning as L
+import yaml
 from rich.console import Console
 from torch.utils.data import Dataset
 
@@ -14,7 +16,7 @@ from ssl_registry.training.engine.precision import choose_precision
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.files.case_table import CaseRow, as_text
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.settings.origins import STARTED_FROM
+from ssl_registry.training.settings.origins import LABEL_NAMES, STARTED_FROM
 from ssl_registry.training.settings.runs import RunSettings
 
 
@@ -27,11 +29,12 @@ def start(
     console: Console,
     *,
     started_from: str | None = None,
+    labels: Mapping[int, str] = MappingProxyType({}),
 ) -> L.Fabric:
     """Arrange the model's step, choose the precision, start the processes, write how it begins.
 
     That is `cases.csv` and `config.yaml`, which names the digest of the encoder, too, that the
-    run starts from.
+    run starts from, and the labels that it learns.
 
     Everything before is done by each process and writes nothing; from here on there is one
     that writes.
@@ -51,5 +54,8 @@ def start(
     config = chosen.as_yaml()
     if started_from is not None:
         config += f"{STARTED_FROM}: {started_from}\n"
+    if labels:
+        named = {LABEL_NAMES: {str(value): name for value, name in labels.items()}}
+        config += yaml.safe_dump(named, sort_keys=False)
     on_main(lambda: folder.begin(config, as_text(cases)))
     return fabric

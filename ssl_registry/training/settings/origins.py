@@ -11,6 +11,12 @@ from ssl_registry.registry import IN_PROCESS, registry
 STARTED_FROM: Final = "started_from"
 """Key of `config.yaml` and `result.json`: the digest of the encoder that a run started from."""
 
+LABEL_NAMES: Final = "label_names"
+"""Key of `config.yaml`: what the labels are called that a run learns, by their values."""
+
+RECORDED: Final = ("distributions", STARTED_FROM, LABEL_NAMES)
+"""Keys of `config.yaml` that are no settings: what components, encoder and data were then."""
+
 
 def origins_of(components: Mapping[str, Component]) -> dict[str, str]:
     """Return what a file says of its components: `{"task": "ssl-registry-rpl 0.1.0"}`."""

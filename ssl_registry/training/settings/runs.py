@@ -38,7 +38,7 @@ from ssl_registry.training.settings.options import (
     PretrainingOptions,
     TrainingOptions,
 )
-from ssl_registry.training.settings.origins import STARTED_FROM, origins_of
+from ssl_registry.training.settings.origins import RECORDED, origins_of
 from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.sections import own_settings
 from ssl_registry.training.settings.size_setting import SizeSetting
@@ -66,11 +66,10 @@ class RunSettings(Passes, TrainingOptions, SplitSettings):
     @model_validator(mode="before")
     @classmethod
     def _leave_out_distributions(cls, values: Any) -> Any:
-        """Leave out what `config.yaml` says about where components and encoder came from then."""
+        """Leave out what `config.yaml` says of components, encoder and data as they were then."""
         if not isinstance(values, dict):
             return values
-        recorded = ("distributions", STARTED_FROM)
-        return {key: value for key, value in values.items() if key not in recorded}
+        return {key: value for key, value in values.items() if key not in RECORDED}
 
     @property
     def processes(self) -> int:
