@@ -79,7 +79,7 @@ def describe(name: str) -> Description:
         entry,
         text=_REFERENCE.sub("", doc).strip(),
         reference=cited_in(doc),
-        links=_links(doc),
+        links=links_in(doc),
         fields=[describe_field(name, cls.model_fields[name]) for name in cls.listed_fields()],
         shapes=_shapes(entry),
         python=python,
@@ -93,8 +93,10 @@ def cited_in(docstring: str) -> str:
     return " ".join(found.group(1).split()) if found else ""
 
 
-def _links(doc: str) -> list[str]:
-    found = _DOI.findall(doc) + [f"10.48550/arXiv.{number}" for number in _ARXIV.findall(doc)]
+def links_in(docstring: str) -> list[str]:
+    """Return addresses of everything that a docstring cites by DOI or arXiv number."""
+    found = _DOI.findall(docstring)
+    found += [f"10.48550/arXiv.{number}" for number in _ARXIV.findall(docstring)]
     return [f"https://doi.org/{doi}" for doi in dict.fromkeys(found)]
 
 

@@ -1,9 +1,11 @@
-"""Plugins that are really installed, for as long as a test runs."""
+"""What all tests share: plugins that are really installed, and phantoms that are made once."""
 
 import importlib
 import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,36 @@ class Other:
 def function():
     return Task()
 """
+
+
+RUNNING = {"training", "experiments", "cli", "docs"}
+"""Folders of tests that start runs."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep what runs would make again and again, and what takes a quarter of a small run.
+
+    These are the embedded phantoms, each of which is the same whoever makes it, and Lightning's
+    search through all installed distributions for callbacks.
+    """
+    if not RUNNING & {item.path.parent.name for item in request.session.items}:
+        yield
+        return
+    from lightning.fabric.utilities import registry as callbacks
+
+    from ssl_registry.data.sources import phantoms
+
+    make = lru_cache(maxsize=128)(phantoms.phantom)
+
+    def phantom(index: int, side: int = 64) -> phantoms.Phantom:
+        made = make(index, side)
+        return replace(made, image=made.image.clone(), label=made.label.clone())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phantoms, "phantom", phantom)
+        patch.setattr(callbacks, "entry_points", cache(callbacks.entry_points))
+        yield
 
 
 class Site:

@@ -17,6 +17,8 @@ from ssl_registry.testing import (
     checks_of_pretext_task,
     parametrize_with_checks,
 )
+from ssl_registry.testing.batch_checks import BATCH_CHECKS
+from ssl_registry.testing.component_checks import COMPONENT_CHECKS
 
 SMALL: dict[str, dict[str, Any]] = {
     "densenet121": {"growth": 4},
@@ -38,6 +40,16 @@ CHECKED_ELSEWHERE = {"ssl-registry-monai", "ssl-registry-nnunet", "ssl-registry-
 
 TOGETHER = {"losses_are_finite_scalars", "gradients_reach_every_parameter"}
 """The checks that depend on which backbone a task is tried on; training with small ones."""
+
+COMPILED = {"unet2d", "rotation2d", "byol2d", "fusion2d", "segmentation2d", "joint"}
+"""What is compiled every day: a network, a question, a model of its own, an image for an answer."""
+
+IN_DEPTH = {"rotation3d", "rpl3d", "joint"}
+"""Tasks whose networks in 3D are checked every day as they are in 2D; of the others, gradients."""
+
+LIGHT_IN_3D = {check.__name__ for check in (*COMPONENT_CHECKS, *BATCH_CHECKS)} | {
+    "gradients_reach_every_parameter"
+}
 
 
 def installed(kind: Any, dims: int | None = None) -> list[str]:
@@ -62,31 +74,57 @@ EXAMPLES = {"rotation2d", "rotation3d", "fusion2d", "fusion3d", "classification2
 SEVERAL = {"rpl2d", "rpl3d", "segmentation2d", "segmentation3d"}
 """Tasks that every backbone is tried on: of several views, and with a decoder."""
 
+SLOW = {("monai-swinunetr3d", "segmentation3d")}
+"""A pair that takes ten times as long as any other."""
 
-def pairs(kind: Any, *, usual: bool) -> Iterator[Check]:
-    """Yield the checks of backbones with tasks of their dimensions: the usual pairs or the rest."""
+
+def is_daily(backbone: str, task: str, check: str) -> bool:
+    """Return whether `make test` has a check of a backbone with a task, or `make test-long`."""
+    tried = EXAMPLES | SEVERAL if backbone in USUAL else SEVERAL
+    lighter = check == "gradients_reach_every_parameter" or backbone in USUAL
+    return task in tried and lighter and (backbone, task) not in SLOW
+
+
+def pairs(kind: Any, *, daily: bool) -> Iterator[Check]:
+    """Yield the checks of backbones with tasks of their dimensions: the daily ones or the rest."""
     for name in installed("backbone"):
         backbone, small = make(name), name.partition(":")[0] not in CHECKED_ELSEWHERE
         wanted = TOGETHER | ({"training_lowers_the_loss"} if small else set())
         dims = backbone.spatial_dims
-        tasks = [
-            task
-            for task in installed(kind, dims)
-            if usual == (bare(task) in (EXAMPLES | SEVERAL if bare(name) in USUAL else SEVERAL))
-        ]
-        for task in map(make, tasks):
+        for named in installed(kind, dims):
+            task = make(named)
             if kind == "pretext":
                 shape = (64, 64) if dims == 2 else (32, 32, 32)
                 checks = checks_of_pretext_task(task, shape, backbone=backbone)
             else:
                 checks = checks_of_downstream_task(task, backbone=backbone)
-            yield from (check for check in checks if check.name in wanted)
+            for check in checks:
+                if check.name in wanted and daily == is_daily(bare(name), bare(named), check.name):
+                    yield check
 
 
-@parametrize_with_checks(
-    [make(n) for n in installed(None) if n.partition(":")[0] not in CHECKED_ELSEWHERE]
-)
+def alone(*, daily: bool) -> Iterator[Check]:
+    """Yield the checks of every component by itself: the daily ones or the rest."""
+    for name in installed(None):
+        if name.partition(":")[0] in CHECKED_ELSEWHERE:
+            continue
+        component, called = make(name), bare(name)
+        light = isinstance(component, PretextTask) and component.spatial_dims == 3
+        for check in checks_of(component):
+            compiled = check.name == "compiling_changes_nothing"
+            now = called in COMPILED if compiled else check.name in LIGHT_IN_3D or not light
+            if daily == (now or (called in IN_DEPTH and not compiled)):
+                yield check
+
+
+@parametrize_with_checks([*alone(daily=True)])
 def test_a_component_keeps_its_contract(check: Check) -> None:
+    check()
+
+
+@pytest.mark.long
+@parametrize_with_checks([*alone(daily=False)])
+def test_a_component_keeps_the_rest_of_its_contract(check: Check) -> None:
     check()
 
 
@@ -95,13 +133,13 @@ def test_a_distribution_is_a_sound_plugin(check: Check) -> None:
     check()
 
 
-@parametrize_with_checks([*pairs("pretext", usual=True)])
+@parametrize_with_checks([*pairs("pretext", daily=True)])
 def test_a_backbone_learns_from_a_pretext_task_or_refuses_its_views(check: Check) -> None:
     learn_or_refuse(check)
 
 
 @pytest.mark.long
-@parametrize_with_checks([*pairs("pretext", usual=False)])
+@parametrize_with_checks([*pairs("pretext", daily=False)])
 def test_every_backbone_learns_from_every_pretext_task_or_refuses_its_views(check: Check) -> None:
     learn_or_refuse(check)
 
@@ -115,13 +153,13 @@ def learn_or_refuse(check: Check) -> None:
             raise
 
 
-@parametrize_with_checks([*pairs("downstream", usual=True)])
+@parametrize_with_checks([*pairs("downstream", daily=True)])
 def test_a_backbone_serves_a_downstream_task(check: Check) -> None:
     check()
 
 
 @pytest.mark.long
-@parametrize_with_checks([*pairs("downstream", usual=False)])
+@parametrize_with_checks([*pairs("downstream", daily=False)])
 def test_every_backbone_serves_every_downstream_task(check: Check) -> None:
     check()
 

@@ -74,7 +74,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize(
     "first",
-    ["import ssl_registry.registry", "import ssl_registry.testing", "from ssl_registry import *"],
+    [
+        "import ssl_registry.registry",
+        *(
+            pytest.param(code, marks=pytest.mark.long)
+            for code in ("import ssl_registry.testing", "from ssl_registry import *")
+        ),
+    ],
 )
 def test_registry_is_the_registry_and_never_its_module(first: str) -> None:
     code = f"{first}\nfrom ssl_registry import registry\nregistry.find('unet3d')"

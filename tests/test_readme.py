@@ -54,6 +54,7 @@ def test_the_task_of_the_readme_passes_the_conformance_checks(
     assert (done.folder / "encoder.safetensors").is_file()
 
 
+@pytest.mark.long
 def test_what_readme_and_docs_show_passes_the_strict_type_checker(tmp_path: Path) -> None:
     """As user code, with the cache of this repository, for torch is long to read."""
     files = []

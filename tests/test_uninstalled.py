@@ -12,7 +12,9 @@ import yaml
 
 from ssl_registry import finetune, load_encoder, predict, pretrain, registry
 from ssl_registry.errors import ComponentDeprecationWarning, UnknownComponentError
-from ssl_registry.experiments import EfficiencySettings, run_efficiency
+from ssl_registry.experiments import EfficiencySettings
+from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.training.preparation.cases import quiet_or_loud
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -201,7 +203,7 @@ def curve(shelf: Shelf, tmp_path: Path) -> Path:
         tasks=["stripes3d"], backbone="small3d", data="phantoms:6", size=16, labelled=[1],
         seeds=[0], pretrain={"epochs": 1}, finetune={"steps": 1}, out=tmp_path / "curve",
     )  # fmt: skip
-    run_efficiency(settings)
+    run_missing(settings, 1, quiet_or_loud(quiet=True))
     return settings.out
 
 
@@ -225,7 +227,8 @@ def test_an_experiment_goes_on_without_the_plugin_of_a_task_that_it_had(
     shelf.look()
     said = yaml.safe_load((curve / "config.yaml").read_text())
     encoder = next(curve.glob("pretrain/**/encoder.json")).parent
-    run_efficiency(EfficiencySettings.read(**{**said, "tasks": [], "encoders": {"old": encoder}}))
+    gone = EfficiencySettings.read(**{**said, "tasks": [], "encoders": {"old": encoder}})
+    run_missing(gone, 1, quiet_or_loud(quiet=True))
     rows = (curve / "results.csv").read_text().splitlines()
     assert [row.partition(",")[0] for row in rows] == ["line", "scratch", "old"]
     assert before.splitlines()[1] in rows

@@ -40,6 +40,7 @@ def peak(folder: Path, count: int) -> int:
     return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.long
 @pytest.mark.benchmark(group="peak memory of pretraining, MB (extra info)")
 def test_peak_memory_does_not_grow_with_the_scans(
     benchmark: BenchmarkFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +69,7 @@ print((peak() - before) / voxels)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spacing", [0, 0.8])
 @pytest.mark.benchmark(group="memory of preparing one large scan, bytes a voxel (extra info)")
 def test_memory_of_preparing_a_scan(

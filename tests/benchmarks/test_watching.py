@@ -20,18 +20,19 @@ IMAGES = 40
 def test_a_look_costs_under_two_percent_of_the_steps_between_two(
     benchmark: BenchmarkFixture, what: str
 ) -> None:
+    count, side = (IMAGES, SIDE) if benchmark.enabled else (6, 16)
     torch.manual_seed(0)
     encoder = registry.backbone("unet3d", base_filters=8, levels=3).build(1)
-    model = registry.pretext_task("rotation3d").build_model(encoder, (SIDE,) * 3)
-    images = open_images(data=f"phantoms:{IMAGES}", size=SIDE, part="all")
-    sample = FeatureSample(images.prepared, images.source, SIDE, seed=0)
-    every = epochs_between(IMAGES, 1, len(sample.images))
+    model = registry.pretext_task("rotation3d").build_model(encoder, (side,) * 3)
+    images = open_images(data=f"phantoms:{count}", size=side, part="all")
+    sample = FeatureSample(images.prepared, images.source, side, seed=0)
+    every = epochs_between(count, 1, len(sample.images))
     batch = torch.stack([images[0], images[1]])
 
     def step() -> None:
         model(batch, torch.Generator().manual_seed(2))[0].backward()
 
-    steps = every * IMAGES // len(batch)
+    steps = every * count // len(batch)
     benchmark.extra_info["steps between two looks"] = steps
     look: Any = lambda: watch_features(encoder, sample)  # noqa: E731
     benchmark(look if what == "look" else step)

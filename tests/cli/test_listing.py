@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ssl_registry import registry
-from ssl_registry.description import describe
+from ssl_registry.description import cited_in, describe, links_in
 from ssl_registry.entry import TRAITS
 from ssl_registry.field_descriptions import spell_type
 from tests.commands import PROGRAM, run_command
@@ -109,21 +110,30 @@ def test_show_for_scripts_says_the_same() -> None:
     }
 
 
+LARGE = {name for name in NAMES if name.startswith("ssl-registry-nnunet:")}
+"""Networks that take seconds to be built as they come."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_component_cites_its_method(name: str) -> None:
-    described = describe(name)
-    assert described.reference
-    assert all(
-        re.fullmatch(r"https://doi\.org/10\.\d+/.*\d.*", link) for link in described.links
-    ), "a DOI is cut off"
-    assert described.links
-    assert "Reference" not in described.text
+    doc = cleandoc(registry.get(name).__doc__ or "")
+    links = links_in(doc)
+    assert cited_in(doc)
+    assert links
+    assert all(re.fullmatch(r"https://doi\.org/10\.\d+/.*\d.*", link) for link in links), (
+        "a DOI is cut off"
+    )
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_example_of_every_component_runs_as_it_stands(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.long] if n in LARGE else []) for n in NAMES]
+)
+def test_a_component_is_described_and_its_example_runs_as_it_stands(name: str) -> None:
     names: dict[str, Any] = {}
     described = describe(name)
+    assert described.reference
+    assert described.links
+    assert "Reference" not in described.text
     exec(described.python, names)
     if "views" in names:
         assert list(names["views"].shape) == described.shapes["views"]
@@ -147,50 +157,62 @@ def test_types_are_spelt_as_a_person_writes_them(annotation: Any, spelt: str) ->
     assert spell_type(annotation) == spelt
 
 
-def complete(shell: str, *words: str) -> str:
-    """Return what the shell is offered for the last of the words."""
-    line = " ".join(["ssl-registry", *words])
-    asked = {
-        "_SSL_REGISTRY_COMPLETE": f"complete_{shell}",
-        "_TYPER_COMPLETE_ARGS": line,
-        "COMP_WORDS": line.replace("=", " = "),
-        "COMP_CWORD": str(len(line.replace("=", " = ").split()) - 1),
-    }
-    code = (
-        "import sys\nfrom ssl_registry.cli import app\nsys.argv = ['ssl-registry']\n"
-        "try: app()\nexcept SystemExit: pass\n"
-        "assert not {'torch', 'numpy'} & set(sys.modules)"
-    )
+COMPLETIONS = [
+    (["show", "rp"], ["rpl2d", "rpl3d"], ["unet3d"]),
+    (["preview", "r"], ["rpl2d", "rotation3d"], ["unet3d"]),
+    (["check-plugin", "ssl-registry-r"], ["ssl-registry-rpl"], ["ssl-registry-jigsaw"]),
+    (["list", "--kind", "b"], ["backbone"], ["pretext"]),
+    (["pretrain", "task=rp"], ["rpl2d", "rpl3d"], ["unet3d"]),
+    (["finetune", "backbone="], ["unet3d"], ["rpl3d"]),
+    (["finetune", "epochs=3"], [], ["rpl3d"]),
+    (["finetune", "dow"], ["downstream="], ["backbone"]),
+]
+"""Words on a line, of which the last is completed: what is offered for it, and what is not."""
+
+COMPLETE = """
+import contextlib, io, json, os, sys
+from ssl_registry.cli import app
+
+sys.argv = ["ssl-registry"]
+offered = []
+for asked in json.loads(sys.stdin.read()):
+    os.environ.update(asked)
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.suppress(SystemExit):
+        app()
+    offered.append(said.getvalue())
+assert not {"torch", "numpy"} & set(sys.modules)
+print(json.dumps(offered))
+"""
+
+
+def complete(shell: str, lines: list[list[str]]) -> list[str]:
+    """Return what the shell is offered for the last word of each line, without torch."""
+    asked = []
+    for words in lines:
+        line = " ".join(["ssl-registry", *words])
+        apart = line.replace("=", " = ")
+        asked.append(
+            {
+                "_SSL_REGISTRY_COMPLETE": f"complete_{shell}",
+                "_TYPER_COMPLETE_ARGS": line,
+                "COMP_WORDS": apart,
+                "COMP_CWORD": str(len(apart.split()) - 1),
+            }
+        )
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, **asked},
-    )
-    return done.stdout
+        [sys.executable, "-c", COMPLETE],
+        input=json.dumps(asked), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    offered: list[str] = json.loads(done.stdout)
+    return offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-@pytest.mark.parametrize(
-    ("words", "offered", "left_out"),
-    [
-        (["show", "rp"], ["rpl2d", "rpl3d"], ["unet3d"]),
-        (["preview", "r"], ["rpl2d", "rotation3d"], ["unet3d"]),
-        (["check-plugin", "ssl-registry-r"], ["ssl-registry-rpl"], ["ssl-registry-jigsaw"]),
-        (["list", "--kind", "b"], ["backbone"], ["pretext"]),
-        (["pretrain", "task=rp"], ["rpl2d", "rpl3d"], ["unet3d"]),
-        (["finetune", "backbone="], ["unet3d"], ["rpl3d"]),
-        (["finetune", "epochs=3"], [], ["rpl3d"]),
-        (["finetune", "dow"], ["downstream="], ["backbone"]),
-    ],
-)
-def test_the_shell_completes_names_without_torch(
-    shell: str, words: list[str], offered: list[str], left_out: list[str]
-) -> None:
-    said = complete(shell, *words)
-    assert [name for name in offered if name not in said] == []
-    assert [name for name in left_out if name in said] == []
+def test_the_shell_completes_names_without_torch(shell: str) -> None:
+    answers = complete(shell, [words for words, _, _ in COMPLETIONS])
+    for said, (words, offered, left_out) in zip(answers, COMPLETIONS, strict=True):
+        assert [name for name in offered if name not in said] == [], words
+        assert [name for name in left_out if name in said] == [], words
 
 
 def test_completion_is_installed_by_the_word_that_the_readme_says(tmp_path: Path) -> None:

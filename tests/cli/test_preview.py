@@ -79,7 +79,9 @@ def test_every_task_is_previewed_on_a_phantom(tmp_path: Path, call: Call, name: 
     ("name", "image"),
     [
         *(with_its_mark(name, "scan.nii.gz") for name in TASKS),
-        *((name, f"photo.{kind}") for name in ("rpl2d", "rpl3d") for kind in ("png", "jpg")),
+        ("rpl2d", "photo.png"),
+        ("rpl3d", "photo.png"),
+        *(pytest.param(f"rpl{d}d", "photo.jpg", marks=pytest.mark.long) for d in (2, 3)),
     ],
 )
 def test_every_task_is_previewed_on_a_file(
@@ -96,7 +98,7 @@ def test_every_task_is_previewed_on_a_file(
     assert_a_figure(out)
 
 
-@pytest.mark.parametrize("name", ["rpl2d", "exemplar3d"])
+@pytest.mark.parametrize("name", ["rpl2d", pytest.param("exemplar3d", marks=pytest.mark.long)])
 def test_equal_seeds_say_the_same(tmp_path: Path, call: Call, name: str) -> None:
     words = [name, "--out", tmp_path / "preview.png", "--size", 32, "--seed"]
     assert call(*words, 3) == call(*words, 3)

@@ -1,4 +1,7 @@
-"""The documentation site builds from the code as it is, with no link that leads nowhere."""
+"""The documentation site builds from the code as it is, with no link that leads nowhere.
+
+Building it takes a minute, so all but one of these tests are long ones.
+"""
 
 import os
 import re
@@ -26,6 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_every_page_is_in_the_navigation(site: Path) -> None:
     start = (site / "index.html").read_text(encoding="utf-8")
     docs = ROOT / "docs"
@@ -41,6 +45,7 @@ def test_every_guide_can_be_found_from_the_first_page() -> None:
     assert [guide for guide in guides if f"({guide.as_posix()})" not in first] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
 def test_every_component_of_this_project_has_a_page_with_its_fields(
     site: Path, entry: object
@@ -56,6 +61,7 @@ def test_every_component_of_this_project_has_a_page_with_its_fields(
         assert info.description
 
 
+@pytest.mark.long
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     """`hookimpl` is explained with the hooks, and `registry` with its class."""
     page = (site / "reference" / "python" / "index.html").read_text(encoding="utf-8")
@@ -67,6 +73,7 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert [name for name in modules if f'"ssl_registry.{name}.' not in page] == []
 
 
+@pytest.mark.long
 def test_pictures_are_there_and_say_what_they_show(site: Path) -> None:
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -74,6 +81,7 @@ def test_pictures_are_there_and_say_what_they_show(site: Path) -> None:
             assert (page.parent / address).resolve().is_file(), f"{page}: {address}"
 
 
+@pytest.mark.long
 def test_the_site_asks_nobody_elses_server_for_anything(site: Path) -> None:
     start = (site / "index.html").read_text(encoding="utf-8")
     assert re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="(https?://[^"]+)"', start) == []

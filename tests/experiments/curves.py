@@ -23,6 +23,7 @@ SMALL: Final[dict[str, Any]] = {
     "pretrain": {"epochs": 2},
     "finetune": {"steps": 10, "freeze_share": 0.3, "learning_rate": 0.02},
     "checkpoint_minutes": 0,
+    "precision": "32-true",
 }
 LINES: Final = ("scratch", "rotation3d", "rpl3d")
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ssl_registry import registry
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError
 from ssl_registry.experiments import EfficiencySettings
 from ssl_registry.experiments.engines.choice import check_engine
@@ -100,8 +101,9 @@ def test_all_lines_are_fine_tuned_by_the_same_options() -> None:
 
 def test_runs_of_an_experiment_do_as_their_budgets_say(tmp_path: Path) -> None:
     how = {"accumulate": 2, "patches": 2, "weight_decay": 0.1}
+    data = write_phantoms(tmp_path / "small", 10, side=24)  # the fewer windows to predict in
     run(
-        tmp_path / "curve", tasks=["rotation3d"], labelled=[2], seeds=[0], size=16,
+        tmp_path / "curve", data=str(data), tasks=["rotation3d"], labelled=[2], seeds=[0], size=16,
         pretrain={"epochs": 1, **how, "optimizer": "adamw"},
         finetune={"steps": 2, **how, "optimizer": "sgd", "schedule": "poly", "warmup": 0.5},
     )  # fmt: skip

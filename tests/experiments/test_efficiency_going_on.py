@@ -56,20 +56,25 @@ def test_a_finished_experiment_runs_nothing_not_even_where_it_was_moved_to(copie
     assert (copied / "results.csv").read_text() == text
 
 
-def test_more_of_anything_runs_only_what_is_missing(copied: Path) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "missing"), [([0], 1 + 4), pytest.param([0, 2], 3 + 10, marks=pytest.mark.long)]
+)
+def test_more_of_anything_runs_only_what_is_missing(
+    copied: Path, seeds: list[int], missing: int
+) -> None:
     before, rows = times(copied), results(copied)
     tasks = ["rotation3d", {"name": "rotation3d", "label": "again"}]
-    run(copied, seeds=[0, 2], labelled=[1, 3], tasks=tasks)
+    run(copied, seeds=seeds, labelled=[1, 3], tasks=tasks)
     after = times(copied)
     assert {name: after[name] for name in before} == before
-    assert len(after) == len(before) + 3 + 10
+    assert len(after) == len(before) + missing
     now = results(copied)
     assert [row for row in now if row in rows] == [
         row
         for row in rows
         if (row["labelled"], row["seed"]) == ("1", "0") and row["line"] != "rpl3d"
     ]
-    assert len(now) == 3 * 2 * 2
+    assert len(now) == 3 * 2 * len(seeds)
 
 
 def test_what_a_call_leaves_out_is_said_and_stays(
@@ -200,12 +205,17 @@ def dying(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, calls: int) -
 @pytest.mark.parametrize(
     ("owner", "name", "calls"),
     [
-        (Training, "learn", 1),
         (Training, "learn", 15),
-        (RunFolder, "begin", 2),
         (RunFolder, "write", 3),  # the first writes the settings of the first run
         (RunFolder, "finish", 1),
-        (RunFolder, "finish", 3),
+        *(
+            pytest.param(*moment, marks=pytest.mark.long)
+            for moment in (
+                (Training, "learn", 1),
+                (RunFolder, "begin", 2),
+                (RunFolder, "finish", 3),
+            )
+        ),
     ],
 )
 def test_an_experiment_that_dies_anywhere_ends_as_one_that_did_not(
@@ -296,6 +306,7 @@ def test_a_run_in_a_process_of_its_own_ends_with_the_experiment(tmp_path: Path) 
     assert not (cell.settings.out / "result.json").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_all_processes_and_the_command_goes_on_later(tmp_path: Path) -> None:
     out = tmp_path / "out"
     config = write_config(tmp_path, out=str(out), pretrain={"epochs": 10_000})

@@ -230,6 +230,7 @@ def test_without_its_extra_an_engine_is_named_and_nothing_is_written(
     assert not planned.settings.out.exists()
 
 
+@pytest.mark.long
 def test_no_engine_is_imported_unless_it_is_asked_for(tmp_path: Path) -> None:
     code = (
         "import sys; from ssl_registry.cli import main\n"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ssl_registry import evaluate, finetune, methods, predict
 from ssl_registry.cli import app
 from ssl_registry.data.sources.phantoms import LABELS
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
+from ssl_registry.experiments.evaluation.intervals import bootstrap_by_patient
 from ssl_registry.training.finetuning.model_file import load_model
 from tests.hospitals import write_graded, write_hospital
 from tests.once import made_once
@@ -43,6 +45,13 @@ def ward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "ward", train)
 
 
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the patients a few times, for scores of grades take a millisecond each."""
+    few = partial(bootstrap_by_patient, draws=40)
+    monkeypatch.setattr("ssl_registry.experiments.evaluation.evaluate.bootstrap_by_patient", few)
+
+
 def result_of(folder: Path) -> dict[str, Any]:
     said: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return said
@@ -54,6 +63,7 @@ def close(one: dict[str, Any], other: dict[str, Any]) -> None:
         assert value == pytest.approx(other[name], abs=0.05), name
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("run", ["mask0", "grade"])
 def test_the_runs_own_test_cases_give_its_own_score_to_the_bit(
     ward: Path, tmp_path: Path, run: str
@@ -113,6 +123,7 @@ def test_labels_that_the_model_does_not_know_are_refused_by_name(
         evaluate(ward / "mask0", graded, tmp_path / "no", quiet=True)
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_grades_are_matched_by_name_where_one_is_missing(ward: Path, tmp_path: Path) -> None:
     away = write_graded(tmp_path / "away", range(20, 32), {0: "0", 1: "2"})
     done = evaluate(ward / "grade", away, tmp_path / "out", group_column="patient", quiet=True)

@@ -90,7 +90,7 @@ def test_nothing_is_promised_where_nothing_was_found() -> None:
 
 
 def test_every_test_case_has_its_bar(tmp_path: Path) -> None:
-    rows = write_experiment(tmp_path, {"scratch": 0.5, "rpl3d": 0.8})
+    rows = write_experiment(tmp_path, {"scratch": 0.5, "rpl3d": 0.8}, seeds=(0, 1), size=16)
     share = min(row.fraction for row in rows)
     gains = case_gains(rows, share)
     assert list(gains) == ["rpl3d"]

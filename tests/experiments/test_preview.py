@@ -186,8 +186,7 @@ class Blur2d(PretextTask):
         return outputs.mean()
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-@pytest.mark.parametrize("views", [1, 2, 5, 60])
+@pytest.mark.parametrize(("views", "channels"), [(1, 3), (2, 2), (5, 1), (60, 1)])
 def test_a_strangers_task_that_reconstructs_is_drawn(
     tmp_path: Path, views: int, channels: int
 ) -> None:

@@ -64,7 +64,7 @@ def test_graded_samples_show_every_class_first(tmp_path: Path) -> None:
     assert all(sample.predictions["scratch"].shape == () for sample in samples)
 
 
-@pytest.mark.parametrize("lines", [1, 2, 6])
+@pytest.mark.parametrize("lines", [1, pytest.param(2, marks=pytest.mark.long), 6])
 def test_any_number_of_lines_fits_in(tmp_path: Path, lines: int) -> None:
     names = {f"line-{place}": 0.5 for place in range(lines)}
     rows = write_experiment(tmp_path, names, fractions=(0.5,), seeds=(0,), size=16)

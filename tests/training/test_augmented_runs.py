@@ -12,6 +12,7 @@ from torch import Tensor
 from ssl_registry import Moment, derive_generator, finetune, pretrain
 from ssl_registry.augmentation import PRESETS
 from ssl_registry.cli.overrides import read_words
+from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
@@ -160,7 +161,8 @@ def test_all_lines_are_shown_the_same_images_at_one_seed_and_step(
 
 
 def test_patches_are_augmented(tmp_path: Path, seen: dict[str, list[Tensor]]) -> None:
-    run = {**RUN, "patches": 2, "epochs": 1}
+    small = write_phantoms(tmp_path / "small", 6, side=24)  # the fewer windows to predict in
+    run = {**RUN, "data": small, "patches": 2, "epochs": 1}
     finetune(**run, backbone=SMALL, augment="none", out=tmp_path / "plain")
     plain = seen["training"][-1]
     finetune(**run, backbone=SMALL, augment={"gamma_probability": 1}, out=tmp_path / "augmented")

@@ -18,8 +18,10 @@ from ssl_registry import (
 )
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
+from ssl_registry.experiments.efficiency import run_missing
 from ssl_registry.heads import UNetDecoder
 from ssl_registry.training.files.encoder_file import digest_of, read_encoder_summary
+from ssl_registry.training.preparation.cases import quiet_or_loud
 
 UNET: dict[str, Any] = {"name": "unet3d", "base_filters": 2, "levels": 2}
 RUN: dict[str, Any] = {
@@ -153,7 +155,7 @@ def test_a_line_of_an_experiment_may_start_from_an_encoder(encoder: Path, tmp_pa
         pretrain={"epochs": 1}, finetune={"steps": 2}, out=tmp_path / "curve",
     )  # fmt: skip
     assert EfficiencySettings.read(**json.loads(settings.model_dump_json())) == settings
-    run_efficiency(settings, quiet=True)
+    run_missing(settings, 1, quiet_or_loud(quiet=True))
     on, fresh = (
         json.loads((tmp_path / "curve" / "pretrain" / label / "seed-0" / "result.json").read_text())
         for label in ("on", "fresh")

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from ssl_registry.errors import ConfigError, EncoderFileError
 from ssl_registry.training.files.encoder_file import read_encoder_summary
 from ssl_registry.training.files.export import write_export
 from ssl_registry.training.files.hub import push_to_hub, save_for_hub
+from tests.commands import run_command
 
 SMALL: dict[str, Any] = {"name": "densenet121", "growth": 4}
 
@@ -77,12 +76,7 @@ def test_a_network_of_this_library_is_exported_alone(tmp_path: Path) -> None:
 
 def test_the_command_writes_the_file_and_the_lines_that_load_it(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "densenet.pt"
-    command = [sys.executable, "-c", "from ssl_registry.cli import main; main()", "export"]
-    done = subprocess.run(
-        [*command, str(run), "--out", str(out), "--outputs", "3"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    lines = done.stdout.splitlines()
+    lines = run_command("export", run, "--out", out, "--outputs", 3).stdout.splitlines()
     assert "torchvision" in lines[0]
     names: dict[str, Any] = {}
     exec("\n".join(lines[1:]), names)

@@ -18,7 +18,7 @@ from ssl_registry.training.files.input_channels import convert_input, convert_we
 STRUCTURES: list[dict[str, Any]] = [
     {"name": "unet3d", "base_filters": 4, "levels": 3},
     {"name": "unet2d", "base_filters": 4, "levels": 3},
-    {"name": "densenet121"},
+    {"name": "densenet121", "growth": 4},
 ]
 
 

@@ -28,10 +28,10 @@ FINETUNE: dict[str, Any] = {
 BACKBONES = [
     SMALL,
     {"name": "unet2d", "base_filters": 2, "levels": 4, "norm": "instance"},
-    {"name": "densenet121"},
-    {"name": "timm:resnet18"},
-    {"name": "monai-segresnet3d"},
-    {"name": "monai-basicunet3d"},
+    {"name": "densenet121", "growth": 4},
+    {"name": "timm:resnet10t"},
+    {"name": "monai-segresnet3d", "blocks_down": [1, 1, 1]},
+    {"name": "monai-basicunet3d", "features": [4, 4, 8, 8, 16]},
 ]
 
 
@@ -54,12 +54,12 @@ def built(spec: dict[str, Any], seed: int) -> Encoder:
 
 
 def image_for(spec: dict[str, Any]) -> torch.Tensor:
-    shape = {2: (1, 1, 96, 96), 3: (1, 1, 32, 32, 32)}[registry.create(spec).spatial_dims]
+    shape = {2: (1, 1, 64, 64), 3: (1, 1, 32, 32, 32)}[registry.create(spec).spatial_dims]
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("spec", BACKBONES, ids=lambda spec: spec["name"])
-@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("levels", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_finest_levels_answer_as_before_and_the_others_are_the_fresh_ones(
     spec: dict[str, Any], levels: int
 ) -> None:
@@ -156,7 +156,10 @@ def test_an_experiment_takes_over_levels_of_all_encoders_and_leaves_scratch_alon
     assert said["rotation3d"]["transfer_levels"] == 2
 
 
-@pytest.mark.parametrize("task", ["rotation3d", "rpl3d", "jigsaw3d", "exemplar3d"])
+@pytest.mark.parametrize(
+    "task",
+    ["rotation3d", *(pytest.param(n, marks=pytest.mark.long) for n in ("rpl3d", "exemplar3d"))],
+)
 def test_a_task_that_sees_the_finest_levels_trains_no_other(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

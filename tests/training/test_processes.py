@@ -69,6 +69,7 @@ def test_two_processes_pretrain_to_the_curve_of_one(pretrained: Path, tmp_path: 
     assert said.count("the encoder is in") == 1
 
 
+@pytest.mark.long
 def test_two_processes_finetune_to_the_curve_of_one(pretrained: Path, tmp_path: Path) -> None:
     fields = {**FINETUNE, "encoder": str(pretrained)}
     one = finetune(**fields, accumulate=2, out=tmp_path / "one", quiet=True)

@@ -121,8 +121,14 @@ def end_in_spite_of_kills(
     return runs
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "kills"),
+    [
+        ("pretrain", 3),
+        pytest.param("pretrain", 20, marks=pytest.mark.long),
+        pytest.param("finetune", 20, marks=pytest.mark.long),
+    ],
+)
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
     tmp_path: Path, warm: Warm, name: str, kills: int
 ) -> None:
@@ -132,7 +138,8 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
     assert all(contents(run) == contents(runs[0]) for run in runs)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [20])
 def test_killed_while_images_are_read_and_prepared_the_end_is_the_same(
     tmp_path: Path, warm: Warm, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
@@ -158,7 +165,8 @@ def test_killed_while_images_are_read_and_prepared_the_end_is_the_same(
     assert kept == images
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kills", [20])
 def test_an_experiment_killed_at_random_moments_ends_with_the_same_bits(
     tmp_path: Path, warm: Warm, kills: int
 ) -> None:

@@ -176,7 +176,7 @@ def test_the_teachers_encoder_is_written_where_it_is_kept(tmp_path: Path) -> Non
 
 def test_slices_as_high_in_their_scans_are_positives_on_real_runs(tmp_path: Path) -> None:
     task = {"name": "local2d", "positives": "place", "near": 0.2}
-    fields = {**RUN, "slices": "thick", "size": 16}
+    fields = {**RUN, "data": "phantoms:6", "slices": "thick", "size": 16, "batch_size": 16}
     run = pretrain(task=task, epochs=1, out=tmp_path / "place", **fields)
     assert run.result["metrics"]["val_with_partners"] > 0
     with pytest.raises(ConfigError, match="no slice of a scan"):

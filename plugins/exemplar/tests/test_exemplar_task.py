@@ -42,12 +42,19 @@ def images_for(task: PretextTask, batch: int = 4, channels: int = 1, side: int =
     return torch.rand((batch, channels, *[side] * task.spatial_dims), generator=seeded(99))
 
 
-@pytest.mark.parametrize("cls", BOTH)
-@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (Exemplar2d, {"memory": 0, "negatives": "random"}),
+        (Exemplar3d, {"memory": 2, "negatives": "semi-hard"}),
+        *(pytest.param(c, f, marks=pytest.mark.long) for c in BOTH for f in VARIANTS),
+    ],
+)
 def test_the_contract_of_pretext_tasks_is_kept(cls: type[Exemplar], fields: dict[str, Any]) -> None:
     check_pretext_task(cls(**fields))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cls", BOTH)
 def test_the_contract_is_kept_on_odd_shapes(cls: type[Exemplar]) -> None:
     for shape in SHAPES[cls.spatial_dims]:
@@ -176,7 +183,10 @@ def test_anchors_and_copies_share_one_embedding() -> None:
     torch.testing.assert_close(rows.norm(dim=2), torch.ones(2, 4))
 
 
-@pytest.mark.parametrize("negatives", ["random", "semi-hard", "hard"])
+@pytest.mark.parametrize(
+    "negatives",
+    ["hard", *(pytest.param(n, marks=pytest.mark.long) for n in ("random", "semi-hard"))],
+)
 def test_training_lowers_the_loss_and_raises_the_accuracy(negatives: str) -> None:
     task = Exemplar3d(negatives=negatives, memory=16, margin=0.5, intensity_probability=0)
     with torch.random.fork_rng():

@@ -28,6 +28,7 @@ def images_for(task: PretextTask, batch: int = 4, channels: int = 1, side: int =
     return torch.rand((batch, channels, *[side] * task.spatial_dims), generator=seeded(99))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", TASKS, ids=repr)
 def test_the_contract_of_pretext_tasks_is_kept(task: PretextTask) -> None:
     check_pretext_task(task, channels=(1, 2, 3, 4))

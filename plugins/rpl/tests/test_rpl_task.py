@@ -42,8 +42,14 @@ def coordinates(batch: int, *shape: int) -> Tensor:
     return torch.stack(axes).expand(batch, -1, *[-1] * len(shape))
 
 
-@pytest.mark.parametrize("cls", BOTH)
-@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (Rpl2d, {"questions": 2, "fusion": "early"}),
+        (Rpl3d, {"questions": 1}),
+        *(pytest.param(c, f, marks=pytest.mark.long) for c in BOTH for f in VARIANTS),
+    ],
+)
 def test_the_contract_of_pretext_tasks_is_kept(cls: type[Rpl], fields: dict[str, Any]) -> None:
     check_pretext_task(cls(**fields), channels=(1, 2, 3, 4))
 
@@ -185,7 +191,15 @@ def test_one_classifier_answers_every_question(fusion: str) -> None:
     torch.testing.assert_close(model.answer(shuffled), scores[:, order])
 
 
-@pytest.mark.parametrize("fields", VARIANTS[:4], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"questions": 3},
+        {"questions": 1, "fusion": "early"},
+        *(pytest.param(fields, marks=pytest.mark.long) for fields in VARIANTS[:3]),
+    ],
+    ids=str,
+)
 def test_training_lowers_the_loss(fields: dict[str, Any]) -> None:
     task = Rpl3d(**fields)
     with torch.random.fork_rng():

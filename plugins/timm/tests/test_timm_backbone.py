@@ -27,7 +27,7 @@ def pictures(channels: int = 1) -> torch.Tensor:
 
 
 def test_it_keeps_the_contract_of_a_backbone() -> None:
-    check_backbone(Timm(model="resnet18"), channels=(1, 3))
+    check_backbone(Timm(model="resnet10t"), channels=(1, 3))
 
 
 @pytest.mark.parametrize("name", [*NAMES, "swin_tiny_patch4_window7_224"])

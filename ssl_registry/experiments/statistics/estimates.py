@@ -81,6 +81,12 @@ class Estimate:
         return paired_p(self.observations)
 
 
+def mean_of(values: Sequence[float]) -> float:
+    """Return the mean of those values that are numbers; NaN where there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan
+
+
 def paired_p(differences: Sequence[float]) -> float:
     """Return the two-sided p value of the paired t-test, given one difference a pair.
 

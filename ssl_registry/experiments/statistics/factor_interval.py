@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from ssl_registry.experiments.statistics.estimates import CONFIDENCE, Estimate, Repeats
+from ssl_registry.experiments.statistics.estimates import CONFIDENCE, Repeats, mean_of
 from ssl_registry.experiments.statistics.label_factor import LabelFactor, label_factor
 
 DRAWS: Final = 2000
@@ -70,7 +70,7 @@ def factor_interval(
 
 def _mean(repeats: Repeats, drawn: Sequence[Sequence[tuple[int, int]]]) -> float:
     """Return the mean of the drawn observations, each the mean of its repeats."""
-    return Estimate.of([Estimate.of([repeats[key] for key in unit]).mean for unit in drawn]).mean
+    return mean_of([mean_of([repeats[key] for key in unit]) for unit in drawn])
 
 
 def _order(factor: LabelFactor) -> tuple[float, int]:
