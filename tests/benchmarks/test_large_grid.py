@@ -8,6 +8,7 @@ which is how the first call finds them, beside with it, as every further one doe
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from tests.experiments.large import large_settings, make_up
 
 SEEDS = int(os.environ.get("SSL_REGISTRY_SEEDS", "2"))
 
-pytestmark = pytest.mark.benchmark(group="a large experiment")
+pytestmark = pytest.mark.benchmark(
+    group="a large experiment, processor time", timer=time.process_time
+)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ Whatever is wrong with the index, it is begun anew: it holds nothing that the da
 
 import errno
 import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -197,12 +198,12 @@ class ContentIndex:
 
 def names_of(files: Iterable[Path]) -> dict[Path, bytes]:
     """Return the name of each file in the index: a hash of its path, links in folders followed."""
-    folders: dict[Path, Path] = {}
+    folders: dict[Path, str] = {}
     names = {}
     for file in files:
         folder = file.parent
         if folder not in folders:
-            folders[folder] = folder.resolve()
-        path = str(folders[folder] / file.name).encode("utf-8", "surrogateescape")
-        names[file] = hashlib.sha256(path).digest()[:16]
+            folders[folder] = str(folder.resolve())
+        path = os.path.join(folders[folder], file.name)  # noqa: PTH118  (a tenth of the time)
+        names[file] = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()[:16]
     return names
