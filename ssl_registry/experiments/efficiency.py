@@ -20,8 +20,10 @@ from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid, make_g
 from ssl_registry.experiments.grid.going_on import (
     SettingsSpeller,
     check_folder,
+    check_there,
     check_unchanged,
     delete_outdated,
+    is_there,
     keep_settings,
     only_one,
 )
@@ -157,6 +159,7 @@ def _run(grid: Grid, jobs: int | None, on: On, pace: Pace, console: Console) -> 
     watch = _watch(grid, status := console.status(""))
     with written, status, closing(run_grid(grid, engine, watch)) as runs:
         for outcome in runs:
+            check_there(grid.settings.out)
             for cell in (outcome.cell, *outcome.left_out):
                 grid.index.look_again(cell.settings.out)
                 pace.settle(cell)
@@ -193,6 +196,8 @@ class _Results:
             self._due = ended + (ended - began) / _SHARE
 
     def _write(self) -> None:
+        if not is_there(self._grid.settings.out):  # which is said by who runs the grid
+            return
         write_rows(self._grid.settings.out, rows_of(self._grid))
         self._grid.index.append()
 

@@ -6,6 +6,7 @@ import subprocess
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import torch
 
@@ -44,10 +45,12 @@ class OneAfterTheOther(Engine):
         try:
             run_cell(cell.settings, probes=isinstance(cell, FinetuneCell) and cell.probes)
         except Exception as problem:  # noqa: BLE001  (whatever a plugin raises is for the report)
-            log.parent.mkdir(exist_ok=True)
-            log.write_text(traceback.format_exc(), encoding="utf-8")
+            with suppress(OSError):  # of a full disk, or one that is away: the ending says it
+                log.parent.mkdir(exist_ok=True)
+                log.write_text(traceback.format_exc(), encoding="utf-8")
             return [(cell, Ending(in_words(problem)))]
-        log.unlink(missing_ok=True)
+        with suppress(OSError):
+            log.unlink(missing_ok=True)
         return [(cell, Ending())]
 
     def close(self) -> None:

@@ -220,6 +220,24 @@ def keep_settings(grid: Grid) -> list[str]:
     return left_out
 
 
+def is_there(out: Path) -> bool:
+    """Say whether the folder of an experiment that was begun is where it was."""
+    return (out / CONFIG).is_file()
+
+
+def check_there(out: Path) -> None:
+    """See that the folder of an experiment has not been taken away, as a share may be.
+
+    Raises:
+        RunError: it has.
+    """
+    if not is_there(out):
+        raise RunError(
+            f"out={out} is not there any more ({CONFIG} is gone), so nothing more is run or "
+            "written. What is in it is whole: when it is back, the same command goes on"
+        )
+
+
 def _axes(said: Mapping[str, Any] | None) -> dict[str, list[Any]]:
     """Return what settings say about each axis; where they count cases, the fractions are mute."""
     axes = {axis: list((said or {}).get(axis) or []) for axis in AXES}

@@ -60,6 +60,7 @@ class RunFolder:
     def __init__(self, path: Path, *, first: bool = True) -> None:
         self.path, self.first = path, first
         self._lock: FileLock | None = None
+        self._begun = False
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -263,6 +264,7 @@ class RunFolder:
             (self.path / RESULT).unlink(missing_ok=True)
         self.write(CASES, cases)
         self.write(CONFIG, config)
+        self._begun = True
         sweep(self.path)
 
     def write(self, name: str, text: str) -> None:
@@ -284,6 +286,12 @@ class RunFolder:
         if not is_main():
             return
         path = self.path / name
+        if self._begun and not self.started:
+            raise RunError(
+                f"{path} cannot be written: the folder of the run is not there any more, or holds "
+                f"another's files ({CONFIG} is gone). What the run wrote before is whole: when the "
+                "folder is back, the same command with resume=true goes on"
+            )
         before = None if keep is None else self.path / keep
         try:
             write_whole(path, lambda beside: beside.write_bytes(content), keep=before)

@@ -1,0 +1,93 @@
+"""A full disk, and a folder that is taken away: nothing is lost, and it is said what to do."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ssl_registry import pretrain
+from ssl_registry.errors import RunError
+from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.training.engine.loop import Training
+from ssl_registry.training.preparation.cases import quiet_or_loud
+from tests.experiments.curves import results, run, settings
+from tests.experiments.test_efficiency_going_on import part_of
+from tests.training.test_checkpoint import mountable
+from tests.training.test_runs import PRETRAIN, digest
+
+FEW: dict[str, Any] = {"tasks": ["rotation3d"], "labelled": [4], "seeds": [1]}
+
+
+def taken_away(monkeypatch: pytest.MonkeyPatch, folder: Path, calls: int) -> Path:
+    """Take a folder away before training learns from its so-many-eth batch; return where to."""
+    learn, left = Training.learn, [calls]
+
+    def take(self: Training, *args: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            folder.rename(folder.with_name("away"))
+        return learn(self, *args)
+
+    monkeypatch.setattr(Training, "learn", take)
+    return folder.with_name("away")
+
+
+def test_a_run_whose_folder_is_away_ends_and_goes_on_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain(**PRETRAIN, out=tmp_path / "whole").folder
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        away = taken_away(patch, out, 5)
+        with pytest.raises(RunError, match="when the folder is back, the same command"):
+            pretrain(**PRETRAIN, out=out)
+    assert not out.exists()  # nothing is written in its place
+    away.rename(out)
+    again = pretrain(**PRETRAIN, out=out, resume=True).folder
+    for name in ("encoder.safetensors", "metrics.csv"):
+        assert digest(again / name) == digest(whole / name)
+
+
+@pytest.mark.parametrize("calls", [3, 20])
+def test_an_experiment_whose_folder_is_away_stops_and_goes_on_when_it_is_back(
+    curve: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        away = taken_away(patch, out, calls)
+        with pytest.raises(RunError, match=r"is not there any more.*the same command goes on"):
+            run(out, **FEW)
+    assert not out.exists()
+    away.rename(out)
+    run(out, **FEW)
+    assert results(out) == part_of(results(curve), **FEW)
+
+
+def test_an_experiment_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
+    curve: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not mountable(disk):
+        pytest.skip("only an administrator may make a disk this small")
+    wanted = part_of(results(curve), **FEW)
+    whole = sum(file.stat().st_size for file in (curve / "runs").rglob("last.ckpt"))
+    each = whole // len(list((curve / "runs").rglob("last.ckpt")))
+    room = 4096 * (2 * each // 4096)  # not for one run with its encoder
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk], check=True)
+    try:
+        quiet = quiet_or_loud(quiet=True)
+        _, failures = run_missing(settings(disk / "out", **FEW), None, quiet)
+        assert failures
+        for failure in failures:
+            assert "cannot be written: No space left on device" in failure.message
+            assert "make room" in failure.message
+        more = f"remount,size={100 * room}"
+        subprocess.run(["mount", "-o", more, disk], check=True)
+        run(disk / "out", **FEW)
+        assert results(disk / "out") == wanted
+        shutil.rmtree(disk / "out")
+    finally:
+        subprocess.run(["umount", disk], check=True)
