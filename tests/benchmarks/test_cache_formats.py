@@ -104,7 +104,7 @@ def patches(paths: list[Path], kind: str, patch: int) -> float:
 
 @pytest.fixture(scope="module", params=["hearts", "phantoms"])
 def images(request: pytest.FixtureRequest) -> tuple[str, list[Array]]:
-    enabled = not request.config.getoption("benchmark_disable")
+    enabled = bool(request.config.getoption("benchmark_enable"))
     if request.param == "hearts" and not enabled:
         pytest.skip("phantoms do where nothing is measured")
     return request.param, images_of(request.param, enabled)
