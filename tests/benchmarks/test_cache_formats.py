@@ -87,7 +87,7 @@ def drop(paths: list[Path]) -> None:
 
 
 def whole(paths: list[Path], kind: str, patch: int) -> float:
-    return sum(float(np.asarray(open_image(path, kind)[:])[0, 0, 0, 0]) for path in paths)
+    return sum(float(np.array(open_image(path, kind)[:])[0, 0, 0, 0]) for path in paths)
 
 
 def patches(paths: list[Path], kind: str, patch: int) -> float:
