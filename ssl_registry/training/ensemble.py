@@ -1,6 +1,6 @@
 """Fine-tuned models that answer for an image: one, or several by the mean of what they say."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.errors import ConfigError, DataError, ModelFileError
+from ssl_registry.training.engine.answering import answering, read_ahead
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel
 from ssl_registry.training.finetuning.mirroring import mirrored
@@ -41,6 +42,7 @@ class Member:
         device: where to compute.
         mirror: axes along which images are mirrored.
         windows: windows of one image, or slices of one volume, that are answered together.
+        precision: of the run that trained it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Member:
         device: torch.device,
         mirror: tuple[int, ...] = (),
         windows: int = WINDOWS,
+        precision: str = "32-true",
     ) -> None:
         dense = summary.downstream.target_kind == "mask"
         self.network = model.to(device)
@@ -58,6 +61,7 @@ class Member:
             self.network.to(memory_format=torch.channels_last_3d if three else torch.channels_last)
         self.model = mirrored(self.network, mirror, dense=dense)
         self.summary, self.device, self.windows = summary, device, windows
+        self.precision = precision
 
     def probabilities(self, image: Tensor) -> Tensor:
         """Return the probabilities `[K, *S]`, or `[K]`, for an image `[C, *S]`, on the CPU."""
@@ -68,7 +72,7 @@ class Member:
             return self._probabilities(image)
 
     def _probabilities(self, image: Tensor) -> Tensor:
-        with torch.inference_mode():
+        with answering(self.precision, self.device):
             image = image.to(self.device)
             if self.summary.slices is None:
                 answered = self.summary.downstream.probabilities(self._outputs(image[None]))
@@ -186,14 +190,23 @@ class Ensemble:
         """How the first is used; the others answer the same question for the same images."""
         return self.members[0].summary
 
-    def answer(self, case: Case) -> tuple[Scan, list[tuple[Tensor, Affine]]]:
+    def read(self, cases: Sequence[Case]) -> Iterator[Callable[[], Scan]]:
+        """Yield what returns the scan of each case, read ahead where a GPU answers."""
+        return read_ahead(_read, cases, self.members[0].device)
+
+    def answer(
+        self, case: Case, read: Callable[[], Scan] | None = None
+    ) -> tuple[Scan, list[tuple[Tensor, Affine]]]:
         """Return a scan, and each member's probabilities with where they lie.
+
+        Args:
+            case: that is asked about.
+            read: what returns its scan, where that is read ahead.
 
         Raises:
             DataError: the image cannot be read or prepared, or has other channels.
         """
-        with one_thread():
-            scan = case.read()
+        scan = _read(case) if read is None else read()
         prepared: dict[str, Placed] = {}
         answers = []
         for member in self.members:
@@ -204,22 +217,30 @@ class Ensemble:
             answers.append((member.probabilities(placed.image), placed.affine))
         return scan, answers
 
-    def label(self, case: Case) -> ScanAnswer:
+    def label(self, case: Case, read: Callable[[], Scan] | None = None) -> ScanAnswer:
         """Return what the models say of each voxel of a case.
 
+        Args:
+            case: that is asked about.
+            read: as for `answer`.
+
         Raises:
             DataError: as for `answer`.
         """
-        scan, answers = self.answer(case)
+        scan, answers = self.answer(case, read)
         return ScanAnswer(scan, tuple(answers))
 
-    def grade(self, case: Case) -> GradeAnswer:
+    def grade(self, case: Case, read: Callable[[], Scan] | None = None) -> GradeAnswer:
         """Return what the models say of a case.
+
+        Args:
+            case: that is asked about.
+            read: as for `answer`.
 
         Raises:
             DataError: as for `answer`.
         """
-        _, answers = self.answer(case)
+        _, answers = self.answer(case, read)
         return GradeAnswer(tuple(probabilities for probabilities, _ in answers))
 
 
@@ -245,18 +266,30 @@ def load_ensemble(
         model, summary = load_model(run)
         if members:
             _check_same_question(members[0].summary, summary, runs[0], run)
-        said = console if not members else None
-        axes = _mirror_axes(summary, said) if mirror else ()
-        members.append(Member(model, summary, where, axes, _windows_of(Path(run).expanduser())))
+        loud = console if not members else None
+        axes = _mirror_axes(summary, loud) if mirror else ()
+        said = _said_by(Path(run).expanduser())
+        members.append(Member(model, summary, where, axes, *said))
     return Ensemble(members)
 
 
-def _windows_of(run: Path) -> int:
-    """Return how many windows the run answered together, so that its answers are these again."""
+def _said_by(run: Path) -> tuple[int, str]:
+    """Return how many windows the run answered together, and its precision.
+
+    So its answers are these again.
+    """
     if not (run / CONFIG).is_file():
-        return WINDOWS
-    said = RunFolder(run).settings().get("batch_size")
-    return said if isinstance(said, int) and 1 <= said <= MOST_WINDOWS else WINDOWS
+        return WINDOWS, "32-true"
+    said = RunFolder(run).settings()
+    windows, precision = said.get("batch_size"), said.get("precision")
+    if not (isinstance(windows, int) and 1 <= windows <= MOST_WINDOWS):
+        windows = WINDOWS
+    return windows, str(precision)
+
+
+def _read(case: Case) -> Scan:
+    with one_thread():
+        return case.read()
 
 
 def _check_same_question(

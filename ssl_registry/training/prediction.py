@@ -146,10 +146,11 @@ class _Work:
         for file in wanted:
             _check_apart(file, files[file])
         written = []
-        for count, file in enumerate(wanted, start=1):
+        scans = self.ensemble.read([files[file] for file in wanted])
+        for count, (file, read) in enumerate(zip(wanted, scans, strict=True), start=1):
             case = files[file]
             try:
-                answer = self.ensemble.label(case)
+                answer = self.ensemble.label(case, read)
                 labels = answer.labels()
             except (DataError, ImageShapeError) as error:
                 self.leave_out(case.name, error)
@@ -186,9 +187,11 @@ class _Work:
         labels, several = self.ensemble.summary.labels, len(self.ensemble.members) > 1
         further = ["agreement"] if several else []
         table.writerow(["image", "class", "label", *(f"p_{value}" for value in labels), *further])
-        for count, case in enumerate(self.cases if wanted else (), start=1):
+        cases = self.cases if wanted else ()
+        scans = self.ensemble.read(cases)
+        for count, (case, read) in enumerate(zip(cases, scans, strict=True), start=1):
             try:
-                answer = self.ensemble.grade(case)
+                answer = self.ensemble.grade(case, read)
             except (DataError, ImageShapeError) as error:
                 self.leave_out(case.name, error)
             else:

@@ -1,6 +1,6 @@
 """`evaluate`: a fine-tuned model, or an ensemble, scored on any labelled data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.label_classes import by_value, class_names
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.downstream import DownstreamTask
@@ -205,9 +206,10 @@ def _answer(
     scored: list[Case] = []
     ask = _ask_scan if mask else _ask_grade
     with ProgressBar(console) as bar:
-        for count, case in enumerate(cases, start=1):
+        scans = ensemble.read(cases)
+        for count, (case, read) in enumerate(zip(cases, scans, strict=True), start=1):
             try:
-                predicted, target, known = ask(ensemble, case, matched)
+                predicted, target, known = ask(ensemble, case, read, matched)
             except (DataError, ImageShapeError) as error:
                 left_out[case.name] = str(error)
                 console.print(f"left out: {error}")
@@ -223,9 +225,9 @@ def _answer(
 
 
 def _ask_scan(
-    ensemble: Ensemble, case: Case, matched: Mapping[int, int]
+    ensemble: Ensemble, case: Case, read: Callable[[], Scan], matched: Mapping[int, int]
 ) -> tuple[Tensor, Tensor, Mapping[str, Any]]:
-    answer = ensemble.label(case)
+    answer = ensemble.label(case, read)
     predicted, target = answer.labels(), as_model_classes(answer.scan["label"].data[0], matched)
     spacing = tuple(answer.scan["label"].spacing)
     if ensemble.summary.image_dims == 2:
@@ -234,10 +236,10 @@ def _ask_scan(
 
 
 def _ask_grade(
-    ensemble: Ensemble, case: Case, matched: Mapping[int, int]
+    ensemble: Ensemble, case: Case, read: Callable[[], Scan], matched: Mapping[int, int]
 ) -> tuple[Tensor, Tensor, Mapping[str, Any]]:
     assert case.grade is not None
-    answer = ensemble.grade(case)
+    answer = ensemble.grade(case, read)
     known = {"probabilities": answer.probabilities}
     return torch.tensor(answer.grade), torch.tensor(matched[case.grade]), known
 

@@ -19,7 +19,12 @@ class Trained(nn.Module, ABC):
     Args:
         settings: of the run.
         purpose: what the generators are derived for.
+
+    Attributes:
+        precision: that the run computes in, once it is chosen.
     """
+
+    precision: str = "32-true"
 
     def __init__(self, settings: RunSettings, purpose: str) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """A downstream model in training: an encoder, a head, and when the encoder is frozen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.distributed import from_all
 from ssl_registry.downstream import DownstreamTask, Takeover
 from ssl_registry.pretext_model import Moment
+from ssl_registry.training.engine.answering import answering, read_ahead
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.settings.runs import FinetuneSettings
 
@@ -198,12 +199,16 @@ def _kept(labels: Tensor) -> Sequence[Tensor]:
     return labels.to(torch.uint8).cpu().unbind()
 
 
+def _images(cases: Sequence[Prepared], device: torch.device) -> Iterator[Callable[[], Tensor]]:
+    return read_ahead(Prepared.image, cases, device)
+
+
 def predict_cases(module: Finetuning, cases: Sequence[Prepared]) -> LabelMaps:
     """Return the hard prediction of each case, on the CPU; the model is left in evaluation mode."""
     device = next(module.parameters()).device
     module.eval()
-    with torch.inference_mode():
-        outputs = (module.outputs(case.image()[None].to(device)) for case in cases)
+    with answering(module.precision, device):
+        outputs = (module.outputs(image()[None].to(device)) for image in _images(cases, device))
         return LabelMaps(module.predict(output)[0] for output in outputs)
 
 
@@ -214,7 +219,7 @@ def grade_cases(module: Finetuning, cases: Sequence[Prepared]) -> tuple[LabelMap
     """
     device = next(module.parameters()).device
     module.eval()
-    with torch.inference_mode():
-        outputs = [module.outputs(case.image()[None].to(device)) for case in cases]
+    with answering(module.precision, device):
+        outputs = [module.outputs(image()[None].to(device)) for image in _images(cases, device)]
         classes = LabelMaps(module.predict(output)[0] for output in outputs)
         return classes, [module.task.probabilities(output)[0].cpu() for output in outputs]

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.label_classes import as_classes
 from ssl_registry.data.preparing.scan_grid import label_scan
 from ssl_registry.data.preparing.slice_answers import as_volume
+from ssl_registry.training.engine.answering import answering, read_ahead
 from ssl_registry.training.finetuning.downstream_model import Finetuning
 
 
@@ -75,22 +77,30 @@ def label_scans(module: Finetuning, cases: Sequence[Prepared]) -> ScanLabels:
     module.eval()
     predictions, targets = PackedLabels(()), PackedLabels(())
     spacings = []
-    for case in cases:
-        predicted, target, spacing = _label_scan(module, case)
+    device = next(module.parameters()).device
+    for case, read in zip(cases, read_ahead(_read, cases, device), strict=True):
+        predicted, target, spacing = _label_scan(module, case, *read())
         predictions.add(predicted)
         targets.add(target)
         spacings.append(spacing[: target.ndim])
     return ScanLabels(predictions, targets, spacings)
 
 
-def _label_scan(module: Finetuning, case: Prepared) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+def _read(case: Prepared) -> tuple[Tensor, Scan]:
+    """Return a case as the network sees it, and as its files have it."""
+    with one_thread():
+        return case.image(), case.case.read()
+
+
+def _label_scan(
+    module: Finetuning, case: Prepared, image: Tensor, scan: Scan
+) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     device = next(module.parameters()).device
-    with torch.inference_mode():
-        outputs = module.outputs(case.image()[None].to(device))
+    with answering(module.precision, device):
+        outputs = module.outputs(image[None].to(device))
         answered = module.task.probabilities(outputs).cpu()
         probabilities = as_volume(answered) if module.stacked else answered[0]
     with one_thread():
-        scan = case.case.read()
         predicted = label_scan(probabilities, case.affine, scan)
     target = as_classes(scan["label"].data[0], case.case.label_values)
     spacing = tuple(scan["label"].spacing)

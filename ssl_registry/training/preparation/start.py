@@ -46,6 +46,7 @@ def start(
     batch = example_batch(data, settings.batch_size)
     lay_out_channels(model, batch, settings)
     choice = choose_precision(settings, folder, model, batch)
+    model.precision = choice.precision
     console.print(f"precision {choice.precision}: {choice.why}")
     strategy = choose_strategy(settings, model, batch)
     arrange_step(model, batch, settings, console)
