@@ -39,7 +39,7 @@ class Patches(Dataset[Tensor]):
     fresh: ClassVar[bool] = True
 
     def __init__(self, cases: Sequence[Prepared], size: Size, per_image: int, seed: int) -> None:
-        self.cases = list(cases)
+        self.cases: Sequence[Prepared] = list(cases)
         self.size = size
         self.per_image = per_image
         self.seed = seed

@@ -381,7 +381,7 @@ class PreparedImages(Dataset[Tensor]):
     """Prepared images `[C, *S]`, or slices of volumes `[C, H, W]`, without labels."""
 
     def __init__(self, cases: Sequence[Prepared]) -> None:
-        self.seen = seen_images(cases)
+        self.seen: Sequence[SeenImage] = seen_images(cases)
 
     def __len__(self) -> int:
         return len(self.seen)
@@ -404,7 +404,7 @@ class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, cases: Sequence[Prepared], *, whole: bool = False) -> None:
-        self.seen: list[SeenImage] = list(cases) if whole else seen_images(cases)
+        self.seen: Sequence[SeenImage] = list(cases) if whole else seen_images(cases)
         if len({case.shape for case in self.seen}) > 1 or any(c.sliced for c in cases if whole):
             self.together = 1  # images of unlike size make no batch
 

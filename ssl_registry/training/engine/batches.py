@@ -5,6 +5,7 @@ the epoch, and so does what chance decides in it: not from how many processes sh
 work, nor from whether the run was resumed in the middle of the epoch.
 """
 
+import gc
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -14,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from ssl_registry.data.cache.packed import for_readers
 from ssl_registry.data.cache.workers import cores
 from ssl_registry.distributed import processes, rank
 from ssl_registry.errors import ConfigError
@@ -193,13 +195,19 @@ def _load(
 ) -> DataLoader[Any]:
     """Return a loader of batches that `readers` processes read ahead."""
     return DataLoader(
-        data,
+        for_readers(data) if readers else data,
         batch_sampler=batches,
         num_workers=readers,
         pin_memory=_on_gpu(settings),
         persistent_workers=readers > 0,
+        worker_init_fn=_share if readers else None,
         generator=derive_generator(settings.seed, "loader"),
     )
+
+
+def _share(_: int) -> None:
+    """Leave the memory of a process that reads its parent's: collecting garbage writes there."""
+    gc.freeze()
 
 
 def example_batch(data: Dataset[Any], size: int) -> Any:
