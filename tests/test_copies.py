@@ -14,8 +14,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssl_registry import registry, transfer
+from ssl_registry import Moment, registry, transfer
 from ssl_registry.augmentation import Augmentation
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings
 
 FAMILIES: Final = (
     "byol", "cpc", "exemplar", "fusion", "genesis", "jigsaw", "local", "masked", "moco", "place",
@@ -103,6 +106,27 @@ def test_a_step_copies_to_the_device_once_at_most(family: str, dims: int) -> Non
             loss, _ = model(images, torch.Generator().manual_seed(1))
         assert loss.device.type == "meta"
         assert copies.count <= 1
+
+
+@pytest.mark.usefixtures("like_a_gpu")
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kind", ["segmentation", "classification"])
+def test_a_step_of_fine_tuning_copies_once_and_waits_for_nothing(kind: str, dims: int) -> None:
+    fields = {"downstream": f"{kind}{dims}d", "size": 16, "out": "run", "augment": "nnunet"}
+    settings = read_settings(FinetuneSettings, fields, "finetune")
+    backbone = registry.backbone(f"unet{dims}d", base_filters=2, levels=3)
+    encoder = backbone.build(2)
+    head = settings.downstream.build_head(encoder, 3)
+    module = Finetuning(DownstreamModel(encoder, head), settings.downstream, settings).to("meta")
+    shape = (16,) * dims
+    images = torch.empty((4, 2, *shape), device="meta")
+    labels = (4, *shape) if kind == "segmentation" else (4,)
+    target = torch.empty(labels, device="meta", dtype=torch.int64)
+    moment = Moment(0, 1, 0)
+    with Copies() as copies:
+        loss = module.training_step((images, target), torch.Generator().manual_seed(0), moment)
+    assert loss["loss"].device.type == "meta"
+    assert copies.count == 1
 
 
 @pytest.mark.usefixtures("like_a_gpu")

@@ -123,9 +123,11 @@ class Finetuning(Trained):
         augment = self.settings.augment
         if augment.is_none:
             return images, target
-        labels = target if self.task.target_kind == "mask" else None
+        # The cache keeps labels in a byte. Of longer numbers a device would have to say how large
+        # they are before they are moved, and the host to wait for it.
+        labels = target.to(torch.uint8) if self.task.target_kind == "mask" else None
         images, moved = augment(images, labels, generator=generator, spacing=self.spacing)
-        return images, target if moved is None else moved
+        return images, target if moved is None else moved.to(target.dtype)
 
     def validation_step(
         self, batch: tuple[Tensor, Tensor], generator: torch.Generator, moment: Moment
