@@ -18,6 +18,7 @@ from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.sources.phantoms import write_phantoms
 from tests.commands import PROGRAM, run_command, run_program
+from tests.kills import Killed, kill_at
 
 SMALL = ["backbone=unet3d", "backbone.base_filters=2", "backbone.levels=3"]
 
@@ -122,24 +123,17 @@ def test_a_bad_scan_is_named_and_nothing_is_written(tmp_path: Path) -> None:
 def test_a_run_killed_half_way_is_resumed(tmp_path: Path) -> None:
     words = ["pretrain", "task=rpl3d", "task.jitter=1", *SMALL, "data=phantoms:8", "size=24"]
     words += ["checkpoint_minutes=0", f"out={tmp_path / 'run'}"]
-    checkpoint = tmp_path / "run" / "last.ckpt"
-    running = subprocess.Popen(
-        [PROGRAM, *words, "epochs=40"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        deadline = time.monotonic() + 300
-        while not checkpoint.exists() and running.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-    finally:
-        running.kill()
-        running.wait()
-    assert checkpoint.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, epoch=3)
+        with pytest.raises(Killed):
+            run_command(*words, "epochs=6")
+    assert (tmp_path / "run" / "last.ckpt").exists()
     assert not (tmp_path / "run" / "result.json").exists()
-    assert "resume=true" in run_command(*words, "epochs=40", status=2).stderr
-    assert "epochs=40" in run_command(*words, "epochs=3", "resume=true", status=2).stderr
+    assert "resume=true" in run_command(*words, "epochs=6", status=2).stderr
+    assert "epochs=6" in run_command(*words, "epochs=3", "resume=true", status=2).stderr
     run_command("pretrain", f"out={tmp_path / 'run'}", "resume=true")
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
-    assert len(rows) == 1 + 40
+    assert len(rows) == 1 + 6
     assert (tmp_path / "run" / "encoder.safetensors").is_file()
 
 
