@@ -200,3 +200,19 @@ def test_shared_weights_are_finetuned_from_an_encoder_that_is_frozen_first(
         for name in ("ddp", "fsdp")
     ]
     assert scores[1] == pytest.approx(scores[0], abs=0.01)
+
+
+@pytest.mark.long
+def test_a_teacher_follows_shared_weights(tmp_path: Path) -> None:
+    teacher = {"name": "byol3d", "keep": "teacher", "momentum": 0.5}
+    fields = {**PRETRAIN, "task": teacher, "watch": 0, "precision": "32-true"}
+    run_two("pretrain", fields, tmp_path / "ddp")
+    run_two("pretrain", {**fields, **FSDP}, tmp_path / "fsdp")
+    agree(tmp_path / "ddp", tmp_path / "fsdp", validation=0.001)
+
+
+def test_the_features_of_a_teacher_that_is_kept_are_watched(tmp_path: Path) -> None:
+    teacher = {"name": "byol3d", "keep": "teacher"}
+    said = {**PRETRAIN, "task": teacher, "size": 16, "epochs": 1, "watch": 1, "quiet": True}
+    watched = pretrain(**said, out=tmp_path / "run").result["watched"]
+    assert watched["last"]["watch_rank"] > 1

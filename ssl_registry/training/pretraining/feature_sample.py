@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -70,7 +71,8 @@ class FeatureSample:
 
     def features(self, encoder: Encoder) -> list[list[Tensor]]:
         """Return the pyramid `[C_l, *S_l]` of each image, on the CPU."""
-        device = next(encoder.parameters()).device
+        # The weights of a teacher that is kept are buffers.
+        device = next(chain(encoder.parameters(), encoder.buffers())).device
         taken = encoder.in_channels
         with torch.no_grad(), lend_to_torch(derive_generator(0, "watch")):
             return [
