@@ -117,4 +117,4 @@ def _announce(grid: Grid, missing: Sequence[Cell], console: Console) -> str:
 def _steps(run: PretrainSettings) -> int:
     """Return the number of optimiser steps of a pretraining run."""
     _, split = open_split(run, 3, quiet_or_loud(quiet=True))
-    return run.epochs * max(1, len(split.train) // run.batch_size)
+    return run.epochs * (run.steps_per_epoch or max(1, len(split.train) // run.batch_size))

@@ -11,6 +11,7 @@ from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import SUMMARY, read_encoder_summary
 from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.files.run_folder import RunFolder, read_result
+from ssl_registry.training.settings.lengths import spell_length
 
 ROLES: Final = ("task", "downstream", "backbone")
 """Settings that are components, whose sources are cited."""
@@ -85,7 +86,8 @@ def _pretraining(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator
     yield (
         f"An encoder ({_spell(said['backbone'])}) was pretrained on {cases['train']} images "
         f"without labels by the pretext task {_spell(said['task'])}{start}, for "
-        f"{said['epochs']} epochs in batches of {said['batch_size']} (seed {said['seed']})."
+        f"{spell_length(said['epochs'], said.get('steps'))} in batches of "
+        f"{said['batch_size']} (seed {said['seed']})."
     )
     if cases["validation"]:
         yield f"{cases['validation']} images were held out to see whether the task was learnt."
@@ -100,7 +102,8 @@ def _finetuning(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     yield (
         f"A network{network} for {_spell(said['downstream'])} {start}, on {counts['train']} "
         f"labelled cases ({labelled['used']} of {labelled['available']} {labelled['unit']}), for "
-        f"{said['epochs']} epochs in batches of {said['batch_size']} (seed {said['seed']})."
+        f"{spell_length(said['epochs'], said.get('steps'))} in batches of "
+        f"{said['batch_size']} (seed {said['seed']})."
     )
     chosen = result["selected"]
     yield f"Tested were the weights of epoch {chosen['epoch']}: {chosen['why']}."

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from ssl_registry import finetune, pretrain
-from ssl_registry.errors import RunError
+from ssl_registry.errors import ConfigError, RunError
+from ssl_registry.experiments import EfficiencySettings
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.cubes import NET, PRETRAIN, RUN, write_decathlon
 from tests.kills import Killed, kill_at
 
@@ -109,3 +111,62 @@ def test_what_a_run_keeps_works_from_any_directory(
     pretrain(out=here / "run", resume=True, epochs=2, quiet=True)
     monkeypatch.chdir(here)
     pretrain(out="run", resume=True, epochs=3, test_cases="tests.txt", quiet=True)
+
+
+@pytest.mark.parametrize("kind", sorted(RUNS))
+def test_steps_prolong_a_run_even_in_the_middle_of_an_epoch(
+    kind: str, data: Path, tmp_path: Path
+) -> None:
+    run, fields = RUNS[kind]
+    fields = {**fields, "data": data, "schedule": "constant", "batch_size": 1}
+    fields |= {"select": "last"} if kind == "finetune" else {"task": "rotation3d"}
+    fields.pop("epochs")
+    run(**fields, steps=5, steps_per_epoch=2, out=tmp_path / "short")
+    assert metrics(tmp_path / "short") == [("1", "2"), ("2", "4"), ("3", "5")]
+    run(out=tmp_path / "short", resume=True, steps=7, quiet=True)
+    run(**fields, steps=7, steps_per_epoch=2, out=tmp_path / "long")
+    assert metrics(tmp_path / "short") == [("1", "2"), ("2", "4"), ("3", "6"), ("4", "7")]
+    short, long = ((tmp_path / n / "encoder.safetensors").read_bytes() for n in ("short", "long"))
+    assert short == long
+    with pytest.raises(RunError, match="more than steps=7 prolong it"):
+        run(out=tmp_path / "short", resume=True, steps=6, quiet=True)
+    run(out=tmp_path / "short", resume=True, epochs=5, quiet=True)
+    assert metrics(tmp_path / "short")[-1] == ("5", "10")
+
+
+def test_a_run_of_epochs_is_prolonged_by_steps(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    pretrain(**{**PRETRAIN, "epochs": 2, "batch_size": 2}, data=data, out=out)
+    each = int(metrics(out)[0][1])
+    pretrain(out=out, resume=True, steps=3 * each + 1, quiet=True)
+    assert metrics(out)[2:] == [("3", str(3 * each)), ("4", str(3 * each + 1))]
+    done = json.loads((out / "result.json").read_text())
+    assert done["metrics"]["step"] == 3 * each + 1
+
+
+def test_steps_are_divided_into_epochs_and_contradict_none(data: Path, tmp_path: Path) -> None:
+    fields = {key: value for key, value in PRETRAIN.items() if key != "epochs"}
+    made = PretrainSettings(**_without_quiet(fields), data=str(data), out=tmp_path, steps=600)
+    assert (made.epochs, made.steps_per_epoch, made.validate_every) == (20, 30, 1)
+    with pytest.raises(ConfigError, match=r"epochs=9 of steps_per_epoch=30 are not steps=600"):
+        pretrain(**fields, data=data, out=tmp_path / "a", steps=600, epochs=9, steps_per_epoch=30)
+    with pytest.raises(ConfigError, match=r"epochs=9 are .* optimiser steps here, .*steps=600"):
+        pretrain(**fields, data=data, out=tmp_path / "a", steps=600, epochs=9)
+    budget = EfficiencySettings.read(
+        data=str(data),
+        out=tmp_path / "curve",
+        tasks=["rotation3d", {"name": "rpl3d", "pretrain": {"steps": 40}}],
+        pretrain={"epochs": 7},
+    )
+    assert [budget.pretrain_budget(line).steps for line in budget.tasks] == [None, 40]
+    assert [budget.pretrain_budget(line).epochs for line in budget.tasks] == [7, 20]
+
+
+def _without_quiet(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != "quiet"}
+
+
+def metrics(folder: Path) -> list[tuple[str, str]]:
+    """Return the epoch and the step of each row of `metrics.csv`."""
+    with (folder / "metrics.csv").open() as file:
+        return [(row["epoch"], row["step"]) for row in csv.DictReader(file)]

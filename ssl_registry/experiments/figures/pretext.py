@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from ssl_registry.experiments.figures.styles import WIDTH, Style, label_ends, styles
 from ssl_registry.experiments.statistics.rows import PretrainRow
-from ssl_registry.training.files.run_folder import METRICS, RunFolder
+from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import PretrainSettings
+from ssl_registry.training.settings.stored import METRICS
 
 MOST_RUNS: Final = 5
 """Curves of a line that are drawn: those of the first repetitions."""

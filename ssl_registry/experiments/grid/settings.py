@@ -34,6 +34,7 @@ from ssl_registry.training.settings.components import (
     find_or_create,
 )
 from ssl_registry.training.settings.data_settings import DataSettings
+from ssl_registry.training.settings.lengths import with_length
 from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
 from ssl_registry.training.settings.paths import absolute_paths
@@ -247,7 +248,7 @@ class EfficiencySettings(DataSettings):
             ConfigError: the line says something that is no budget.
         """
         try:
-            return PretrainBudget(**{**self.pretrain.model_dump(), **line.pretrain})
+            return PretrainBudget(**with_length(self.pretrain.model_dump(), line.pretrain))
         except ValidationError as error:
             owner = f"tasks.{line.label}.pretrain"
             raise ConfigError(explain(error, owner, PretrainBudget)) from error

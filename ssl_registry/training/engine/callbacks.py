@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.engine.devices import on_main
-from ssl_registry.training.files.run_folder import METRICS, RunFolder
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.stored import METRICS
 
 
 class Callback:
@@ -52,7 +53,9 @@ class MetricsFile(Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_epoch(self, row: Mapping[str, float], model: nn.Module) -> None:
-        """Add the epoch's row."""
+        """Add the epoch's row, in place of that of its beginning in a shorter run."""
+        if self.rows and self.rows[-1]["epoch"] == row["epoch"]:
+            self.rows.pop()
         self.rows.append(dict(row))
         on_main(lambda: self.folder.write(METRICS, self._as_csv()))
 

@@ -25,6 +25,7 @@ from ssl_registry.training.engine.means import Means
 from ssl_registry.training.engine.sharding import share_buffers
 from ssl_registry.training.engine.trained import Trained, images_of
 from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.settings.lengths import check_length
 
 LOOK_EVERY = 50
 """Optimiser steps between two looks at what a GPU or other processes would have to wait for."""
@@ -75,7 +76,7 @@ def train(
         for callback in listeners:
             callback.on_start(training.step, training.total)
         try:
-            while training.epoch < settings.epochs:
+            while not training.done:
                 _train_epoch(training, saver, listeners)
         finally:
             for callback in listeners:
@@ -92,14 +93,16 @@ def _train_epoch(training: "Training", saver: "_Saver", listeners: Sequence[Call
             callback.on_step(training.step, training.total, loss)
         if training.may_look:
             training.check_loss()
+        if training.done:
+            break
         if training.in_epoch and (training.may_look or processes() == 1):
             saver.save_if_due()
     row = training.close_epoch()
     for callback in listeners:
-        row |= callback.measure(training.epoch, training.model)
+        row |= callback.measure(int(row["epoch"]), training.model)
     for callback in listeners:
         callback.on_epoch(row, training.model)
-    saver.save_if_due(last=training.epoch == training.settings.epochs)
+    saver.save_if_due(last=training.done)
 
 
 class Training:
@@ -125,7 +128,9 @@ class Training:
         self.loader = training_loader(data, self.settings, self.batches)
         self.validation = evaluation_loader(validation, self.settings) if validation else None
         self.epoch = self.batch = self.step = 0
-        self.total = self.settings.epochs * self.batches.steps
+        each = self.batches.steps
+        check_length(self.settings.epochs, self.settings.steps, each)
+        self.total = self.settings.steps or self.settings.epochs * each
         self.means = Means()
         self.learner = Learner(fabric, model, self.total)
         self.may_always_look = fabric.device.type == "cpu" and processes() == 1
@@ -135,6 +140,11 @@ class Training:
         self.learner.begin_epoch(self.epoch)
         self.batches.start_at(self.epoch, self.batch)
         return self.loader
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has made its last step."""
+        return self.step == self.total
 
     @property
     def in_epoch(self) -> bool:
@@ -189,16 +199,20 @@ class Training:
             )
 
     def close_epoch(self) -> dict[str, float]:
-        """End the epoch, with a validation where it is time; return its row of `metrics.csv`."""
+        """End the epoch, with a validation where it is time; return its row of `metrics.csv`.
+
+        A last one that `steps` cut short stays open, for a run that is prolonged goes on in it.
+        """
         self.check_loss()
         self.learner.catch_up()
         values = self.means.read()
-        every, last = self.settings.validate_every, self.epoch + 1 == self.settings.epochs
-        if self.validation is not None and (last or (self.epoch + 1) % every == 0):
+        epoch, every = self.epoch + 1, self.settings.validate_every
+        if self.validation is not None and (self.done or epoch % every == 0):
             values |= self._validate(self.validation)
-        self.epoch, self.batch, self.means = self.epoch + 1, 0, Means()
+        if not self.in_epoch:
+            self.epoch, self.batch, self.means = epoch, 0, Means()
         rate = float(self.learner.schedule.get_last_lr()[0])
-        row = {"epoch": self.epoch, "step": self.step, "learning_rate": rate}
+        row = {"epoch": epoch, "step": self.step, "learning_rate": rate}
         return {**row, **dict(sorted(values.items()))}
 
     def _validate(self, batches: DataLoader[Any]) -> dict[str, float]:

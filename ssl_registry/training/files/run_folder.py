@@ -22,14 +22,14 @@ from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_json, read_yaml
 from ssl_registry.errors import RunError, TakenRunError, spell
+from ssl_registry.training.settings.lengths import prolong
 from ssl_registry.training.settings.origins import LABEL_NAMES, RECORDED, STARTED_FROM
 from ssl_registry.training.settings.paths import absolute_paths
-from ssl_registry.training.settings.stored import CONFIG, check_same_kind, fill_up
+from ssl_registry.training.settings.stored import CONFIG, METRICS, check_same_kind, fill_up
 
 CASES: Final = "cases.csv"
 CHECKPOINT: Final = "last.ckpt"
 LOCK: Final = ".lock"
-METRICS: Final = "metrics.csv"
 PREVIOUS: Final = "previous.ckpt"
 RESULT: Final = "result.json"
 
@@ -105,15 +105,17 @@ class RunFolder:
         _check_writable(out)
 
     def _check_prolonged(self, settings: Mapping[str, Any], resume: bool) -> None:
-        """See that a finished run is asked to go on for more epochs, and can.
+        """See that a finished run is asked to go on for more epochs or steps, and can.
 
         Raises:
             RunError: it is not, or its last checkpoint is gone.
         """
         out = self.path
-        made = self.settings().get("epochs") if self.started else None
-        if not resume or not _longer(settings, {"epochs": made}):
-            more = f"; more than epochs={made} prolong it with resume=true" if made else ""
+        started = self.settings() if self.started else {}
+        if not resume or not _longer(settings, started):
+            way = "steps" if started.get("steps") else "epochs"
+            made = f"{way}={started.get(way)}" if started.get(way) else ""
+            more = f"; more than {made} prolong it with resume=true" if made else ""
             left = ", so nothing is left to resume" if resume else ""
             raise RunError(
                 f"out={out} holds a finished run{left}: name another folder, or delete it{more}"
@@ -205,7 +207,7 @@ class RunFolder:
         Args:
             settings: to compare with those of the run.
             started_from: digest of the encoder; None compares none.
-            may_be_longer: whether there may be more epochs.
+            may_be_longer: whether there may be more epochs or steps.
 
         Raises:
             RunError: it was not.
@@ -217,7 +219,7 @@ class RunFolder:
         if bool(started.get("encoder")) != bool(settings.get("encoder")):
             free.discard("encoder")
         if may_be_longer and _longer(settings, started):
-            free.add("epochs")
+            free |= {"epochs", "steps"}
         now_said, was_said = absolute_paths(settings), absolute_paths(started)
         other = [k for k in sorted(set(settings) - free) if was_said.get(k) != now_said[k]]
         if other:
@@ -318,9 +320,13 @@ def _spell_labels(labels: Mapping[str, str]) -> str:
 
 
 def _longer(settings: Mapping[str, Any], started: Mapping[str, Any]) -> bool:
-    """Return whether more epochs are asked for than the run was started with."""
-    now, was = settings.get("epochs"), started.get("epochs")
-    return isinstance(now, int) and isinstance(was, int) and now > was
+    """Return whether more epochs or steps are asked for than the run was started with."""
+
+    def length(said: Mapping[str, Any]) -> tuple[float, float]:
+        return said["epochs"], said.get("steps") or math.inf
+
+    known = all(isinstance(said.get("epochs"), int) for said in (settings, started))
+    return known and length(settings) > length(started)
 
 
 def _check_writable(out: Path) -> None:
@@ -364,8 +370,7 @@ def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, An
     folder.check_started()
     stored = {key: value for key, value in folder.settings().items() if key not in RECORDED}
     check_same_kind(cls, stored, folder.path)
-    merged: dict[str, Any] = fill_up(stored, fields)
-    return merged
+    return prolong(stored, fields, fill_up(stored, fields), folder.path / METRICS)
 
 
 def spell_result(result: Mapping[str, Any]) -> str:

@@ -51,6 +51,7 @@ from ssl_registry.training.finetuning.validation_pictures import picture_validat
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
+from ssl_registry.training.settings.lengths import check_length, spell_length
 from ssl_registry.training.settings.origins import STARTED_FROM
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import FinetuneSettings
@@ -101,7 +102,8 @@ def _finetune(
     if settings.resume:
         check_cases(folder, rows)
         folder.check_labels(plan.source.labels)
-    TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
+    batches = TrainingBatches(_training_data(plan), settings, settings.steps_per_epoch)
+    check_length(settings.epochs, settings.steps, batches.steps)
     module = _build(plan)
     _say_plan(plan, module, console)
     data = _training_data(plan)
@@ -190,7 +192,7 @@ def _say_plan(plan: Plan, module: Finetuning, console: Console) -> None:
     console.print(
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
-        f"{plan.describe_labels()}, {settings.epochs} epochs in "
+        f"{plan.describe_labels()}, {spell_length(settings.epochs, settings.steps)} in "
         f"batches of {say_batch(settings)}, augmentation {settings.augment.spell()}, seed "
         f"{settings.seed}; tested on {len(plan.test)} others"
     )

@@ -17,6 +17,7 @@ from ssl_registry.training.engine.trained import parameters_of
 from ssl_registry.training.pretraining.continuation import (
     spell_start,
 )
+from ssl_registry.training.settings.lengths import spell_length
 from ssl_registry.training.settings.runs import PretrainSettings
 
 
@@ -53,8 +54,9 @@ def announce(
     console.print(
         f"pretraining {_say_levels(settings, model)}{backbone.name} "
         f"({parameters_of(model.encoder):,} parameters) by "
-        f"{task.name}: {_say_images(training)}{_say_patches(settings)}, {settings.epochs} "
-        f"epochs in batches of {say_batch(settings)}, seed {settings.seed}"
+        f"{task.name}: {_say_images(training)}{_say_patches(settings)}, "
+        f"{spell_length(settings.epochs, settings.steps)} in batches of {say_batch(settings)}, "
+        f"seed {settings.seed}"
         f"{spell_start(settings, taken)}"
     )
     if tests:

@@ -195,6 +195,7 @@ def _run(
         folder,
         f"pretraining {registry.entry_of(settings.task).name}",
         console,
+        steps=settings.steps_per_epoch,
         callbacks=[
             stopwatch,
             *([watch] if watch else []),

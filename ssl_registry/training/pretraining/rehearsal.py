@@ -28,6 +28,7 @@ from ssl_registry.training.engine.trained import example_moment
 from ssl_registry.training.pretraining.continuation import (
     load_start,
 )
+from ssl_registry.training.settings.lengths import check_length
 from ssl_registry.training.settings.runs import PretrainSettings
 
 
@@ -77,7 +78,8 @@ def rehearse(
         SslRegistryError: the task cannot work on such a batch, or there are too few batches for
             the processes; its message says why.
     """
-    TrainingBatches(training, settings)
+    epoch = TrainingBatches(training, settings, settings.steps_per_epoch)
+    check_length(settings.epochs, settings.steps, epoch.steps)
     batches = [(training, min(settings.batch_size, len(training)))]
     _check_batch(settings, batches[0][1])
     if len(validation):

@@ -1,10 +1,12 @@
 """Options of training: what a run says for itself, and an experiment for all of its runs."""
 
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from ssl_registry.augmentation import Augmentation
+from ssl_registry.training.settings.lengths import settle_length
 from ssl_registry.training.settings.machine import MachineSettings
 from ssl_registry.training.settings.optimisation import OptimisationSettings
 
@@ -39,7 +41,30 @@ class TrainingOptions(Workers, MachineSettings, OptimisationSettings):
 class Passes(BaseModel):
     """How long training goes on."""
 
-    epochs: int = Field(100, ge=1, description="passes over the training cases")
+    epochs: int = Field(
+        100, ge=1, description="passes over the training cases; or `steps` says how long"
+    )
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="optimiser steps in all, in place of epochs: divided into about twenty of "
+        "them, or into epochs of `steps_per_epoch`",
+    )
+    steps_per_epoch: int | None = Field(
+        None,
+        ge=1,
+        description="optimiser steps an epoch, few images or many; without it an epoch is one pass "
+        "over the training cases",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_the_length(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        settled = settle_length(values)
+        unknown = {"validate_every"} - set(cls.model_fields) - set(values)
+        return {name: value for name, value in settled.items() if name not in unknown}
 
 
 class PretrainingOptions(Passes, TrainingOptions):

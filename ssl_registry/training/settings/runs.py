@@ -179,12 +179,6 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         "patients",
         description="of what `fraction` is a share: patients, with all their cases, or cases",
     )
-    steps_per_epoch: int | None = Field(
-        None,
-        ge=1,
-        description="optimiser steps an epoch, few labels or many; without it an epoch is one pass "
-        "over the training cases",
-    )
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs; fewer than epochs"
     )

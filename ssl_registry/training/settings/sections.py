@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from ssl_registry.training.settings.lengths import divide_steps
+from ssl_registry.training.settings.lengths import with_length
 
 SECTIONS: Final = ("pretrain", "finetune")
 
@@ -22,10 +22,7 @@ def own_settings(
     own = dict(values.get(kind) or {})
     if kind == "pretrain":
         shared.pop("downstream", None)
-        return {**own, **shared}
+        return with_length(own, shared)
     if shared.get("encoder") is not None:
         shared.pop("backbone", None)
-    steps = own.pop("steps", None)
-    if isinstance(steps, int) and "epochs" not in shared and "steps_per_epoch" not in shared:
-        own["epochs"], own["steps_per_epoch"], own["validate_every"] = divide_steps(steps)
-    return {**own, **shared}
+    return with_length(own, shared)

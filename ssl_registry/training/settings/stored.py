@@ -8,7 +8,11 @@ from pydantic import BaseModel
 
 from ssl_registry.documents import read_yaml
 from ssl_registry.errors import RunError, spell
+from ssl_registry.training.settings.lengths import prolong
 from ssl_registry.training.settings.reading import check_settings
+
+METRICS: Final = "metrics.csv"
+"""File of a run's folder that has a row for each epoch."""
 
 CONFIG: Final = "config.yaml"
 """File of a run's folder that holds its settings."""
@@ -57,5 +61,5 @@ def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> N
             return
         stored = read_yaml(config, RunError)
         check_same_kind(cls, stored, Path(said["out"]))
-        said = fill_up(stored, said)
+        said = prolong(stored, said, fill_up(stored, said), Path(said["out"]) / METRICS)
     check_settings(cls, said, command)
