@@ -35,6 +35,8 @@ def score_regions(
     A region is scored as one class against the rest, so what is confused within it does not
     count against it, as nnU-Net scores regions.
 
+    There are no surface scores of regions: those of the labels that make them up are measured.
+
     Args:
         task: of segmentation; of other tasks there are no regions.
         predictions: a label map `[*S]` of each test case.
