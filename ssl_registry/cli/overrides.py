@@ -15,6 +15,9 @@ MOST_DOTS = 8
 _PRESETS = {"preprocessing", "augment"}
 """Keys whose word is that of a preset; the others' is a component's name."""
 
+_SHORTHANDS = {"downstream.freeze_epochs": "freeze_epochs"}
+"""Keys that have a shorter one beside them, which a run's `config.yaml` holds as well."""
+
 _TEXT = {"data", "out", "encoder", "split", "test_cases", "channels", "label_maps"}
 """Keys whose values are taken as they stand: a folder may be called `1`, a pattern has braces."""
 
@@ -41,6 +44,8 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"one YAML file at most, but there are {len(files)}: {named}")
     settings = _read_yaml(Path(files[0])) if files else {}
     pairs = [word.partition("=") for word in words if "=" in word]
+    for key, _, _ in pairs:
+        settings.pop(_SHORTHANDS.get(key, ""), None)
     # Whole values first, so that `task.jitter=3 task=rpl3d` means what it says.
     for key, _, text in sorted(pairs, key=lambda pair: pair[0].count(".")):
         _set(settings, key, text)

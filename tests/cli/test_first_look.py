@@ -4,8 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from ssl_registry.cli.overrides import read_words
+from ssl_registry.training.settings.reading import read_settings
+from ssl_registry.training.settings.runs import FinetuneSettings
 
 LOOK = """
 import contextlib, io, json, sys
@@ -95,3 +100,17 @@ def test_all_settings_are_shown_without_torch(
     assert heavy == []
     for name in ("optimizer", "'adam' | 'adamw' | 'sgd'", "preprocessing.spacing", "warmup"):
         assert name in said
+
+
+def test_a_field_that_is_said_wins_over_its_shorthand_in_the_settings_of_a_run(
+    tmp_path: Path,
+) -> None:
+    """A `config.yaml` holds both, and a word for either one has to reach the run."""
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "downstream: {name: segmentation2d, freeze_epochs: 12}\nfreeze_epochs: 12\n"
+        "backbone: unet2d\nepochs: 20\nout: runs/again\n"
+    )
+    for word in ("downstream.freeze_epochs=3", "freeze_epochs=3"):
+        settings = read_settings(FinetuneSettings, read_words([str(config), word]), "finetune")
+        assert settings.downstream.freeze_epochs == 3
