@@ -15,14 +15,15 @@ OUT = Path("runs/demo")
 def run_demo_command(
     data: Annotated[
         str | None,
-        typer.Option(help="a Decathlon folder; without it, synthetic phantoms"),
+        typer.Option(help="labelled scans or pictures of your own; without it, synthetic torsos"),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder of the report and its runs")] = OUT,
     task: Annotated[
-        str | None, typer.Option(help="the pretext task; without it, rpl3d made for small volumes")
+        str | None,
+        typer.Option(help="the pretext task, of those that end in 2d; without it, place2d"),
     ] = None,
 ) -> None:
-    """Pretrain, fine-tune on a few labelled volumes with and without it, and report."""
+    """Pretrain, fine-tune on a few labelled slices with and without it, and report."""
     mention_failures()
     if task:
         check_kind(registry.find(task), "pretext")  # before torch is imported

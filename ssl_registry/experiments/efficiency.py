@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.errors import FailedRunsError
@@ -156,7 +157,7 @@ def _run(grid: Grid, jobs: int | None, on: On, pace: Pace, console: Console) -> 
     if on is None and (shared := tell_gpus(grid, jobs or 1)):
         console.print(shared)
     engine = make_engine(grid, on, jobs)
-    watch = _watch(grid, status := console.status(""))
+    watch = _watch(grid, pace, status := console.status(""))
     with written, status, closing(run_grid(grid, engine, watch)) as runs:
         for outcome in runs:
             check_there(grid.settings.out)
@@ -202,11 +203,13 @@ class _Results:
         self._grid.index.append()
 
 
-def _watch(grid: Grid, status: Status) -> Watch:
+def _watch(grid: Grid, pace: Pace, status: Status) -> Watch:
+    """Return what shows, in a line that stays alive, which runs go on and the time left."""
+
     def show(cells: Sequence[Cell]) -> None:
         shown = "; ".join(map(grid.describe, cells[:_SHOWN]))
         more = f"; and {len(cells) - _SHOWN} more" if len(cells) > _SHOWN else ""
-        status.update(shown + more)
+        status.update(Text(f"{shown}{more} ({pace.left()})"))
 
     return show
 
