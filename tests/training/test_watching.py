@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ssl_registry import load_encoder, open_images, pretrain, registry
 from ssl_registry.errors import ConfigError
+from ssl_registry.randomness import lend_to_torch
 from ssl_registry.training.pretraining.feature_quality import rank_me, watch_features
 from ssl_registry.training.pretraining.feature_sample import SAMPLE, FeatureSample
 from ssl_registry.training.pretraining.pretext_training import Pretraining
@@ -125,8 +126,9 @@ def sample_of_phantoms() -> FeatureSample:
 
 def test_a_collapse_is_said_while_it_happens() -> None:
     settings = read_settings(PretrainSettings, {**fields(), "out": "unused"}, "pretrain")
-    encoder = registry.backbone("unet3d", base_filters=2, levels=2).build(1)
-    model = settings.task.build_model(encoder, (16, 16, 16))
+    with lend_to_torch(torch.Generator().manual_seed(6)):
+        encoder = registry.backbone("unet3d", base_filters=4, levels=2).build(1)
+        model = settings.task.build_model(encoder, (16, 16, 16))
     said = io.StringIO()
     watch = FeatureWatch(
         sample_of_phantoms(), 1, keep_best=False, console=Console(file=said, width=200)
