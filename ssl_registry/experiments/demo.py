@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from ssl_registry.data.cache.threads import one_thread
+from ssl_registry.data.cache.workers import cores
 from ssl_registry.data.preparing.sizes import spell_sides
 from ssl_registry.data.sources.layouts import is_phantoms
 from ssl_registry.data.sources.opening import open_source
@@ -57,6 +59,9 @@ PRESET: Final[Mapping[str, Any]] = {
 }
 """What the demo asks of the experiment; made for two CPU cores."""
 
+MOST_JOBS: Final = 4
+"""Runs that go on side by side at most: each takes about a gigabyte of memory."""
+
 
 def demo_settings(**changes: Any) -> EfficiencySettings:
     """Return the demo's settings, with changes.
@@ -91,7 +96,12 @@ def run_demo(settings: EfficiencySettings, *, quiet: bool = False) -> Path:
     missing = [cell for cell in grid.cells if not finished(cell)]
     if missing and not quiet:
         console.print(_announce(grid, missing, console, began))
-    return run_efficiency(settings, quiet=quiet)
+    return run_efficiency(settings, jobs=_jobs(), quiet=quiet)
+
+
+def _jobs() -> int:
+    """Return how many runs go on side by side: networks so small do not fill several cores."""
+    return min(MOST_JOBS, cores())
 
 
 def _fit(settings: EfficiencySettings) -> EfficiencySettings:
@@ -130,14 +140,15 @@ def _announce(grid: Grid, missing: Sequence[Cell], console: Console, began: floa
     pretraining = [cell for cell in missing if isinstance(cell, PretrainCell)]
     finetuning = len(missing) - len(pretraining)
     scratch = next(cell for cell in grid.finetuning if cell.settings.backbone)
-    with console.status("measuring how fast this machine is"):
+    with console.status("measuring how fast this machine is"), one_thread():
         seconds = finetuning * seconds_of(scratch.settings) if finetuning else 0.0
         by_line = {cell.line: cell.settings for cell in pretraining}
         each = {line: seconds_of(run) for line, run in by_line.items()}
         seconds += sum(each[cell.line] for cell in pretraining)
     pictures = spell_sides(scratch.settings.image_shape)
+    total = spell_time(time.monotonic() - began + seconds / _jobs())
     return (
-        f"This takes about {spell_time(time.monotonic() - began + seconds)} on this machine: "
+        f"This takes about {total} on this machine: "
         f"{len(pretraining)} pretraining and {finetuning} fine-tuning runs on slices of "
         f"{pictures} pixels."
     )

@@ -27,6 +27,12 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs stay in this process, where a test ends sooner."""
+    monkeypatch.setattr(demo, "MOST_JOBS", 1)
+
+
 def test_it_compares_places_with_scratch_on_few_labels() -> None:
     settings = demo_settings()
     assert settings.labels == ("scratch", "place2d")
