@@ -1,6 +1,7 @@
 """What all tests share: a thread each, equal examples, and a cache that is not the user's."""
 
 import os
+import sys
 
 # Small volumes gain nothing from threads, and threads that wait for a busy core lose much.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +21,17 @@ if threading.current_thread() is threading.main_thread():
 # The same examples in every run: what fails on one machine fails on all of them.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Draw the same networks in every run, whichever tests the process has run before.
+
+    Those that are marked long start processes of their own, which seed themselves.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and item.get_closest_marker("long") is None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -223,7 +223,10 @@ def test_a_network_restores_what_goes_on_and_cannot_guess_noise() -> None:
 
 def test_loss_and_metric_are_those_of_a_slow_oracle() -> None:
     task = Genesis2d()
-    image, spoilt = torch.rand((2, 3, 4, 5), generator=seeded()), torch.rand(2, 3, 4, 5)
+    image, spoilt = (
+        torch.rand((2, 3, 4, 5), generator=seeded()),
+        torch.rand((2, 3, 4, 5), generator=seeded(2)),
+    )
     outputs = torch.rand((2, 1, 3, 4, 5), generator=seeded(1))
     target = {"image": image, "spoilt": spoilt}
     pairs = zip(outputs.flatten().tolist(), image.flatten().tolist(), strict=True)
