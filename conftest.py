@@ -25,9 +25,9 @@ settings.load_profile("repeatable")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Draw the same networks in every run, whichever tests the process has run before.
+    """Let `make test` draw equal networks in every run, whichever tests a process has run before.
 
-    Those that are marked long start processes of their own, which seed themselves.
+    Tests that are marked long draw on from wherever the process is.
     """
     torch = sys.modules.get("torch")
     if torch is not None and item.get_closest_marker("long") is None:

@@ -24,6 +24,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import Dataset
 
 from ssl_registry import QuestionModel, derive_generator
+from ssl_registry.randomness import lend_to_torch
 from ssl_registry.training.engine.arrangement import (
     arrange_step,
     fastest_convolutions,
@@ -181,9 +182,10 @@ def measure(case: Case, precision: str, **options: Any) -> Measured:
 
 def arranged(settings: PretrainSettings, data: Noise) -> Pretraining:
     """Return a model in training, laid out and compiled as the settings say."""
-    torch.manual_seed(0)
-    encoder = settings.backbone.build(settings.task.view_channels(1))
-    module = Pretraining(settings.task.build_model(encoder, settings.image_shape), settings)
+    with lend_to_torch(derive_generator(settings.seed)):
+        encoder = settings.backbone.build(settings.task.view_channels(1))
+        model = settings.task.build_model(encoder, settings.image_shape)
+    module = Pretraining(model, settings)
     batch = example_batch(data, settings.batch_size)
     lay_out_channels(module, batch, settings)
     arrange_step(module, batch, settings, Console(stderr=True))

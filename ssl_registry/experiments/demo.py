@@ -40,8 +40,8 @@ PRESET: Final[Mapping[str, Any]] = {
         "warmup": 0.05,
     },
     # So few steps need a high learning rate: at a third of it some organs are never found, by
-    # whichever line. The decoder begins anew in both lines: one that has learnt places answers
-    # with the same organ everywhere, and the Dice loss alone does not bring it back.
+    # whichever line. The decoder begins anew in both lines: with the one that learnt places, and
+    # the Dice loss alone, most organs were never found; why is not known (docs/results.md).
     "finetune": {
         "steps": 200,
         "batch_size": 8,
