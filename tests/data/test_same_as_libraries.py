@@ -392,10 +392,15 @@ def metaimages(draw: st.DrawFn) -> Text:
     said["ElementType"] = kind.get(dtype, MET_TYPES[dtype])
     stored = values(draw(seeds), (channels, *shape), dtype)
     raw = stored.astype(np.dtype(dtype).newbyteorder(order)).tobytes(order="F")
+    beside = draw(st.booleans())
     if draw(st.booleans()):
         raw = zlib.compress(raw, 1)
-        said |= {"CompressedData": "True", "CompressedDataSize": len(raw)}
-    beside = draw(st.booleans())
+        said["CompressedData"] = "True"
+        if not beside or draw(st.booleans()):
+            said["CompressedDataSize"] = len(raw)
+    elif beside and draw(st.booleans()):
+        raw = bytes(5) + raw
+        said["HeaderSize"] = draw(st.sampled_from([5, -1]))
     said["ElementDataFile"] = "scan.bin" if beside else draw(st.sampled_from(["LOCAL", "local"]))
     between = draw(st.sampled_from([" = ", "=", " : "]))
     lines = [f"{name}{between}{value}\n" for name, value in said.items()]

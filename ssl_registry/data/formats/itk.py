@@ -1,5 +1,6 @@
 """What ITK says of a file: the one place where its axes, LPS+, become the library's, RAS+."""
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import SimpleITK as sitk
 
 from ssl_registry.data.formats.headers import Affine
@@ -15,8 +17,10 @@ from ssl_registry.errors import BadFileError
 
 LPS_TO_RAS: Final = np.diag([-1.0, -1.0, 1.0])
 
-_TYPE: Final = re.compile(r"(?:vector of )?(\d+)-bit (float|signed integer|unsigned integer)")
-"""How SimpleITK spells the types of real numbers."""
+_TYPE: Final = re.compile(
+    r"(?:vector of )?(complex of )?(\d+)-bit (float|signed integer|unsigned integer)"
+)
+"""How SimpleITK spells the types of numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +30,7 @@ class ItkHeader:
     Attributes:
         sides: of the axes that ITK counts as such, the fastest first.
         channels: values of each voxel.
-        dtype: of the values; `object` where they are complex or something else.
+        dtype: of the values; `object` where they are no numbers.
         affine: `[4, 4]`, RAS+, of the first three axes; the identity where there are fewer.
     """
 
@@ -76,12 +80,31 @@ def read_itk_header(file: Path, image_io: str) -> ItkHeader:
     )
 
 
+def read_itk_voxels(file: Path, image_io: str) -> npt.NDArray[Any]:
+    """Return the voxels of a file as ITK reads them, `[C, X, Y, Z, ...]`.
+
+    The values of a voxel are its channels; where it has one alone, a fourth axis is.
+
+    Raises:
+        RuntimeError: ITK cannot read it.
+    """
+    image = itk_reader(file, image_io).Execute()
+    array: npt.NDArray[Any] = sitk.GetArrayFromImage(
+        image
+    ).T  # from [..., Z, Y, X, C], or [..., Z, Y, X]
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        return array
+    x, y, z, *further = array.shape
+    return np.moveaxis(array.reshape(x, y, z, math.prod(further), order="F"), 3, 0)
+
+
 def _dtype(spelt: str) -> np.dtype[Any]:
     match = _TYPE.fullmatch(spelt)
     if match is None:
         return np.dtype(object)
-    kind = {"float": "f", "signed integer": "i", "unsigned integer": "u"}[match.group(2)]
-    return np.dtype(f"{kind}{int(match.group(1)) // 8}")
+    kind = {"float": "f", "signed integer": "i", "unsigned integer": "u"}[match.group(3)]
+    bytes_each = int(match.group(2)) // 8
+    return np.dtype(f"c{2 * bytes_each}" if match.group(1) else f"{kind}{bytes_each}")
 
 
 def _affine(file: Path, reader: sitk.ImageFileReader, dims: int) -> Affine:

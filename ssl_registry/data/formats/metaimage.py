@@ -1,6 +1,6 @@
 """MetaImage: `.mha` files, and `.mhd` headers with their voxels beside.
 
-What is read here says how much a file announces; where the axes lie, ITK says.
+What is read here says how much a file announces, and where; all else, ITK reads.
 
 Reference: the MetaIO documentation of ITK.
 """
@@ -10,60 +10,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from ssl_registry.data.formats.headers import REPLACE
 from ssl_registry.data.formats.text_headers import (
-    MOST_DIMS,
-    Encoding,
+    Announced,
     TextFormat,
-    TextHeader,
     header_lines,
     read_fields,
     read_start,
     voxels_file,
     whole_numbers,
 )
-from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError
-
-TYPES: Final[Mapping[str, str]] = {
-    "MET_CHAR": "i1",
-    "MET_UCHAR": "u1",
-    "MET_SHORT": "i2",
-    "MET_USHORT": "u2",
-    "MET_INT": "i4",
-    "MET_UINT": "u4",
-    "MET_LONG": "i4",
-    "MET_ULONG": "u4",
-    "MET_LONG_LONG": "i8",
-    "MET_ULONG_LONG": "u8",
-    "MET_FLOAT": "f4",
-    "MET_DOUBLE": "f8",
-}
-"""NumPy's code of each type; MetaIO's `long` has four bytes on every machine."""
 
 PLACES: Final = ("transformmatrix", "rotation", "orientation")
 """Names under which a header may state the directions of its axes."""
 
+LOCAL: Final = ("LOCAL", "Local", "local")
+"""What a header names for voxels that follow it; MetaIO takes any other spelling for a file."""
 
-def _parse(path: Path) -> TextHeader:
-    start = read_start(path)
-    end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*\n?", start, re.MULTILINE)
+
+def _parse(path: Path) -> Announced:
+    content = read_start(path)
+    end = re.search(rb"^[ \t]*ElementDataFile[ \t]*=[^\n]*\n?", content, re.MULTILINE)
     if end is None:
         raise BadFileError(path, "cannot be read as MetaImage (no ElementDataFile)", REPLACE)
-    fields = _fields(path, start[: end.end()])
-    sides, channels = _shape(path, fields)
-    data = voxels_file(path, fields["elementdatafile"])
-    skipped = _skip(path, fields)
-    return TextHeader(
-        sides=sides if channels == 1 else (channels, *sides),
-        dtype=_dtype(path, fields),
+    fields = _fields(path, content[: end.end()])
+    if not _is_true(fields.get("binarydata", "True")):
+        raise BadFileError(path, "holds its voxels as text", "save it with BinaryData = True")
+    name = fields["elementdatafile"]
+    data = path if name in LOCAL else voxels_file(path, name)
+    text = end.end() if data == path else 0
+    start, packed = _start(path, fields, text), _is_true(fields.get("compresseddata", "False"))
+    return Announced(
+        sides=_sides(path, fields),
         placed=any(name in fields for name in PLACES),
-        channel_axis=0 if channels > 1 else None,
         data=data,
-        start=skipped or (end.end() if data == path else 0),
-        encoding=_encoding(path, fields),
+        start=start,
+        encoding="deflated" if packed else "raw",
+        packed_bytes=_packed_bytes(path, fields, start) if packed else None,
     )
 
 
@@ -75,35 +59,20 @@ def _fields(path: Path, text: bytes) -> dict[str, str]:
     return read_fields(path, [(name, value) for name, value in parts])
 
 
-def _shape(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int]:
-    """Return the sides, and how many values each voxel has."""
+def _sides(path: Path, fields: Mapping[str, str]) -> tuple[int, ...]:
+    """Return the sides, at the end how many values each voxel has, if several."""
     (dims,) = whole_numbers(path, fields, "ndims")
     sides = whole_numbers(path, fields, "dimsize")
-    channels = 1
-    if "elementnumberofchannels" in fields:
-        (channels,) = whole_numbers(path, fields, "elementnumberofchannels")
-    if dims != len(sides) or dims > MOST_DIMS or channels < 1:
-        raise BadFileError(
-            path,
-            f"has shape {list(sides)} of {dims} dimensions and {channels} channels; expected a "
-            "volume [X, Y, Z]",
-            REPLACE,
-        )
-    return sides, channels
+    if dims != len(sides):
+        raise BadFileError(path, f"announces {dims} axes, and the sides of {len(sides)}", REPLACE)
+    channels = _count(path, fields, "elementnumberofchannels", 1)
+    return sides if channels == 1 else (*sides, channels)
 
 
-def _dtype(path: Path, fields: Mapping[str, str]) -> "np.dtype[np.generic]":
-    kind = fields.get("elementtype", "").upper().removesuffix("_ARRAY")
-    if kind not in TYPES:
-        raise BadFileError(path, f"holds values of the kind {brief(kind)}", REPLACE)
-    swapped = fields.get("binarydatabyteordermsb", fields.get("elementbyteordermsb", "False"))
-    return np.dtype((">" if _is_true(swapped) else "<") + TYPES[kind])
-
-
-def _encoding(path: Path, fields: Mapping[str, str]) -> Encoding:
-    if not _is_true(fields.get("binarydata", "True")):
-        raise BadFileError(path, "holds its voxels as text", "save it with BinaryData = True")
-    return "deflated" if _is_true(fields.get("compresseddata", "False")) else "raw"
+def _count(path: Path, fields: Mapping[str, str], key: str, unstated: int) -> int:
+    """Return the whole number of a field."""
+    (count,) = whole_numbers(path, fields, key) if key in fields else (unstated,)
+    return count
 
 
 def _is_true(value: str) -> bool:
@@ -111,11 +80,31 @@ def _is_true(value: str) -> bool:
     return value[:1] in ("T", "t", "1")
 
 
-def _skip(path: Path, fields: Mapping[str, str]) -> int:
-    """Return the byte of its file at which the voxels begin, 0 where none is stated."""
+def _start(path: Path, fields: Mapping[str, str], text: int) -> int:
+    """Return the byte of its file at which the voxels begin; -1 counts them from the end."""
     if fields.get("headersize") == "-1":
         return -1
-    return whole_numbers(path, fields, "headersize")[0] if "headersize" in fields else 0
+    start = _count(path, fields, "headersize", 0)
+    if 0 < start < text:
+        raise BadFileError(
+            path, f"announces its voxels at byte {start}, within its header", REPLACE
+        )
+    return start or text
+
+
+def _packed_bytes(path: Path, fields: Mapping[str, str], start: int) -> int | None:
+    """Return the length of the compressed stream; None is up to the end of its file.
+
+    Where none is stated, ITK takes the file from its first byte for the stream.
+    """
+    stated = _count(path, fields, "compresseddatasize", 0)
+    if start < 0 or (not stated and start):
+        raise BadFileError(
+            path,
+            "is compressed, and does not state where and how long it is (CompressedDataSize)",
+            "save it again, or uncompressed",
+        )
+    return stated or None
 
 
 METAIMAGE: Final = TextFormat("MetaImage", (".mha", ".mhd"), "MetaImageIO", _parse)

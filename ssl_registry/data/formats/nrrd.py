@@ -1,6 +1,6 @@
 """NRRD: `.nrrd` files, and `.nhdr` headers with their voxels beside.
 
-What is read here says how much a file announces; what the axes are and where they lie, ITK says.
+What is read here says how much a file announces, and where; all else, ITK reads.
 
 Reference: https://teem.sourceforge.net/nrrd/format.html
 """
@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from ssl_registry.data.formats.headers import REPLACE
 from ssl_registry.data.formats.text_headers import (
-    MOST_DIMS,
+    Announced,
     Encoding,
     TextFormat,
-    TextHeader,
     header_lines,
     read_fields,
     read_start,
@@ -27,28 +24,9 @@ from ssl_registry.data.formats.text_headers import (
 from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError
 
-_SPELT: Final[Mapping[str, str]] = {
-    "i1": "signed char, int8, int8_t",
-    "u1": "uchar, unsigned char, uint8, uint8_t",
-    "i2": "short, short int, signed short, signed short int, int16, int16_t",
-    "u2": "ushort, unsigned short, unsigned short int, uint16, uint16_t",
-    "i4": "int, signed int, int32, int32_t",
-    "u4": "uint, unsigned int, uint32, uint32_t",
-    "i8": "longlong, long long, long long int, signed long long, signed long long int, int64, "
-    "int64_t",
-    "u8": "ulonglong, unsigned long long, unsigned long long int, uint64, uint64_t",
-    "f4": "float",
-    "f8": "double",
-}
-
-TYPES: Final[Mapping[str, str]] = {
-    name: code for code, names in _SPELT.items() for name in names.split(", ")
-}
-"""NumPy's code of each type, by all the names that the format gives it."""
-
 ENCODINGS: Final[Mapping[str, Encoding]] = {
     **dict.fromkeys(("raw",), "raw"),
-    **dict.fromkeys(("gzip", "gz"), "deflated"),
+    **dict.fromkeys(("gzip", "gz"), "gzip"),
     **dict.fromkeys(("text", "txt", "ascii"), "text"),
     **dict.fromkeys(("hex",), "hexadecimal"),
 }
@@ -61,26 +39,20 @@ FIELDS: Final = re.compile(
 )
 """The fields of the format, names in lower case and without spaces."""
 
-AXES_OF_ITK: Final = ("domain", "space", "time", "none", "???")
-"""Kinds that ITK counts as axes; along one of another kind it counts the values of a voxel."""
 
-
-def _parse(path: Path) -> TextHeader:
+def _parse(path: Path) -> Announced:
     start = read_start(path)
     if not re.match(rb"NRRD\d{4}\r?\n", start):
         raise BadFileError(path, "cannot be read as NRRD (it does not begin as one)", REPLACE)
     end = re.search(rb"\r?\n\r?\n", start)
     fields = _fields(path, start[: end.start()] if end else start)
-    sides, channel_axis = _shape(path, fields)
-    data = voxels_file(path, fields.get("datafile"))
+    data = voxels_file(path, fields["datafile"]) if "datafile" in fields else path
     if data == path and end is None:
         raise BadFileError(path, "is cut short: its header does not end", REPLACE)
     encoding = _encoding(path, fields)
-    return TextHeader(
-        sides=sides,
-        dtype=_dtype(path, fields, encoding),
+    return Announced(
+        sides=_sides(path, fields),
         placed="space" in fields and "spacedirections" in fields,
-        channel_axis=channel_axis,
         data=data,
         start=_start(path, fields, end.end() if end and data == path else 0, encoding),
         encoding=encoding,
@@ -101,34 +73,12 @@ def _fields(path: Path, text: bytes) -> dict[str, str]:
     return read_fields(path, stated)
 
 
-def _shape(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int | None]:
-    """Return the sides, and along which axis the values of a voxel are counted."""
+def _sides(path: Path, fields: Mapping[str, str]) -> tuple[int, ...]:
     (dims,) = whole_numbers(path, fields, "dimension")
     sides = whole_numbers(path, fields, "sizes")
-    kinds = fields.get("kinds", "").lower().split() or ["domain"] * dims
-    values = [axis for axis, kind in enumerate(kinds) if kind not in AXES_OF_ITK]
-    if dims != len(sides) or dims != len(kinds) or not 1 <= dims <= MOST_DIMS or len(values) > 1:
-        raise BadFileError(
-            path,
-            f"has shape {list(sides)} of {dims} dimensions and {len(values)} axes of values; "
-            "expected a volume [X, Y, Z] or, with several channels, four axes",
-            REPLACE,
-        )
-    return sides, values[0] if values else None
-
-
-def _dtype(path: Path, fields: Mapping[str, str], encoding: Encoding) -> "np.dtype[np.generic]":
-    kind = " ".join(fields.get("type", "").lower().split())
-    order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
-    ordered = order is not None or encoding == "text" or TYPES.get(kind, "").endswith("1")
-    if kind not in TYPES or not ordered:
-        raise BadFileError(
-            path,
-            f"holds values of the type {brief(kind)} and the byte order "
-            f"{brief(fields.get('endian'))}; expected numbers, little or big",
-            REPLACE,
-        )
-    return np.dtype((order or "<") + TYPES[kind])
+    if dims != len(sides):
+        raise BadFileError(path, f"announces {dims} axes, and the sides of {len(sides)}", REPLACE)
+    return sides
 
 
 def _encoding(path: Path, fields: Mapping[str, str]) -> Encoding:

@@ -1,24 +1,24 @@
-"""Headers in text, as NRRD and MetaImage have them, and the voxels that follow or lie beside.
+"""The gate before ITK: what a file with a header in text, NRRD or MetaImage, may announce.
 
-What is read here is a gate: how many voxels of which type a file announces, and where they lie.
-Only then does ITK read the header too, and what it says of the axes, their places and their
-directions holds; where both differ on the shape, the file is refused. ITK alone would not do: it
-writes beyond its memory where a header announces 99 dimensions, and opens whatever file a header
-names. The voxels are taken from the bytes that were counted, for ITK's MetaImage hands out
-memory that nobody filled where a compressed stream is damaged or states no length.
+ITK reads these files, their axes, their places and their voxels. Before it may, this sees that a
+header announces a number of axes and voxels that can be read, names no file but one beside it,
+and that the file holds what is announced. ITK would not: it writes beyond its memory where a
+header announces 99 dimensions or a number in text is very long, opens whatever file a header
+names, hands out memory that nobody filled where a compressed MetaImage is damaged, and compares
+no checksum.
 """
 
 import math
 import re
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ssl_registry.data.formats.encoded_voxels import check_numbers, check_stream
 from ssl_registry.data.formats.headers import (
     REPLACE,
     Header,
@@ -28,8 +28,8 @@ from ssl_registry.data.formats.headers import (
     make_header,
     volume_sides,
 )
-from ssl_registry.data.formats.itk import quiet_itk, read_itk_header
-from ssl_registry.data.formats.limits import AGAIN, check_bytes
+from ssl_registry.data.formats.itk import ItkHeader, quiet_itk, read_itk_header, read_itk_voxels
+from ssl_registry.data.formats.limits import check_bytes, check_voxel_count
 from ssl_registry.data.places import check_place
 from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError
@@ -37,146 +37,91 @@ from ssl_registry.errors import BadFileError
 MOST_TEXT: Final = 2**16
 """Bytes within which the text of a header must end."""
 
-MOST_DIMS: Final = 5
+MOST_DIMS: Final = 6
 """Axes that a header may announce, channels and axes of length one included."""
 
-CHUNK: Final = 2**20
+Encoding: TypeAlias = Literal["raw", "gzip", "deflated", "text", "hexadecimal"]
+"""How voxels are written; `gzip` is that format alone, `deflated` it or zlib."""
 
-Encoding: TypeAlias = Literal["raw", "deflated", "text", "hexadecimal"]
-
-LEAST_CHARACTERS: Final[Mapping[Encoding, int]] = {"text": 2, "hexadecimal": 2}
-"""Bytes of the file that stand for a value in text, or for a byte in hexadecimal digits."""
+CHECKED: Final = ("gzip", "deflated", "text")
+"""Encodings whose damage ITK can take for voxels."""
 
 
 @dataclass(frozen=True)
-class TextHeader:
-    """What a header in text announces, in the terms of both formats.
+class Announced:
+    """What the text of a header announces, as far as it must be known before ITK reads it.
 
     Attributes:
-        sides: of the array, the axis that varies fastest first.
-        dtype: of the values, byte order included.
+        sides: of all axes, those included along which the values of a voxel are counted.
         placed: whether the header states where the axes lie in the body.
-        channel_axis: which of the axes ITK counts as the values of a voxel; None where there is
-            none.
         data: file of the voxels.
         start: byte at which they begin; -1 counts them from the end.
         encoding: how they are written.
+        packed_bytes: bytes of a compressed stream, where the header states them.
     """
 
     sides: tuple[int, ...]
-    dtype: np.dtype[Any]
     placed: bool
-    channel_axis: int | None
     data: Path
     start: int
     encoding: Encoding
+    packed_bytes: int | None = None
 
-    @property
-    def axes(self) -> tuple[int, ...]:
-        """The sides without those that count the values of a voxel."""
-        return tuple(side for axis, side in enumerate(self.sides) if axis != self.channel_axis)
-
-    @property
-    def channels(self) -> int:
-        """Values of a voxel."""
-        return 1 if self.channel_axis is None else self.sides[self.channel_axis]
-
-    @property
-    def volume(self) -> tuple[int, ...]:
-        """The sides as `make_header` takes them: `(X, Y, Z)` or `(X, Y, Z, C)`."""
-        return volume_sides(self.axes) + ((self.channels,) if self.channels != 1 else ())
-
-    @property
-    def byte_count(self) -> int:
-        """Bytes of the voxels in memory."""
-        return math.prod(self.sides) * self.dtype.itemsize
-
-    def check(self, file: Path, image_io: str) -> Header:
-        """Return the header that the rest of the library knows.
+    def check(self, file: Path) -> None:
+        """See that ITK may read the header.
 
         Raises:
-            BadFileError: the file cannot hold what is announced, ITK reads another shape, or
-                `make_header` refuses it.
+            BadFileError: it announces too many axes, or more voxels than may be read.
         """
-        check_shape(file, self.volume, self.dtype)
-        held = self.data.stat().st_size - max(0, self.start)
-        check_bytes(file, self._least_bytes, held, packed=self.encoding == "deflated")
-        with quiet_itk():
-            itk = read_itk_header(file, image_io)
-        seen = (volume_sides(itk.sides), itk.channels, itk.dtype)
-        own = (volume_sides(self.axes), self.channels, self.dtype.newbyteorder("="))
-        if seen != own:
+        if len(self.sides) > MOST_DIMS:
+            what = f"announces {len(self.sides)} axes"
+        elif min(self.sides) < 1:
+            what = f"has shape {list(self.sides)}"
+        else:
+            check_voxel_count(file, self.sides)
+            return
+        raise BadFileError(file, f"{what}; expected a volume [X, Y, Z], or [X, Y, Z, C]", REPLACE)
+
+    def check_length(self, file: Path, itk: ItkHeader) -> None:
+        """See that the file holds what ITK would read, by its length.
+
+        Raises:
+            BadFileError: it cannot, or ITK counts other voxels than the header announces.
+        """
+        count = math.prod(itk.sides) * itk.channels
+        if count != math.prod(self.sides):
             raise BadFileError(
                 file,
-                f"has shape {list(self.sides)} of {self.dtype.name}, which ITK takes for "
-                f"{itk.channels} values of {itk.dtype.name} in each voxel of {list(itk.sides)}",
+                f"has shape {list(self.sides)}, which ITK takes for {itk.channels} values in each "
+                f"voxel of {list(itk.sides)}",
                 "save it as a volume of plain numbers",
             )
-        return make_header(file, self.volume, self.dtype, itk.affine, self.placed)
+        held = self.data.stat().st_size - max(0, self.start)
+        if self.packed_bytes is not None:
+            check_bytes(file, self.packed_bytes, held, packed=False)
+            held = self.packed_bytes
+        needed = {"text": 2 * count - 1, "hexadecimal": 2 * count * itk.dtype.itemsize}
+        announced = needed.get(self.encoding, count * itk.dtype.itemsize)
+        check_bytes(file, announced, held, packed=self.encoding in ("gzip", "deflated"))
 
-    @property
-    def _least_bytes(self) -> int:
-        """Bytes that the file must have for the voxels, before any inflating."""
-        if self.encoding == "text":
-            return math.prod(self.sides) * LEAST_CHARACTERS["text"] - 1
-        return self.byte_count * LEAST_CHARACTERS.get(self.encoding, 1)
-
-    def read(self, file: Path) -> npt.NDArray[np.float32]:
-        """Return the voxels `[C, X, Y, Z]`.
+    def check_voxels(self, file: Path, header: Header) -> None:
+        """See that what is not plain bytes can be decoded, so that ITK decodes it or fails.
 
         Raises:
-            BadFileError: they are not all there.
+            BadFileError: the stream is damaged, ends early or goes on; a number in text is none,
+                or not one of the type.
         """
+        count = math.prod(header.shape) * header.channels
+        if self.encoding not in CHECKED:
+            return
         with self.data.open("rb") as opened:
-            opened.seek(
-                self.start if self.start >= 0 else self.data.stat().st_size - self.byte_count
-            )
-            values = self._decode(file, opened)
-        if len(values) < math.prod(self.sides):
-            raise BadFileError(
-                file, f"is cut short: {len(values):,} of {math.prod(self.sides):,} values", AGAIN
-            )
-        array = as_float32(file, values).reshape(self.sides, order="F")
-        # ITK's values of a voxel, or else a fourth axis, become the channels, which lead.
-        axis = self.channel_axis
-        if axis is None:
-            axes = volume_sides(self.sides)
-            array = array.reshape(axes, order="F")
-            return np.ascontiguousarray(array[None] if len(axes) == 3 else np.moveaxis(array, 3, 0))
-        led = np.moveaxis(array, axis, 0)
-        return np.ascontiguousarray(led.reshape(len(led), *led.shape[1:4]))
-
-    def _decode(self, file: Path, opened: IO[bytes]) -> npt.NDArray[Any]:
-        """Return the values in the order of the file."""
-        if self.encoding == "text":
-            return _numbers(file, opened.read(), math.prod(self.sides), self.dtype)
-        if self.encoding == "deflated":
-            raw = inflate(file, opened, self.byte_count)
-        elif self.encoding == "hexadecimal":
-            raw = bytes.fromhex(opened.read().decode("ascii"))[: self.byte_count]
-        else:
-            raw = opened.read(self.byte_count)
-        return np.frombuffer(raw, self.dtype, len(raw) // self.dtype.itemsize)
-
-
-def _numbers(file: Path, text: bytes, count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Return numbers written in text, parted by spaces or commas.
-
-    Raises:
-        BadFileError: one of them does not fit the type.
-    """
-    words = text.replace(b",", b" ").split()[:count]
-    if dtype.kind == "f":
-        return np.array([float(word) for word in words], dtype)
-    whole = [int(word) for word in words]
-    bounds = np.iinfo(dtype)
-    if whole and not bounds.min <= min(whole) <= max(whole) <= bounds.max:
-        raise BadFileError(
-            file,
-            f"holds numbers beyond its type, {dtype.name}: {min(whole)} to {max(whole)}",
-            REPLACE,
-        )
-    return np.array(whole, dtype)
+            opened.seek(self.start)
+            if self.encoding == "text":
+                check_numbers(file, opened, count, header.dtype)
+            else:
+                held = None if self.packed_bytes is None else self.start + self.packed_bytes
+                only_gzip = self.encoding == "gzip"
+                check_stream(file, opened, count * header.dtype.itemsize, held, only_gzip=only_gzip)
 
 
 @dataclass(frozen=True)
@@ -193,7 +138,7 @@ class TextFormat:
     name: str
     suffixes: tuple[str, ...]
     image_io: str
-    parse: Callable[[Path], TextHeader]
+    parse: Callable[[Path], Announced]
 
     def read_header(self, path: Path) -> Header:
         """Return the header of a file.
@@ -203,7 +148,14 @@ class TextFormat:
                 `make_header` refuses it.
         """
         with decoding(path, self.name):
-            return self.parse(path).check(path, self.image_io)
+            announced = self.parse(path)
+            announced.check(path)
+            with quiet_itk():
+                itk = read_itk_header(path, self.image_io)
+            sides = volume_sides(itk.sides) + ((itk.channels,) if itk.channels != 1 else ())
+            check_shape(path, sides, itk.dtype)
+            announced.check_length(path, itk)
+            return make_header(path, sides, itk.dtype, itk.affine, announced.placed)
 
     def read_array(self, path: Path, header: Header) -> npt.NDArray[np.float32]:
         """Return the voxels `[C, X, Y, Z]`.
@@ -212,7 +164,10 @@ class TextFormat:
             BadFileError: they are not all there, or damaged.
         """
         with decoding(path, self.name):
-            return self.parse(path).read(path)
+            self.parse(path).check_voxels(path, header)
+            with quiet_itk():
+                values = as_float32(path, read_itk_voxels(path, self.image_io))
+            return np.ascontiguousarray(values.reshape(header.channels, *header.shape))
 
     def files_of(self, path: Path) -> tuple[Path, ...]:
         """Return the header's file and that of the voxels, if it is another.
@@ -222,30 +177,6 @@ class TextFormat:
         """
         with decoding(path, self.name):
             return tuple(dict.fromkeys((path, self.parse(path).data)))
-
-
-def inflate(file: Path, opened: IO[bytes], count: int) -> bytes:
-    """Return `count` bytes of a deflated stream, gzip or zlib, whose checksum is compared.
-
-    Raises:
-        BadFileError: the stream ends before.
-    """
-    parts: list[bytes] = []
-    left, stream = count, zlib.decompressobj(zlib.MAX_WBITS | 32)
-    packed = b""
-    while left or not stream.eof:
-        packed = packed or opened.read(CHUNK)
-        if not packed:
-            raise BadFileError(file, f"is cut short: {count - left:,} of {count:,} bytes", AGAIN)
-        if stream.eof:  # another member follows
-            stream = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        part = stream.decompress(packed, max_length=min(left, CHUNK) or 1)
-        if part and not left:
-            raise BadFileError(file, "holds more than its header announces", REPLACE)
-        parts.append(part)
-        left -= len(part)
-        packed = stream.unused_data if stream.eof else stream.unconsumed_tail
-    return b"".join(parts)
 
 
 def read_start(path: Path) -> bytes:
@@ -300,14 +231,12 @@ def whole_numbers(path: Path, fields: Mapping[str, str], key: str) -> tuple[int,
     return tuple(int(word) for word in words)
 
 
-def voxels_file(path: Path, name: str | None) -> Path:
-    """Return the file that a header names for its voxels, or the header's own.
+def voxels_file(path: Path, name: str) -> Path:
+    """Return the file that a header names for its voxels.
 
     Raises:
         BadFileError: it names several, or one that does not lie beside it.
     """
-    if name is None or name.upper() == "LOCAL":
-        return path
     if Path(name).name != name or name.upper().startswith("LIST") or "%" in name:
         raise BadFileError(
             path,

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from tests.volumes import noise, write_series
 
 SIDE = 8
 VOXELS = np.random.default_rng(0).integers(0, 999, SIDE**3).astype("<i2").tobytes()
+
+PACKED = gzip.compress(VOXELS)
+DAMAGED = PACKED[:300] + bytes(4) + PACKED[304:]
+"""A stream whose damage ITK does not notice."""
 
 
 def nrrd(data: bytes = VOXELS, end: str = "\n\n", **fields: object) -> bytes:
@@ -61,7 +66,14 @@ NRRD_REFUSED: dict[str, bytes] = {
     "directions without an inverse": nrrd(space_directions="(1,0,0) (1,0,0) (0,0,1)"),
     "an encoding that is no encoding": nrrd(encoding="rot13"),
     "numbers in text": nrrd(b"1 " * 512, encoding="ascii"),
+    **{
+        f"{word[:9]} in text": nrrd(word.encode() + b" 1 2" * 256, encoding="ascii")
+        for word in ("1.5", "12x", "1,2", "1_0", "70000", "0" * 3000 + "1", "," * 3000 + "1")
+    },
     "bzip2": nrrd(encoding="bzip2"),
+    "gzip, damaged": nrrd(DAMAGED, encoding="gzip"),
+    "zlib for gzip": nrrd(zlib.compress(VOXELS), encoding="gzip"),
+    "a file called as MetaImage calls its own": nrrd(data_file="LOCAL"),
     "gzip of other bytes": nrrd(encoding="gzip"),
     "gzip, cut": nrrd(gzip.compress(VOXELS)[:-99], encoding="gzip"),
     "gzip with absurd sizes": nrrd(gzip.compress(VOXELS), encoding="gzip", sizes="999 999 999"),
@@ -94,6 +106,16 @@ META_REFUSED: dict[str, bytes] = {
     "spacing of NaN": meta(ElementSpacing="nan nan nan"),
     "compression of other bytes": meta(CompressedData="True"),
     "compression with absurd sides": meta(CompressedData="True", DimSize="999 999 999"),
+    "compression, damaged": meta(DAMAGED, CompressedData="True", CompressedDataSize=len(DAMAGED)),
+    "compression, cut by its length": meta(
+        PACKED, CompressedData="True", CompressedDataSize=len(PACKED) - 50
+    ),
+    "compression of a length beyond its bytes": meta(
+        zlib.compress(VOXELS), CompressedData="True", CompressedDataSize=9999
+    ),
+    "compression without its length": meta(zlib.compress(VOXELS), CompressedData="True"),
+    "voxels within its header": meta(HeaderSize=5),
+    "a file called as its own, nearly": meta(ElementDataFile="LoCaL"),
     "numbers in text": meta(b"1 " * 512, BinaryData="False"),
     "an absolute file": meta(b"", ElementDataFile="/etc/passwd"),
     "a file above": meta(b"", ElementDataFile="../secret.raw"),
