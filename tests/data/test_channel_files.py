@@ -52,7 +52,7 @@ def test_channels_on_another_grid_are_refused(
     with pytest.raises(BadFileError, match=message) as raised:
         case.read()
     assert raised.value.file == second
-    problems, _, _ = check_files(Source("scans", (case,), 3))
+    problems = check_files(Source("scans", (case,), 3)).problems
     assert [problem.file for problem in problems if problem.severity == "error"] == [second]
 
 
@@ -90,7 +90,7 @@ def test_the_check_counts_the_channels_of_all_files(tmp_path: Path) -> None:
         cases.append(FileCase(name, files[0], further=tuple(files[1:])))
     lone = FileCase("d", cases[0].image)
     assert nib.load(lone.image).shape == (5, 6, 7)
-    problems, _, _ = check_files(Source("scans", (*cases, lone), 3))
+    problems = check_files(Source("scans", (*cases, lone), 3)).problems
     (error,) = [problem for problem in problems if problem.severity == "error"]
     assert error.cases == ("d",)
     assert "has 1 channels" in error.problem

@@ -9,6 +9,7 @@ Whatever is wrong with the index, it is begun anew: it holds nothing that the da
 
 import errno
 import hashlib
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +40,9 @@ create table if not exists files (
     path blob primary key, size integer, modified integer, changed integer, inode integer,
     sha256 text
 ) without rowid;
-create table if not exists cases (key text primary key, image text, label text) without rowid;
+create table if not exists shown (
+    key text primary key, image text, label text, label_values text
+) without rowid;
 create table if not exists facts (key text primary key, state text, said text) without rowid;
 """
 
@@ -119,8 +122,11 @@ class ContentIndex:
         Raises:
             OSError: the index cannot be opened.
         """
-        rows = self._read("select image, label from cases where key = ?", keys)
-        return {key: Contents(str(image), str(label)) for key, (image, label) in rows.items()}
+        rows = self._read("select image, label, label_values from shown where key = ?", keys)
+        return {
+            key: Contents(str(image), str(label), frozenset(json.loads(values)))
+            for key, (image, label, values) in rows.items()
+        }
 
     def keep_cases(self, found: Mapping[str, Contents]) -> None:
         """Keep what cases show, by their keys.
@@ -128,8 +134,11 @@ class ContentIndex:
         Raises:
             OSError: the index cannot be written.
         """
-        rows = [(key, contents.image, contents.label) for key, contents in found.items()]
-        self._write("insert or replace into cases values (?, ?, ?)", rows)
+        rows = [
+            (key, contents.image, contents.label, json.dumps(sorted(contents.values)))
+            for key, contents in found.items()
+        ]
+        self._write("insert or replace into shown values (?, ?, ?, ?)", rows)
 
     def facts(self, states: Mapping[str, str]) -> dict[str, str]:
         """Return what was kept of files, by their keys, as long as they are in those states.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -94,7 +94,7 @@ class Preparation:
             "affine": placed.affine.tolist(),
             "across": placed.across,
             "stretch": placed.stretch,
-            "contents": asdict(shown),
+            "contents": {"image": shown.image, "label": shown.label},
         }
         return arrays, about
 

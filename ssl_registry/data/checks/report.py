@@ -3,17 +3,16 @@
 Nothing here changes data or decides what to do about them: it reports.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, TypeAlias
-
-import torch
+from typing import Literal, NamedTuple, TypeAlias
 
 from ssl_registry.data.cache.identity import recall_contents
 from ssl_registry.data.cache.kept_facts import KeptFacts
 from ssl_registry.data.cache.kept_headers import KeptHeaders
+from ssl_registry.data.checks.classes import class_notes
 from ssl_registry.data.checks.fitted import fitting_notes
 from ssl_registry.data.checks.grids import channel_problems, grid_notes
 from ssl_registry.data.checks.leakage import check_parts
@@ -25,7 +24,7 @@ from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis, count_slices
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
-from ssl_registry.data.sources.contents import contents_of
+from ssl_registry.data.sources.contents import Contents, contents_of
 from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
 from ssl_registry.data.sources.layouts import AS_FOUND, Reading
 from ssl_registry.data.sources.opening import open_source
@@ -125,7 +124,8 @@ def check_data(
         return _report(data, len(problems), deep, [*problems, whole])
     source = source.grouped(group_column, group_pattern)
     parts, reviewed = review_split(split, source) if split else (source.parts, [])
-    found, copies, headers = check_files(source, deep=deep, verify=verify, done=done)
+    files = check_files(source, deep=deep, verify=verify, done=done)
+    found, source = list(files.problems), replace(source, contents=files.contents)
     dims = 2 if slices else source.dims
     size = usual_sizes.get(dims) if size is None else size
     if size is not None:
@@ -134,12 +134,13 @@ def check_data(
         sound = [case for case in source.cases if case.name not in bad]
         found += fitting_notes(sound, size, source.labels, slices)
     images = len(source.cases) + len(problems)
-    leaks = check_parts(source, copies, parts)
-    every = [*problems, *reviewed, *found, *leaks, *source.left_out]
+    leaks = check_parts(source, files.copies, parts)
+    classes = class_notes(source, parts)
+    every = [*problems, *reviewed, *found, *leaks, *classes, *source.left_out]
     report = replace(_report(data, images, deep, every), source=source)
     if slices is None:
         return report
-    return replace(report, slices=count_slices(headers.values(), slices))
+    return replace(report, slices=count_slices(files.headers.values(), slices))
 
 
 def _report(data: str, images: int, deep: bool, problems: list[Problem]) -> Report:
@@ -164,10 +165,26 @@ def channels_of(source: Source) -> int | None:
     return None
 
 
+class FileFindings(NamedTuple):
+    """What was found in the files of a source.
+
+    Attributes:
+        problems: what is wrong with them.
+        copies: images that are the same.
+        headers: of volumes, by the cases' names, as far as they could be read.
+        contents: what the cases show whose voxels were read, now or before.
+    """
+
+    problems: Sequence[Problem]
+    copies: Sequence[Copies]
+    headers: Mapping[str, Header]
+    contents: Mapping[str, Contents]
+
+
 def check_files(
     source: Source, *, deep: bool = False, verify: bool = False, done: Done = _silent
-) -> tuple[list[Problem], list[Copies], dict[str, Header]]:
-    """Return what is wrong with the files of a source, which images are the same, and headers.
+) -> FileFindings:
+    """Return what is wrong with the files of a source, and which images are the same.
 
     Without `deep` no voxel is read: of pictures and archives, opening the source has read
     all headers, so this looks at those of volumes.
@@ -184,22 +201,25 @@ def check_files(
     sound = [case for case in source.cases if case.name not in bad]
     kept.keep((case.name for case in sound), headers)
     if not deep:
-        known = [] if verify else _known_voxels(sound)
-        return problems, same_voxels(known) if known else same_files(sound), headers
-    voxels, found = _read_voxels(sound, done)
-    problems += [*found, *_label_notes(source, voxels)]
-    read = [case for case in sound if case.name in voxels]
-    copies = same_voxels((case, voxels[case.name].digest) for case in read)
-    return problems, copies, headers
+        known = {} if verify else _known_contents(sound)
+        same = _same_voxels(sound, known) if known else same_files(sound)
+        return FileFindings(problems, same, headers, known)
+    contents, found = _read_voxels(sound, done)
+    problems += [*found, *_label_notes(source, contents)]
+    return FileFindings(problems, _same_voxels(sound, contents), headers, contents)
 
 
-def _known_voxels(cases: Sequence[Case]) -> list[tuple[Case, str]]:
-    """Return the hashes of the voxels of cases, if all of them were decoded before."""
+def _same_voxels(cases: Iterable[Case], contents: Mapping[str, Contents]) -> list[Copies]:
+    return same_voxels((c, contents[c.name].voxels) for c in cases if c.name in contents)
+
+
+def _known_contents(cases: Sequence[Case]) -> dict[str, Contents]:
+    """Return what cases show, if all of them were decoded before."""
     try:
         known = recall_contents(cases)
     except DataError:  # nothing is kept, or a file is gone, which its own check says
-        return []
-    return [(c, known[c.name].voxels) for c in cases] if len(known) == len(cases) else []
+        return {}
+    return known if len(known) == len(cases) else {}
 
 
 def check_headers(
@@ -246,35 +266,21 @@ def _check_headers(case: FileCase) -> Header:
     return replace(header, channels=header.channels + len(case.further))
 
 
-@dataclass(frozen=True)
-class _Voxels:
-    """What is kept of an image once its voxels were seen: a digest, and the labels that occur."""
-
-    digest: str
-    labels: frozenset[int]
-
-
-def _read_voxels(cases: list[Case], done: Done) -> tuple[dict[str, _Voxels], list[Problem]]:
-    voxels: dict[str, _Voxels] = {}
+def _read_voxels(cases: list[Case], done: Done) -> tuple[dict[str, Contents], list[Problem]]:
+    contents: dict[str, Contents] = {}
     problems: list[Problem] = []
     for number, case in enumerate(cases, start=1):
         try:
-            voxels[case.name] = _look_at(case)
+            contents[case.name] = contents_of(case.read())
         except BadFileError as error:
             problems.append(problem_of(error, case.name))
         done(number, len(cases))
-    return voxels, problems
+    return contents, problems
 
 
-def _look_at(case: Case) -> _Voxels:
-    scan = case.read()
-    labels = torch.unique(scan["label"].data).tolist() if "label" in scan else []
-    return _Voxels(contents_of(scan).voxels, frozenset(int(value) for value in labels))
-
-
-def _label_notes(source: Source, voxels: Mapping[str, _Voxels]) -> Iterator[Problem]:
+def _label_notes(source: Source, contents: Mapping[str, Contents]) -> Iterator[Problem]:
     """Yield notes on label maps that mark nothing, and on labels that no map holds."""
-    marked = {name: seen.labels for name, seen in voxels.items() if seen.labels}
+    marked = {name: seen.values for name, seen in contents.items() if seen.values}
     for case in source.cases:
         empty = marked.get(case.name) == frozenset({0})
         if empty and isinstance(case, FileCase) and case.label is not None:

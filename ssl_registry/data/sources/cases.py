@@ -102,6 +102,7 @@ class FileCase(Case):
         label: file of the label map.
         label_values: what may stand in it.
         channels: of a picture, so that grey ones among coloured ones become like them.
+        holds: values that its label map is known to hold, since they are the labels of its source.
         voxel_files: the files of volumes whose headers were read for them, by those of `images`
             and `label`; of others they are looked up when they are asked for.
     """
@@ -113,6 +114,7 @@ class FileCase(Case):
     grade: int | None = None
     channels: int | None = None
     further: tuple[Path, ...] = ()
+    holds: frozenset[int] | None = field(default=None, compare=False)
     voxel_files: Mapping[Path, tuple[Path, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
@@ -211,6 +213,17 @@ class Source:
         if case.grade is not None:
             return f"{CLASS}{self.labels.get(case.grade, case.grade)}"
         return self.contents[case.name].label
+
+    def classes_in(self, case: Case) -> frozenset[int] | None:
+        """Return the label values, or the class, that a case shows; None where that is unknown.
+
+        It is known of grades, and of label maps that were read.
+        """
+        if case.grade is not None:
+            return frozenset({case.grade})
+        if case.name in self.contents:
+            return self.contents[case.name].values
+        return case.holds if isinstance(case, FileCase) else None
 
     def without(self, names: Collection[str]) -> "Source":
         """Return the source without the cases of these names."""

@@ -7,7 +7,7 @@ A label map is known by its values in the same orientation, a class by its name.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import nibabel as nib
@@ -34,10 +34,12 @@ class Contents:
     Attributes:
         image: hash of the image's voxels, a dash, and a hash of their grid.
         label: hash of the label map's voxels; empty where there is none.
+        values: that occur in the label map; none where there is no map.
     """
 
     image: str
     label: str = ""
+    values: frozenset[int] = field(default=frozenset(), compare=False)
 
     @property
     def voxels(self) -> str:
@@ -64,12 +66,13 @@ def contents_of(scan: Scan) -> Contents:
     voxels = _hash(image.shape, np.ascontiguousarray(image + np.float32(0), "<f4"))
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(turn[:, 0])]
     grid = _hash((3,), np.floor(spacing / STEP).astype("<i8"))
-    label = ""
+    label, values = "", frozenset[int]()
     if "label" in scan:
         marks = _upright(scan["label"].data.numpy(), turn)
         kind = np.uint8 if marks.max() < 256 else "<i4"
         label = _hash(marks.shape, np.ascontiguousarray(marks, kind))
-    return Contents(f"{voxels[:DIGITS]}-{grid[:8]}", label[:DIGITS])
+        values = frozenset(np.unique(marks).tolist())
+    return Contents(f"{voxels[:DIGITS]}-{grid[:8]}", label[:DIGITS], values)
 
 
 def _upright(values: npt.NDArray[Any], turn: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,6 +1,7 @@
 """Label maps without a list of their labels: the values that they hold are the labels."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from ssl_registry.data.formats.pictures import is_lossy, is_picture, mask_values, read_mask
 from ssl_registry.data.formats.volumes import read_volume
 from ssl_registry.data.label_classes import MOST_CLASSES, MOST_VALUE
+from ssl_registry.data.sources.cases import FileCase
 from ssl_registry.errors import BadFileError, DataError, spell
 
 MOST_UNNAMED: Final = 64
@@ -76,6 +78,24 @@ def tell_labels(labels: Mapping[int, str]) -> list[str]:
         f"the label maps hold the values {_few(labels)}: each is taken for a label, and "
         "predictions have these values again"
     ]
+
+
+def with_labels(
+    case: FileCase, maps: Mapping[Path, frozenset[int]], labels: Mapping[int, str]
+) -> FileCase:
+    """Return a case whose label map, if it has one, is known by the values of its source.
+
+    Args:
+        case: whose map, if any, is one of `maps`.
+        maps: the values that each label map holds.
+        labels: of the source, as `labels_of` gives them.
+    """
+    if case.label is None:
+        return case
+    known, holds = frozenset(labels), maps[case.label]
+    if not holds <= known:  # black and white, of which white is 255
+        holds = frozenset(WHITE if value else 0 for value in holds)
+    return replace(case, label_values=known, holds=holds)
 
 
 def _check_gaps(

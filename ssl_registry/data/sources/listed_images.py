@@ -22,7 +22,7 @@ from ssl_registry.data.sources.finding import (
     outside,
 )
 from ssl_registry.data.sources.grades import read_grades
-from ssl_registry.data.sources.label_values import labels_of, tell_labels
+from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import read_table
 from ssl_registry.documents import brief
@@ -309,7 +309,6 @@ def _with_maps(
         else:
             cases.append(FileCase(case, file, label, channels=images.channels))
     labels = labels_of(values, table.path)
-    known = frozenset(labels)
     bare = sum(case.label is None for case in cases)
     notes = tell_labels(labels)
     if bare:
@@ -319,7 +318,7 @@ def _with_maps(
             "it has label maps and grades, and the maps are taken: take out the column label to "
             "learn the grades"
         )
-    labelled = (replace(case, label_values=known) if case.label else case for case in cases)
+    labelled = (with_labels(case, values, labels) for case in cases)
     return Source(name, tuple(labelled), images.dims, labels=labels, notes=(*images.notes, *notes))
 
 

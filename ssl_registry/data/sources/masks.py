@@ -18,7 +18,7 @@ from ssl_registry.data.sources.finding import (
 )
 from ssl_registry.data.sources.folder_names import patients_of
 from ssl_registry.data.sources.folders import NO_IMAGE
-from ssl_registry.data.sources.label_values import labels_of, tell_labels
+from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
 from ssl_registry.errors import BadFileError, DataError, spell
 
 MASKS: Final = ("masks", "labels")
@@ -57,7 +57,9 @@ def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source
     holds, broken = _read_masks(images, marks.files, on_bad_file, facts)
     labels = labels_of(holds, folder)
     cases = tuple(
-        FileCase(name, path, marks.files.get(name), frozenset(labels), channels=images.channels)
+        with_labels(
+            FileCase(name, path, marks.files.get(name), channels=images.channels), holds, labels
+        )
         for name, path in images.files.items()
         if name not in broken
     )

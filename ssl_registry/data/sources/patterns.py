@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.data.sources.finding import dims_of, find_images, leave_out
 from ssl_registry.data.sources.folder_names import patients_of
-from ssl_registry.data.sources.label_values import labels_of, tell_labels
+from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 
 CASE: Final = "{case}"
@@ -69,7 +68,7 @@ def open_pattern(
             BadFileError(label, "has no image of its name", "add the image, or remove the map")
         )
     named = labels_of(values, folder) if any(case.label for case in cases) else {}
-    cases = [replace(case, label_values=frozenset(named)) if case.label else case for case in cases]
+    cases = [with_labels(case, values, named) for case in cases]
     used = {file for case in cases for file in (*case.images, case.label)}
     known = used | {path for stack in (*stacks, maps) for path in stack.values()}
     rest = [path for path in found.files.values() if path not in known]

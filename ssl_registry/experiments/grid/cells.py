@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from rich.console import Console
 
+from ssl_registry.data.checks.classes import count_classes
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.splits import Split, count_units
 from ssl_registry.experiments.grid.cell_run import PROBES
@@ -205,9 +206,12 @@ def _open(
         run = finetuning_of(settings, line, 0, fold, 1, 1)
         check_device(run)
         summary = read_encoder_summary(line.starts_from) if line.starts_from else None
-        opened = open_cases(run, summary, say)
+        source, split = open_cases(run, summary, say)
         say = quiet_or_loud(quiet=True)
-    return opened
+    usable = (case for case in split.train if case.labelled)
+    for sentence in count_classes(source, usable, split.test).sentences():
+        console.print(f"fold {fold}: {sentence}" if settings.folds > 1 else sentence, markup=False)
+    return source, split
 
 
 def _all_cases(splits: Iterable[Split]) -> tuple[Case, ...]:

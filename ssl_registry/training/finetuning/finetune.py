@@ -1,7 +1,6 @@
 """Fine-tuning: an encoder and a new head learn a downstream task from few labels."""
 
 import statistics
-from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -12,6 +11,7 @@ from rich.console import Console
 from ssl_registry.backbone import Encoder, check_strides
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import LabelledImages
+from ssl_registry.data.checks.classes import count_classes
 from ssl_registry.data.label_classes import as_values, by_value, class_names
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -187,8 +187,7 @@ def _say_plan(plan: Plan, module: Finetuning, console: Console) -> None:
     if plan.summary is not None and settings.preprocessing is not None:
         for difference in plan.summary.image_recipe.differences(settings.preprocessing):
             console.print(f"the encoder in {settings.encoder} {difference}")
-    if plan.source.graded:
-        _say_classes(plan, console)
+    _say_classes(plan, console)
     console.print(
         f"{registry.entry_of(settings.downstream).name} with "
         f"{registry.entry_of(plan.backbone).name} ({parameters_of(model):,} parameters) {start}: "
@@ -200,15 +199,15 @@ def _say_plan(plan: Plan, module: Finetuning, console: Console) -> None:
 
 def _say_classes(plan: Plan, console: Console) -> None:
     """Say how many images each class has, and what follows where it has none."""
-    train, test = (Counter(c.case.grade for c in cases) for cases in (plan.train, plan.test))
-    counts = [f"{name}: {train[k]}, {test[k]}" for k, name in plan.source.labels.items()]
-    console.print(f"classes (training, test): {', '.join(counts)}")
-    for counted, missing in (
-        (train, "no image to train on: it cannot be learned"),
-        (test, "no test image: the score says nothing about it"),
-    ):
-        for name in (name for k, name in plan.source.labels.items() if not counted[k]):
-            console.print(f"class {name} has {missing}")
+    train, test = ([one.case for one in cases] for cases in (plan.train, plan.test))
+    counted = count_classes(plan.source, train, test)
+    if plan.source.graded:
+        each = (
+            f"{name}: {counted.train[k]}, {counted.test[k]}" for k, name in counted.names.items()
+        )
+        console.print(f"classes (training, test): {', '.join(each)}")
+    for sentence in counted.sentences():
+        console.print(sentence, markup=False)
 
 
 def _run(
