@@ -2,15 +2,18 @@
 
 import os
 import sqlite3
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import torch
 
 from ssl_registry.data.cache import index as index_module
 from ssl_registry.data.cache.index import ContentIndex
+from ssl_registry.data.formats.scans import scan_of_array
 from ssl_registry.data.sources import file_hashes
-from ssl_registry.data.sources.contents import Contents
+from ssl_registry.data.sources.contents import Contents, contents_of
 from ssl_registry.errors import DataError
 
 
@@ -110,6 +113,20 @@ def test_an_index_damaged_in_its_middle_is_begun_anew(file: Path, index: Content
         damaged.write(b"\xff" * (size - 8192))
     index.keep_cases({"key": Contents("image", "label")})
     assert index.cases(["key"]) == {"key": Contents("image", "label")}
+
+
+def test_all_that_is_known_of_a_case_comes_back(index: ContentIndex) -> None:
+    contents = Contents("image", "label", frozenset({0, 300}), ("one", "two"))
+    index.keep_cases({"key": contents})
+    assert asdict(index.cases(["key"])["key"]) == asdict(contents)
+
+
+def test_channels_are_known_by_the_hashes_that_they_have_alone() -> None:
+    one, other = torch.rand(2, 4, 5, 6)
+    alone = [contents_of(scan_of_array(image[None], "one")).image for image in (one, other)]
+    stack = contents_of(scan_of_array(torch.stack([one, other, torch.zeros(4, 5, 6)]), "stack"))
+    assert stack.parts == (stack.image, *alone)
+    assert contents_of(scan_of_array(one[None], "one")).parts == (alone[0],)
 
 
 def test_a_job_waits_while_another_writes(

@@ -12,7 +12,7 @@ from PIL import Image
 from ssl_registry import finetune, pretrain
 from ssl_registry.errors import ConfigError
 from ssl_registry.training.files.case_table import read_cases
-from tests.cubes import PRETRAIN, RUN, write_decathlon, write_scans
+from tests.cubes import PRETRAIN, RUN, SIDE, cube, save, write_decathlon, write_scans
 
 COUNT = 6
 SEEN = range(COUNT)
@@ -44,6 +44,15 @@ def test_labelled_copies_are_refused_by_name_in_every_format_and_under_other_nam
     named = [number for number in SEEN if f"patient-{number} (as s{number:02})" in said]
     assert len(named) == 2
     assert said.startswith("2 of the test cases")
+
+
+def test_a_scan_that_comes_back_as_a_channel_is_refused(encoder: Path, tmp_path: Path) -> None:
+    data = write_decathlon(tmp_path / "stacked", SEEN)
+    for number in SEEN:
+        other = np.random.default_rng(90 + number).normal(size=(SIDE,) * 3)
+        stack = np.stack([other, cube(number)[0]], axis=3).astype(np.float32)
+        save(stack, data / "imagesTr" / f"c{number:02}.nii.gz")
+    assert "(as s0" in refused(encoder, data, tmp_path / "out")
 
 
 def test_one_scan_more_or_less_changes_nothing(encoder: Path, tmp_path: Path) -> None:

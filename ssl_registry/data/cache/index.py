@@ -40,8 +40,8 @@ create table if not exists files (
     path blob primary key, size integer, modified integer, changed integer, inode integer,
     sha256 text
 ) without rowid;
-create table if not exists shown (
-    key text primary key, image text, label text, label_values text
+create table if not exists contents (
+    key text primary key, image text, label text, label_values text, channels text
 ) without rowid;
 create table if not exists facts (key text primary key, state text, said text) without rowid;
 """
@@ -122,10 +122,12 @@ class ContentIndex:
         Raises:
             OSError: the index cannot be opened.
         """
-        rows = self._read("select image, label, label_values from shown where key = ?", keys)
+        question = "select image, label, label_values, channels from contents where key = ?"
         return {
-            key: Contents(str(image), str(label), frozenset(json.loads(values)))
-            for key, (image, label, values) in rows.items()
+            key: Contents(
+                str(image), str(label), frozenset(json.loads(values)), tuple(several.split())
+            )
+            for key, (image, label, values, several) in self._read(question, keys).items()
         }
 
     def keep_cases(self, found: Mapping[str, Contents]) -> None:
@@ -135,10 +137,10 @@ class ContentIndex:
             OSError: the index cannot be written.
         """
         rows = [
-            (key, contents.image, contents.label, json.dumps(sorted(contents.values)))
-            for key, contents in found.items()
+            (key, one.image, one.label, json.dumps(sorted(one.values)), " ".join(one.channels))
+            for key, one in found.items()
         ]
-        self._write("insert or replace into shown values (?, ?, ?, ?)", rows)
+        self._write("insert or replace into contents values (?, ?, ?, ?, ?)", rows)
 
     def facts(self, states: Mapping[str, str]) -> dict[str, str]:
         """Return what was kept of files, by their keys, as long as they are in those states.

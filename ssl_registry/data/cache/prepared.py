@@ -33,8 +33,8 @@ from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import Contents, contents_of
 
-VERSION: Final = 4
-"""Part of every key; raised whenever preprocessing changes what it returns."""
+VERSION: Final = 5
+"""Part of every key; raised whenever what is kept of an image changes."""
 
 LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")
 """Distributions that read and resample: another version may give other voxels."""
@@ -94,7 +94,11 @@ class Preparation:
             "affine": placed.affine.tolist(),
             "across": placed.across,
             "stretch": placed.stretch,
-            "contents": {"image": shown.image, "label": shown.label},
+            "contents": {
+                "image": shown.image,
+                "label": shown.label,
+                "channels": shown.channels,
+            },
         }
         return arrays, about
 

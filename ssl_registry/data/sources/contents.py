@@ -35,16 +35,24 @@ class Contents:
         image: hash of the image's voxels, a dash, and a hash of their grid.
         label: hash of the label map's voxels; empty where there is none.
         values: that occur in the label map; none where there is no map.
+        channels: hashes as `image` would have, had each channel been an image of its own; none
+            where there is one channel, and none of a channel that shows nothing.
     """
 
     image: str
     label: str = ""
     values: frozenset[int] = field(default=frozenset(), compare=False)
+    channels: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def voxels(self) -> str:
         """The part of `image` that does not depend on the spacing."""
         return voxels_of(self.image)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Hashes by which the image is known again: its own, and those of its channels."""
+        return (self.image, *self.channels)
 
 
 def voxels_of(image: str) -> str:
@@ -63,16 +71,21 @@ def contents_of(scan: Scan) -> Contents:
     if image.shape[3] == 1 and len(image) == 3 and (image == image[:1]).all():
         image = image[:1]
     # Adding zero makes one of the two zeros that floating-point numbers have.
-    voxels = _hash(image.shape, np.ascontiguousarray(image + np.float32(0), "<f4"))
+    image = np.ascontiguousarray(image + np.float32(0), "<f4")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)[np.argsort(turn[:, 0])]
-    grid = _hash((3,), np.floor(spacing / STEP).astype("<i8"))
+    grid = _hash((3,), np.floor(spacing / STEP).astype("<i8"))[:8]
+
+    def known_as(voxels: npt.NDArray[Any]) -> str:
+        return f"{_hash(voxels.shape, voxels)[:DIGITS]}-{grid}"
+
+    shown = [one[None] for one in image if len(image) > 1 and one.min() < one.max()]
     label, values = "", frozenset[int]()
     if "label" in scan:
         marks = _upright(scan["label"].data.numpy(), turn)
         kind = np.uint8 if marks.max() < 256 else "<i4"
         label = _hash(marks.shape, np.ascontiguousarray(marks, kind))
         values = frozenset(np.unique(marks).tolist())
-    return Contents(f"{voxels[:DIGITS]}-{grid[:8]}", label[:DIGITS], values)
+    return Contents(known_as(image), label[:DIGITS], values, tuple(map(known_as, shown)))
 
 
 def _upright(values: npt.NDArray[Any], turn: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -8,7 +8,8 @@
       "image_channels": 1,
       "fingerprint": "5f1c...",            a hash of all contents, whatever the cases are called
       "seen": {"<content>": "<name>"},     each image of this run and of those before it, by the
-                                           hash that `cases.csv` has, and what it was called
+                                           hash that `cases.csv` has, and what it was called; of
+                                           one of several channels, also each of these
       "complete": true,                    false if something before it is not known
       "declared": "ImageNet-1k",           what weights from elsewhere were trained on, in the words
                                            of whoever imported them and vouches that it is all
@@ -20,7 +21,7 @@ A run that starts from an encoder adds to what that one has seen, so a chain for
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,7 +68,7 @@ def provenance(
     """
     earlier = Seen({}, complete=True) if before is None else seen_of(before)
     declared = declared_in(before or {})
-    now = {case.contents.image: case.case.name for case in [*cases, *selected_by]}
+    now = {part: c.case.name for c in [*cases, *selected_by] for part in c.contents.parts}
     return {
         "name": name,
         "fingerprint": fingerprint(case.contents.image for case in cases),
@@ -168,7 +169,7 @@ def seen_among(data: Mapping[str, Any], source: Source, cases: Sequence[Case]) -
     groups = {
         source.group_of(case)
         for case in source.cases
-        if source.contents[case.name].voxels in voxels
+        if _known_as(source, case, voxels) is not None
     }
     return {case.name for case in cases if source.group_of(case) in groups}
 
@@ -177,15 +178,24 @@ def _seen_in(names: Mapping[str, str], source: Source, test: Sequence[Case]) -> 
     """Yield, in words, the test cases that were seen, or of whose patients an image was."""
     seen_of_group: dict[str, Case] = {}
     for case in source.cases:
-        if source.contents[case.name].voxels in names:
+        if _known_as(source, case, names) is not None:
             seen_of_group.setdefault(source.group_of(case), case)
     for case in test:
-        voxels = source.contents[case.name].voxels
+        known = _known_as(source, case, names)
         other = seen_of_group.get(source.group_of(case))
-        if voxels in names:
-            yield _called(case.name, names[voxels])
+        if known is not None:
+            yield _called(case.name, names[known])
         elif other is not None:
             yield f"{spell(case.name)} (whose patient's {spell(other.name)} was)"
+
+
+def _known_as(source: Source, case: Case, voxels: Container[str]) -> str | None:
+    """Return by which hash of voxels an image, or one of its channels, is known; None if by none.
+
+    A scan that was seen alone may come back as a channel of a stack, and the other way round.
+    """
+    parts = map(voxels_of, source.contents[case.name].parts)
+    return next((part for part in parts if part in voxels), None)
 
 
 def _called(now: str, then: str) -> str:
