@@ -144,7 +144,32 @@ def test_classes_that_are_asked_for_may_hold_folders_of_patients(tmp_path: Path)
     assert dict(source.labels) == {0: "1", 1: "2", 2: "10"}
     assert source.groups == {"2/P01/a": "P01", "2/P01/b": "P01", "10/P02/a": "P02"}
     assert {case.name: case.grade for case in source.cases}["lost"] is None
-    assert "1 images lie beside the class folders: for pretraining alone" in source.notes
+    assert "1 images lie in no class folder: for pretraining alone" in source.notes
+
+
+def test_a_folder_that_stands_for_nothing_is_no_class(tmp_path: Path) -> None:
+    for place in (
+        "mild/a.png",
+        "mild/b.png",
+        "severe/c.png",
+        "severe/d.png",
+        "NA/e.png",
+        "NA/f.png",
+    ):
+        write(tmp_path / place)
+    source = open_source(tmp_path)
+    assert dict(source.labels) == {0: "mild", 1: "severe"}
+    assert [case.name for case in source.cases if not case.labelled] == ["NA/e", "NA/f"]
+    assert "images in NA are taken to have no class" in source.notes
+
+
+def test_a_class_folder_is_spelt_in_one_way(tmp_path: Path) -> None:
+    for place in ("mild/a.png", "Mild/b.png", "severe/c.png"):
+        write(tmp_path / place)
+    with pytest.raises(
+        DataError, match="the class folders Mild and mild, which differ in spelling"
+    ):
+        open_source(tmp_path, reading=CLASSES)
 
 
 def test_patients_are_the_folders_that_say_so() -> None:

@@ -248,3 +248,53 @@ def test_a_column_with_gaps_names_no_patients(tmp_path: Path) -> None:
     table(folder).write_text("id_code,diagnosis,patient\n0_left,0,x\n0_right,1,\n")
     with pytest.raises(DataError, match=r"1 rows of .* are empty there \(0_right"):
         open_source(folder).grouped("patient", None)
+
+
+@pytest.mark.parametrize("column", ["patient", "Patient", "Patient ID", "subject-id", "PatientID"])
+def test_the_column_of_the_patient_is_known_however_it_is_spelt(aptos: Path, column: str) -> None:
+    text = f"id_code,Diagnosis,{column}\n1_left,0,a\n1_right,1,a \n2_left,0,B\n"
+    table(aptos).write_text(text)
+    source = open_source(aptos)
+    assert source.groups == {"1_left": "a", "1_right": "a", "2_left": "B"}
+    assert len(source.labelled) == 3
+
+
+def test_a_column_that_is_asked_for_is_found_in_whatever_case(aptos: Path) -> None:
+    table(aptos).write_text("id_code,diagnosis,Eye\n1_left,0,a\n1_right,1,a\n2_left,0,b\n")
+    assert open_source(aptos).grouped("eye", None).groups["1_right"] == "a"
+
+
+def test_a_column_of_parts_under_another_name_is_told(aptos: Path) -> None:
+    text = "id_code,diagnosis,Split\n1_left,0,train\n1_right,1, TEST\n2_left,0,val\n"
+    table(aptos).write_text(text)
+    source = open_source(aptos)
+    assert source.parts == {}
+    assert any("the column Split says" in note and "call it part" in note for note in source.notes)
+    table(aptos).write_text(text.replace("Split", "Part"))
+    source = open_source(aptos)
+    assert source.parts == {"1_left": "train", "1_right": "test", "2_left": "validation"}
+    assert not any("call it part" in note for note in source.notes)
+
+
+def test_a_class_is_spelt_in_one_way(aptos: Path) -> None:
+    table(aptos).write_text("id_code,diagnosis\n1_left,mild\n1_right,severe\n2_left,Mild \n")
+    with pytest.raises(DataError, match=r"row 4 has the grade 'Mild', and row 2 'mild': spell"):
+        open_source(aptos)
+
+
+@pytest.mark.parametrize("empty", ["", "NA", " n/a ", "#NA", "-nan", "<NA>", "1.#QNAN"])
+def test_what_stands_for_nothing_is_no_grade(aptos: Path, empty: str) -> None:
+    table(aptos).write_text(f"id_code,diagnosis\n1_left,1.0\n1_right,1\n2_left,{empty}\n")
+    assert [case.grade for case in open_source(aptos).cases] == [1, 1, None]
+
+
+def test_a_class_that_may_mean_none_is_told(aptos: Path) -> None:
+    table(aptos).write_text("id_code,diagnosis\n1_left,mild\n1_right,severe\n2_left,None\n")
+    assert any("None is taken for a class of its own" in note for note in open_source(aptos).notes)
+
+
+def test_patients_differ_by_more_than_what_nobody_sees(tmp_path: Path) -> None:
+    for name in ("p1 _a", "p1_b", "p2\u200b_a", "p2_b"):
+        write_picture(tmp_path / f"{name}.png")
+    groups = open_source(tmp_path).grouped(None, "(.+)_").groups
+    assert groups["p1 _a"] == groups["p1_b"] != groups["p2_b"] == groups["p2\u200b_a"]

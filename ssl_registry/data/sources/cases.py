@@ -25,7 +25,10 @@ CLASS: Final = "class "
 Parts: TypeAlias = Mapping[str, Part]
 """The part in which each case lies, by its name."""
 
-NOTHING: Final = frozenset({"", "na", "n/a", "#n/a", "<na>", "nan", "null"})
+NOTHING: Final = frozenset(
+    {"", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "nan", "-nan", "null"}
+    | {f"{sign}1.#{kind}" for sign in ("", "-") for kind in ("ind", "qnan")}
+)
 """What stands in a table, in lower case, where there is nothing: what pandas takes for NaN."""
 
 
@@ -262,6 +265,9 @@ class Source:
 
     def _by_column(self, column: str) -> dict[str, str]:
         known = sorted({key for row in self.columns.values() for key in row})
+        alike = [key for key in known if key.casefold() == column.casefold()]
+        if column not in known and len(alike) == 1:
+            column = alike[0]
         if column not in known:
             there = f"its further columns are {', '.join(known)}" if known else "there are none"
             raise DataError(f"group_column={column}: {self.name} has no such column; {there}")

@@ -10,7 +10,7 @@ from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name
 from ssl_registry.data.problems import OnBadFile, Problem
-from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.cases import FileCase, Source, tidy
 from ssl_registry.data.sources.channel_numbers import stacks_of
 from ssl_registry.data.sources.file_facts import FileFacts
 from ssl_registry.data.sources.finding import (
@@ -30,6 +30,7 @@ from ssl_registry.data.sources.folder_names import (
 )
 from ssl_registry.data.sources.label_names import label_maps_among
 from ssl_registry.data.sources.part_names import PARTS
+from ssl_registry.data.sources.patient_names import plain_name
 from ssl_registry.errors import BadFileError, DataError, spell
 
 Dims: TypeAlias = Literal[2, 3] | None
@@ -173,7 +174,10 @@ def _as_classes(
     parts = parts_of(list(files))
     # Where the first folders are parts, the classes are the folders in them.
     inner = {name: name.partition("/")[2] if parts else name for name in files}
-    folders = in_order(classes_in(list(inner.values())))
+    every = classes_in(list(inner.values()))
+    nameless = [name for name in every if not tidy(name)]
+    folders = in_order(every.keys() - set(nameless))
+    _check_spelling(folder, folders)
     if not parts and folders and all(name.lower() in PARTS for name in folders):
         raise DataError(
             f"{spell(folder)} holds folders that are called as parts of a split "
@@ -190,7 +194,7 @@ def _as_classes(
     grades = {
         name: folders.index(inner[name].partition("/")[0])
         for name in images.files
-        if "/" in inner[name]
+        if inner[name].partition("/")[0] in folders
     }
     cases = tuple(
         FileCase(name, path, grade=grades.get(name), channels=images.channels)
@@ -199,8 +203,9 @@ def _as_classes(
     # Patients may have folders of their own within a class.
     groups = dict(_patients_within({name: inner[name] for name in grades}))
     notes = list(images.notes)
+    notes += [f"images in {spell(name)} are taken to have no class" for name in nameless]
     if bare := len(cases) - len(grades):
-        notes.append(f"{bare} images lie beside the class folders: for pretraining alone")
+        notes.append(f"{bare} images lie in no class folder: for pretraining alone")
     return Source(
         str(folder),
         cases,
@@ -212,6 +217,23 @@ def _as_classes(
         layout="classes",
         left_out=tuple(left_out),
     )
+
+
+def _check_spelling(folder: Path, classes: Iterable[str]) -> None:
+    """See that no class is spelt in two ways.
+
+    Raises:
+        DataError: two names of folders differ in letter case or spaces alone.
+    """
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(plain_name(name), name)
+        if other != name:
+            raise DataError(
+                f"{spell(folder)} holds the class folders {spell(other)} and {spell(name)}, which "
+                "differ in spelling alone: make one of them, or, for images without labels, say "
+                "layout=images"
+            )
 
 
 def _patients_within(names: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -6,10 +6,14 @@ from typing import Final
 
 from ssl_registry.data.sources.cases import tidy
 from ssl_registry.data.sources.folder_names import in_order
+from ssl_registry.data.sources.patient_names import plain_name
 from ssl_registry.documents import brief
 from ssl_registry.errors import DataError, spell
 
 MOST_GRADES: Final = 256
+
+DOUBTFUL: Final = frozenset({"none", "unknown", "missing", "undefined", "-", "?", "."})
+"""Names of classes, in lower case, by which some people mean that there is no grade."""
 
 
 def read_grades(
@@ -36,6 +40,7 @@ def read_grades(
         name: number for name, word in words.items() if (number := _number(word)) is not None
     }
     if not numbers:
+        _check_spelling(path, words, lines)
         order = {word: grade for grade, word in enumerate(in_order(set(words.values())))}
         _check_count(path, len(order))
         return {name: order[word] for name, word in words.items()}, dict(enumerate(order))
@@ -54,6 +59,31 @@ def read_grades(
     top = int(max(numbers.values()))
     grades = {name: int(number) for name, number in numbers.items()}
     return grades, {grade: str(grade) for grade in range(top + 1)}
+
+
+def doubtful_classes(labels: Mapping[int, str]) -> list[str]:
+    """Return notes on classes whose names may mean that there is none."""
+    odd = [spell(name) for name in labels.values() if name.casefold() in DOUBTFUL]
+    return [
+        f"{name} is taken for a class of its own: leave the cell empty where it means none"
+        for name in odd
+    ]
+
+
+def _check_spelling(path: Path, words: Mapping[str, str], lines: Mapping[str, int]) -> None:
+    """See that no class is spelt in two ways.
+
+    Raises:
+        DataError: two names of classes differ in letter case alone.
+    """
+    first: dict[str, str] = {}
+    for name, word in words.items():
+        other = words[first.setdefault(plain_name(word), name)]
+        if other != word:
+            raise DataError(
+                f"{spell(path)}: row {lines[name]} has the grade {brief(word)}, and row "
+                f"{lines[first[plain_name(word)]]} {brief(other)}: spell a class in one way"
+            )
 
 
 def _number(word: str) -> float | None:

@@ -17,8 +17,9 @@ from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
 from ssl_registry.data.sources.file_facts import READ_ANEW, FileFacts
 from ssl_registry.data.sources.folder_names import patients_in_names
 from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
+from ssl_registry.data.sources.image_table import is_readable_table
 from ssl_registry.data.sources.layouts import AS_FOUND, PHANTOMS, SPELLED, LayoutName, Reading
-from ssl_registry.data.sources.listed_images import is_readable_table, open_table
+from ssl_registry.data.sources.listed_images import open_table
 from ssl_registry.data.sources.masks import has_masks, open_masks
 from ssl_registry.data.sources.medmnist import open_archive
 from ssl_registry.data.sources.nnunet import is_nnunet, open_nnunet
