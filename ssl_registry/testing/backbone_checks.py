@@ -11,9 +11,10 @@ from safetensors.torch import load, save
 from ssl_registry.backbone import Encoder, check_strides
 from ssl_registry.errors import EncoderFileError, ImageShapeError, PluginError
 from ssl_registry.randomness import lend_to_torch
+from ssl_registry.testing.backbone_trial import BackboneTrial
 from ssl_registry.testing.check import equal, require
 from ssl_registry.testing.networks import seeded
-from ssl_registry.testing.trial import BackboneTrial, undisturbed_streams
+from ssl_registry.testing.streams import undisturbed_streams
 
 STRANGE_FILES: Final[tuple[Mapping[Any, Any], ...]] = (
     {},

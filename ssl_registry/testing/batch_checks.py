@@ -12,7 +12,9 @@ from ssl_registry.pretext import PretextBatch
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, refuses, require
 from ssl_registry.testing.networks import seeded
-from ssl_registry.testing.trial import BATCH, PretextTrial, undisturbed_streams
+from ssl_registry.testing.pretext_trial import PretextTrial
+from ssl_registry.testing.streams import undisturbed_streams
+from ssl_registry.testing.trial import BATCH
 from ssl_registry.trees import tensors_of
 
 SEEDS_THAT_MAY_AGREE: Final = 16

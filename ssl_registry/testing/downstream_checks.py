@@ -8,8 +8,10 @@ import torch
 
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import require
+from ssl_registry.testing.downstream_trial import DownstreamTrial
 from ssl_registry.testing.networks import seeded
-from ssl_registry.testing.trial import BATCH, DownstreamTrial, undisturbed_streams
+from ssl_registry.testing.streams import undisturbed_streams
+from ssl_registry.testing.trial import BATCH
 
 
 def target_kind_is_known(trial: DownstreamTrial) -> None:

@@ -12,7 +12,7 @@ from ssl_registry.pretext_model import Moment, PretextModel, check_answer
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.check import equal, require, says_what_to_set
 from ssl_registry.testing.networks import seeded
-from ssl_registry.testing.trial import PretextTrial
+from ssl_registry.testing.pretext_trial import PretextTrial
 
 
 def heads_fit_images_of_any_channels(trial: PretextTrial) -> None:

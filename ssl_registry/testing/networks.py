@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.backbone import Encoder
+from ssl_registry.backbone import Backbone, Encoder
+from ssl_registry.errors import ImageShapeError
 from ssl_registry.pretext_model import Moment, PretextModel
 from ssl_registry.question_model import QuestionModel
+from ssl_registry.randomness import lend_to_torch
 from ssl_registry.trees import Tree
 
 
@@ -75,3 +77,22 @@ class SmallEncoder(Encoder):
             x = level(x).relu()
             pyramid.append(x)
         return pyramid
+
+
+def build(backbone: Backbone | None, channels: int, dims: int) -> Encoder:
+    """Return an encoder of a backbone, or the small one."""
+    return backbone.build(channels) if backbone else SmallEncoder(channels, dims)
+
+
+def takes_images(backbone: Backbone | None, shape: tuple[int, ...]) -> bool:
+    """Return whether encoders of a backbone take images of that shape; the small one takes all."""
+    if backbone is None:
+        return True
+    with lend_to_torch(seeded(1)):
+        encoder = backbone.build(1).eval()
+    try:
+        with torch.no_grad():
+            encoder(torch.zeros(1, 1, *shape))
+    except ImageShapeError:
+        return False
+    return True

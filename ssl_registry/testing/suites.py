@@ -8,14 +8,16 @@ from ssl_registry.component import Component
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.pretext import PretextTask
 from ssl_registry.testing.backbone_checks import BACKBONE_CHECKS
+from ssl_registry.testing.backbone_trial import BackboneTrial
 from ssl_registry.testing.batch_checks import BATCH_CHECKS
 from ssl_registry.testing.check import Check, bind
 from ssl_registry.testing.component_checks import COMPONENT_CHECKS
 from ssl_registry.testing.downstream_checks import DOWNSTREAM_CHECKS
+from ssl_registry.testing.downstream_trial import DownstreamTrial
 from ssl_registry.testing.learning_checks import LEARNING_CHECKS
 from ssl_registry.testing.model_checks import MODEL_CHECKS
 from ssl_registry.testing.plugin_checks import PLUGIN_CHECKS, find_plugin
-from ssl_registry.testing.trial import BackboneTrial, DownstreamTrial, PretextTrial
+from ssl_registry.testing.pretext_trial import PretextTrial
 
 if TYPE_CHECKING:
     import pytest
