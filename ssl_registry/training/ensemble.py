@@ -1,7 +1,6 @@
-"""Fine-tuned models that answer for an image: one, or several by the mean of what they say."""
+"""Fine-tuned models that answer for an image: one, or several by their mean probability."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,166 +12,17 @@ from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing import Placed
-from ssl_registry.data.preparing.scan_grid import class_maps, label_scan, most_likely
-from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
-from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.data.sources.cases import Case
-from ssl_registry.errors import ConfigError, DataError, ModelFileError
-from ssl_registry.training.engine.answering import answering, read_ahead
+from ssl_registry.errors import ConfigError, ModelFileError
+from ssl_registry.training.engine.answering import read_ahead
+from ssl_registry.training.ensemble_answers import GradeAnswer, ScanAnswer
+from ssl_registry.training.ensemble_member import WINDOWS, Member
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.finetuning.downstream_model import DownstreamModel
-from ssl_registry.training.finetuning.mirroring import mirrored
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from ssl_registry.training.settings.stored import CONFIG
 
-WINDOWS: Final = 4
-"""Windows of one image, or slices of one volume, that are answered together without a word of the
-run that trained the model."""
-
 MOST_WINDOWS: Final = 64
 """What a run's file may say of that; a network takes memory for each."""
-
-
-class Member:
-    """A model that answers for one image at a time.
-
-    Args:
-        model: in evaluation mode.
-        summary: how to use it.
-        device: where to compute.
-        mirror: axes along which images are mirrored.
-        windows: windows of one image, or slices of one volume, that are answered together.
-        precision: of the run that trained it.
-    """
-
-    def __init__(
-        self,
-        model: DownstreamModel,
-        summary: ModelSummary,
-        device: torch.device,
-        mirror: tuple[int, ...] = (),
-        windows: int = WINDOWS,
-        precision: str = "32-true",
-    ) -> None:
-        dense = summary.downstream.target_kind == "mask"
-        self.network = model.to(device)
-        if device.type == "cpu":  # as training lays it out: so answers are the same to the bit
-            three = summary.backbone.spatial_dims == 3
-            self.network.to(memory_format=torch.channels_last_3d if three else torch.channels_last)
-        self.model = mirrored(self.network, mirror, dense=dense)
-        self.summary, self.device, self.windows = summary, device, windows
-        self.precision = precision
-
-    def probabilities(self, image: Tensor) -> Tensor:
-        """Return the probabilities `[K, *S]`, or `[K]`, for an image `[C, *S]`, on the CPU."""
-        try:
-            return self._probabilities(image)
-        except RuntimeError:  # as of a `view` of features that do not lie as it expects
-            self.network.to(memory_format=torch.contiguous_format)
-            return self._probabilities(image)
-
-    def _probabilities(self, image: Tensor) -> Tensor:
-        with answering(self.precision, self.device):
-            image = image.to(self.device)
-            if self.summary.slices is None:
-                answered = self.summary.downstream.probabilities(self._outputs(image[None]))
-                return answered[0].cpu()
-            outputs = answer_slices(image, self.windows, self._outputs)
-            if self.summary.downstream.target_kind == "class":
-                outputs = as_volume(outputs)[None]
-                return self.summary.downstream.probabilities(outputs)[0].cpu()
-            return as_volume(self.summary.downstream.probabilities(outputs).cpu())
-
-    def _outputs(self, images: Tensor) -> Tensor:
-        """Return the outputs for images `[B, C, *S]`, in one piece or by sliding windows."""
-        if not self.summary.patches:
-            return self.model(images)
-        return torch.stack(
-            [slide(image, self.summary.size, self.windows, self.model) for image in images]
-        )
-
-    def place(self, scan: Scan, name: str) -> Placed:
-        """Return an image as the model sees it.
-
-        Raises:
-            DataError: it cannot be prepared, or has other channels.
-        """
-        summary = self.summary
-        channels = scan["image"].data.shape[0]
-        if channels != summary.in_channels:
-            raise DataError(
-                f"{name} has {channels} channels; the model takes {summary.in_channels}"
-            )
-        size = None if summary.patches else summary.size
-        with one_thread():
-            return summary.preprocessing.place(scan, size, name, summary.slices)
-
-
-@dataclass(frozen=True)
-class ScanAnswer:
-    """What an ensemble says of each voxel of a scan.
-
-    Attributes:
-        scan: as it was read.
-        placed: the probabilities `[K, *S]` of each member, and where its voxels lie.
-    """
-
-    scan: Scan
-    placed: tuple[tuple[Tensor, Affine], ...]
-
-    def labels(self) -> Tensor:
-        """Return the likeliest class of each voxel `[X, Y, Z]` uint8, on the scan's own grid."""
-        with one_thread():
-            return most_likely(class_maps(self.placed, self.scan), self.scan)
-
-    def probabilities(self) -> Iterator[Tensor]:
-        """Yield the mean probability `[X, Y, Z]` of each class, the background first.
-
-        They add up to one in every voxel, for the background has what the others leave.
-        """
-        with one_thread():
-            others = list(class_maps(self.placed, self.scan))
-            rest = torch.ones(tuple(self.scan.spatial_shape))
-            for one in others:
-                rest -= one
-            yield rest.clamp(min=0)
-            yield from others
-
-    def agreement(self, labels: Tensor) -> Tensor:
-        """Return which share of the members says the same as `labels`, in every voxel."""
-        total = torch.zeros(tuple(self.scan.spatial_shape))
-        with one_thread():
-            for probabilities, affine in self.placed:
-                total += label_scan(probabilities, affine, self.scan) == labels
-        return total / len(self.placed)
-
-
-@dataclass(frozen=True)
-class GradeAnswer:
-    """What an ensemble says of an image.
-
-    Attributes:
-        members: the probabilities `[K]` of each member.
-    """
-
-    members: tuple[Tensor, ...]
-
-    @property
-    def probabilities(self) -> Tensor:
-        """The mean over the members, `[K]`."""
-        if len(self.members) == 1:
-            return self.members[0]
-        return torch.stack(self.members).mean(0)
-
-    @property
-    def grade(self) -> int:
-        """The likeliest class."""
-        return int(self.probabilities.argmax())
-
-    @property
-    def agreement(self) -> float:
-        """Which share of the members says the same."""
-        return sum(int(one.argmax()) == self.grade for one in self.members) / len(self.members)
 
 
 class Ensemble:

@@ -31,7 +31,8 @@ from ssl_registry.errors import (
     SslRegistryError,
 )
 from ssl_registry.progress import ProgressBar
-from ssl_registry.training.ensemble import Ensemble, ScanAnswer, load_ensemble
+from ssl_registry.training.ensemble import Ensemble, load_ensemble
+from ssl_registry.training.ensemble_answers import ScanAnswer
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.unlabelled_images import LeaveOut, open_unlabelled
 
