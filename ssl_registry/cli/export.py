@@ -50,7 +50,8 @@ def run_export(
     if part is not None:
         raise ConfigError(f"--part {spell(part)} is of graphs: say --to onnx or --to torch-export")
     from ssl_registry.training.files.encoder_file import read_encoder_summary
-    from ssl_registry.training.files.export import loading_lines, write_export
+    from ssl_registry.training.files.export import write_export
+    from ssl_registry.training.files.export_code import loading_lines
 
     done = write_export(run, out, to=to, outputs=outputs, in_channels=in_channels, names=names)
     tensors, library = len(done.weights.state), done.weights.library

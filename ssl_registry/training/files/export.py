@@ -1,40 +1,36 @@
 """Encoders for other people's code: plain state dicts under their library's own names."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from ssl_registry.backbone import Backbone, Encoder, LibraryWeights
+from ssl_registry.backbone import LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
-from ssl_registry.documents import read_json
 from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
 from ssl_registry.training.files.encoder_file import (
     REST,
-    SUMMARY,
-    WEIGHTS,
     EncoderSummary,
     check_in_channels,
     encoder_folder,
     load_encoder,
     read_encoder_summary,
 )
+from ssl_registry.training.files.exported_provenance import DATA, beside_of
 from ssl_registry.training.files.handed_files import read_weights
-from ssl_registry.training.files.image_recipe import IMAGES, METADATA, read_metadata
+from ssl_registry.training.files.image_recipe import IMAGES, METADATA
 from ssl_registry.training.files.seen_cases import handed_on
 
 SUFFIXES: Final = (".pt", ".pth", ".safetensors")
-DATA: Final = "data"
-"""Key under which an export says what the encoder has seen, as `encoder.json` does."""
 
 PICKLED: Final = (".pth", ".pt")
 """Of files for other programs, which are more than tensors."""
@@ -44,9 +40,6 @@ LIBRARY: Final = "library"
 
 OUTPUTS: Final = 2
 """Classes or output channels of the whole network, where nobody says how many."""
-
-SHOWN: Final = 20
-"""Layers that are named one by one."""
 
 
 @dataclass(frozen=True)
@@ -173,61 +166,6 @@ def _with_rest(weights: LibraryWeights, folder: Path) -> LibraryWeights:
     return weights._replace(state=state, drawn=drawn, remark=remark)
 
 
-def beside_of(path: Path) -> Path:
-    """Return the file beside a `.pt` that says what its weights cannot say."""
-    return path.with_suffix(path.suffix + ".json")
-
-
-def read_provenance(place: str | Path) -> Mapping[str, Any]:
-    """Return what is said of the data that weights were learned from.
-
-    Args:
-        place: folder of an encoder, or a file that `export_encoder` wrote.
-
-    Raises:
-        EncoderFileError: there is neither, or the file does not say it.
-    """
-    path = Path(place).expanduser()
-    if path.is_dir() or path.name in (SUMMARY, WEIGHTS):
-        return read_encoder_summary(path).data
-    said: object = None
-    if path.suffix == ".safetensors":
-        try:
-            said = json.loads(read_metadata(path)[METADATA])
-        except (KeyError, ValueError, RecursionError):
-            said = None
-    elif beside_of(path).is_file():
-        said = read_json(beside_of(path), EncoderFileError)
-    data = said.get(DATA) if isinstance(said, Mapping) else None
-    if not isinstance(data, Mapping):
-        raise EncoderFileError(
-            f"{spell(path)} does not say what its weights were learned from: name the folder of an "
-            "encoder, or a file that `ssl-registry export` wrote (a .pt with its .json beside it)"
-        )
-    return data
-
-
-def has_weights_of(place: Path, encoder: Encoder, backbone: Backbone) -> bool:
-    """Whether an encoder has, bit for bit, the weights of a folder or an exported file.
-
-    Of a `.pt` it is not known: it would have to be unpickled.
-
-    Raises:
-        EncoderFileError: they cannot be read.
-    """
-    path = place.expanduser()
-    if path.suffix == ".safetensors" and path.name != WEIGHTS:
-        theirs = load_file(path)
-        weights = backbone.library_weights(encoder, 0)
-        ours = {name: t for name, t in weights.state.items() if name not in weights.drawn}
-    elif path.is_dir() or path.name in (SUMMARY, WEIGHTS):
-        theirs = load_encoder(path).state_dict()
-        ours = encoder.state_dict()
-    else:
-        return False
-    return all(name in theirs and torch.equal(value, theirs[name]) for name, value in ours.items())
-
-
 def _on_cpu(value: Any) -> Any:
     """Return tensors, and mappings of such, cut from any graph; what has two names is kept once."""
     if isinstance(value, Tensor):
@@ -275,48 +213,3 @@ def _converted(summary: EncoderSummary, taken: int, asked: int | None) -> str:
         f"the encoder takes {summary.in_channels} channels; its first convolution was converted to "
         f"{taken}, {why} (--in-channels {summary.in_channels} keeps it)"
     )
-
-
-def loading_lines(path: Path, export: Export) -> str:
-    """Return the Python that makes the network and loads what was written to `path`.
-
-    Comments say what is to be known of it: what was drawn anew, how to take features, and how
-    images are prepared.
-    """
-    weights = export.weights
-    if weights.loading:
-        return "\n".join([weights.loading.format(file=path), *_comments(export)])
-    if path.suffix == ".safetensors":
-        load = f'from safetensors.torch import load_file\nstate = load_file("{path}")'
-    else:
-        load = f'import torch\nstate = torch.load("{path}", weights_only=True)'
-    lines = [weights.usage, load, "model.load_state_dict(state)", *_comments(export)]
-    return "\n".join(lines)
-
-
-def _comments(export: Export) -> list[str]:
-    lines = [f"# {line}" for line in _remarks(export.weights)]
-    lines.append("# images, as ssl_registry.prepare_image(file, encoder) prepares them:")
-    steps = export.about[IMAGES]["steps"]
-    return lines + [f"#   {number}. {step}" for number, step in enumerate(steps, start=1)]
-
-
-def _remarks(weights: LibraryWeights) -> list[str]:
-    remarks = []
-    if weights.drawn:
-        remarks.append(
-            f"{len(weights.drawn)} of the {len(weights.state)} tensors are drawn anew, not "
-            f"learned: {_spell_layers(weights.drawn)}"
-        )
-    if weights.features:
-        remarks.append(f"features, the encoder's coarsest level: {weights.features}")
-    if weights.remark:
-        remarks.append(weights.remark)
-    return remarks
-
-
-def _spell_layers(names: Collection[str]) -> str:
-    """Return the layers that tensors belong to."""
-    layers = sorted({name.rpartition(".")[0] or name for name in names})
-    more = f" and {len(layers) - SHOWN} more layers" if len(layers) > SHOWN else ""
-    return ", ".join(layers[:SHOWN]) + more

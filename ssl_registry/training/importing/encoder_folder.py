@@ -19,7 +19,7 @@ from ssl_registry.errors import (
 )
 from ssl_registry.foreign_weights import ForeignWeights
 from ssl_registry.training.files.encoder_file import REST, write_encoder
-from ssl_registry.training.files.export import beside_of, read_provenance
+from ssl_registry.training.files.exported_provenance import beside_of, read_provenance
 from ssl_registry.training.files.image_recipe import ImageRecipe, read_recipe
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder
