@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ssl_registry.data.cache.prepared import PreparedImages, prepare_cases
+from ssl_registry.data.cache.datasets import PreparedImages
+from ssl_registry.data.cache.prepared import prepare_cases
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import Case, FileCase

@@ -15,7 +15,8 @@ import torch
 
 from ssl_registry.data.cache import prepared
 from ssl_registry.data.cache.cache_file import open_cache_file
-from ssl_registry.data.cache.prepared import Prepared, PreparedImages, prepare_case, prepare_cases
+from ssl_registry.data.cache.datasets import PreparedImages
+from ssl_registry.data.cache.prepared import Prepared, prepare_case, prepare_cases
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.cases import Case

@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from ssl_registry.data.cache.datasets import LabelledImages, PreparedImages
 from ssl_registry.data.cache.packed import for_readers
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
-from ssl_registry.data.cache.prepared import (
-    LabelledImages,
-    Prepared,
-    PreparedImages,
-    prepare_cases,
-)
+from ssl_registry.data.cache.prepared import Prepared, prepare_cases
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
 

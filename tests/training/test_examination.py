@@ -24,10 +24,10 @@ from ssl_registry import (
     pretrain,
     registry,
 )
-from ssl_registry.training.pretraining.examination import (
+from ssl_registry.training.pretraining.examination import Examination
+from ssl_registry.training.pretraining.judgement import (
     LEVEL,
     UNUSUAL,
-    Examination,
     effective_rank,
     judge_learning,
     variation_of,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssl_registry.data.cache.index import BATCH, Done
-from ssl_registry.data.cache.prepared import files_of_cases, library_versions
+from ssl_registry.data.cache.preparation import files_of_cases, library_versions
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import (

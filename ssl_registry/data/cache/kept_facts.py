@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from ssl_registry.data.cache.index import BATCH, names_of
-from ssl_registry.data.cache.prepared import library_versions
+from ssl_registry.data.cache.preparation import library_versions
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.sources.file_facts import Fact, FileFacts
 from ssl_registry.data.sources.file_hashes import FileState, state_of

@@ -12,14 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ssl_registry.data.cache.datasets import LabelledImages, PreparedImages
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
-from ssl_registry.data.cache.prepared import (
-    LabelledImages,
-    Prepared,
-    PreparedImages,
-    SeenImage,
-    VolumeSlice,
-)
+from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice
 
 D = TypeVar("D")
 

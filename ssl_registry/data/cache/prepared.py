@@ -1,21 +1,17 @@
 """The cache: every image is read, checked and prepared once, and read from there ever after."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ssl_registry.data.cache.cache_file import Array, CacheFile
 from ssl_registry.data.cache.index import Done
+from ssl_registry.data.cache.preparation import Preparation, files_of_cases
 from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import (
@@ -25,88 +21,11 @@ from ssl_registry.data.cache.workers import (
     threads_for,
 )
 from ssl_registry.data.formats.headers import Affine
-from ssl_registry.data.label_classes import as_classes
-from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.preparing.sizes import Size, as_key
+from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
-from ssl_registry.data.sources.contents import Contents, contents_of
-
-VERSION: Final = 5
-"""Part of every key; raised whenever what is kept of an image changes."""
-
-LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")
-"""Distributions that read and resample: another version may give other voxels."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What is made of an image.
-
-    Attributes:
-        preprocessing: the settings.
-        size: side in voxels, or the sides along each axis; None keeps its own.
-        slices: across which axis a volume is seen by its slices; None sees it whole.
-    """
-
-    preprocessing: Preprocessing
-    size: Size | None
-    slices: SliceAxis | None = None
-
-    def key_of(self, case: Case, hashes: Mapping[Path, str]) -> str:
-        """Return the key of a prepared case.
-
-        A hash of the files' content, of the settings, and of the versions of the libraries
-        that read and resample.
-        """
-        words = {
-            "version": VERSION,
-            "libraries": library_versions(),
-            "files": [hashes[file] for file in case.files],
-            "identity": case.identity,
-            **self.about(),
-        }
-        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
-
-    def about(self) -> dict[str, Any]:
-        """Return the settings as JSON has them."""
-        preprocessing = self.preprocessing.model_dump(mode="json")
-        said = {"preprocessing": preprocessing, "size": as_key(self.size)}
-        return said if self.slices is None else {**said, "slices": self.slices}
-
-    def make(self, case: Case) -> tuple[Mapping[str, Array], Mapping[str, Any]]:
-        """Read and prepare a case; return the arrays of its cache file, and what it says."""
-        scan = case.read()
-        shown = contents_of(scan)
-        if "label" in scan:
-            scan["label"].set_data(as_classes(scan["label"].data, case.label_values))
-        placed = self.preprocessing.place(scan, self.size, case.name, self.slices)
-        image, label = placed.image, placed.label
-        arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
-        if label is not None:
-            arrays["label"] = label.numpy()
-            if self.size is None:
-                arrays["labelled"] = pick_labelled(label)
-        about = {
-            "version": VERSION,
-            **self.about(),
-            "affine": placed.affine.tolist(),
-            "across": placed.across,
-            "stretch": placed.stretch,
-            "contents": {
-                "image": shown.image,
-                "label": shown.label,
-                "channels": shown.channels,
-            },
-        }
-        return arrays, about
-
-
-@cache
-def library_versions() -> Mapping[str, str]:
-    """Return the versions of the libraries on which a prepared image depends."""
-    return {name: version(name) for name in LIBRARIES}
+from ssl_registry.data.sources.contents import Contents
 
 
 @dataclass(frozen=True)
@@ -343,11 +262,6 @@ def _gather(
     return whole
 
 
-def files_of_cases(cases: Sequence[Case]) -> list[Path]:
-    """Return all files of some cases, each once."""
-    return list(dict.fromkeys(file for case in cases for file in case.files))
-
-
 def _make_all(
     missing: Mapping[str, Case], recipe: Preparation, store: Store, workers: WorkerCount
 ) -> Iterator[tuple[str, CacheFile]]:
@@ -379,41 +293,3 @@ class _Budget:
             self.total -= sum(image.size for image in self.store.remove(self.limit))
             # Where all is in use, a look at every single image would find it so.
             self.next = max(self.limit, self.total + self.limit // 20)
-
-
-class PreparedImages(Dataset[Tensor]):
-    """Prepared images `[C, *S]`, or slices of volumes `[C, H, W]`, without labels."""
-
-    def __init__(self, cases: Sequence[Prepared]) -> None:
-        self.seen: Sequence[SeenImage] = seen_images(cases)
-
-    def __len__(self) -> int:
-        return len(self.seen)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.seen[index].image()
-
-    def seen_at(self, index: int) -> SeenImage:
-        """Return the image that an index stands for."""
-        return self.seen[index]
-
-
-class LabelledImages(Dataset[tuple[Tensor, Tensor]]):
-    """Prepared images `[C, *S]` with labels, `[*S]` or `[]`; or slices of volumes.
-
-    Args:
-        cases: with labels.
-        whole: take volumes that are seen by their slices as they are, `[C, N, H, W]`, one at a
-            time, to be answered for slice by slice and scored whole.
-    """
-
-    def __init__(self, cases: Sequence[Prepared], *, whole: bool = False) -> None:
-        self.seen: Sequence[SeenImage] = list(cases) if whole else seen_images(cases)
-        if len({case.shape for case in self.seen}) > 1 or any(c.sliced for c in cases if whole):
-            self.together = 1  # images of unlike size make no batch
-
-    def __len__(self) -> int:
-        return len(self.seen)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.seen[index].image(), self.seen[index].label()

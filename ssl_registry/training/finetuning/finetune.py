@@ -9,8 +9,8 @@ import torch
 from rich.console import Console
 
 from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.data.cache.datasets import LabelledImages
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
-from ssl_registry.data.cache.prepared import LabelledImages
 from ssl_registry.data.checks.classes import count_classes
 from ssl_registry.data.label_classes import as_values, by_value, class_names
 from ssl_registry.randomness import derive_generator, lend_to_torch

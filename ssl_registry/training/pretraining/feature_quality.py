@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ssl_registry.backbone import Encoder
-from ssl_registry.training.pretraining.examination import RANK, VARIATION, variation_of
 from ssl_registry.training.pretraining.feature_sample import FeatureSample
+from ssl_registry.training.pretraining.judgement import RANK, VARIATION, variation_of
 from ssl_registry.training.probes.models import Items, fit_linear, fit_nearest
 
 

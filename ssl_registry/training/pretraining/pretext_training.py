@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
-from ssl_registry.data.cache.prepared import PreparedImages
 from ssl_registry.errors import (
     PluginError,
     SslRegistryError,

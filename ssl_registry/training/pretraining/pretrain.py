@@ -51,13 +51,8 @@ from ssl_registry.training.pretraining.continuation import (
     starting_point,
     take_over_pretrained_decoder,
 )
-from ssl_registry.training.pretraining.examination import (
-    Examination,
-    LearningVerdict,
-    examine_model,
-    judge_task,
-    needs_untrained,
-)
+from ssl_registry.training.pretraining.examination import Examination, examine_model
+from ssl_registry.training.pretraining.judgement import LearningVerdict, judge_task, needs_untrained
 from ssl_registry.training.pretraining.pretext_training import Exam, Pretraining
 from ssl_registry.training.pretraining.rehearsal import (
     build_pretext_model,

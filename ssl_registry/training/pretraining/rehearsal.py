@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from ssl_registry.backbone import FinestLevels
+from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
-from ssl_registry.data.cache.prepared import Prepared, PreparedImages
+from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.errors import (
     ConfigError,
     ImageShapeError,
