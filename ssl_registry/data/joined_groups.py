@@ -1,6 +1,10 @@
-"""Patients joined where their images are equal: one image under two names is one person."""
+"""Patients joined where their images are equal, or where their files state one person."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
+
+from ssl_registry.data.formats.headers import Header
+from ssl_registry.data.sources.cases import Source
 
 
 def join_groups(groups: Mapping[str, str], contents: Mapping[str, Hashable]) -> dict[str, str]:
@@ -32,3 +36,32 @@ def join_groups(groups: Mapping[str, str], contents: Mapping[str, Hashable]) -> 
         one, other = sorted((find(patients[case]), find(seen.setdefault(content, patients[case]))))
         parents[other] = one
     return {case: find(patient) for case, patient in patients.items()}
+
+
+def with_stated_patients(source: Source, headers: Mapping[str, Header]) -> Source:
+    """Return the source with those patients joined whose files state that they are one.
+
+    DICOM does (`PatientID`); who it is stays unsaid, for it would stand in the run's tables. Where
+    all series state the same one, as after anonymising, it says nothing.
+
+    Args:
+        source: whose patients nobody has named by a column or a pattern.
+        headers: by the cases' names.
+    """
+    stated = {name: header.patient for name, header in headers.items() if header.patient}
+    if len(set(stated.values())) == len(stated):
+        return source
+    if len(set(stated.values())) == 1:
+        note = (
+            f"all {len(stated)} series state one patient (PatientID), as anonymised ones do: it is "
+            "not followed (group_pattern names patients)"
+        )
+        return replace(source, notes=(*source.notes, note))
+    joined = join_groups(source.groups, stated)
+    if all(joined.get(case.name, case.name) == source.group_of(case) for case in source.cases):
+        return source
+    note = (
+        f"{len(stated)} series are of {len({joined[name] for name in stated})} patients, as "
+        "their files state (PatientID); group_pattern says otherwise"
+    )
+    return replace(source, groups=joined, notes=(*source.notes, note))

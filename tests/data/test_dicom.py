@@ -1,5 +1,6 @@
 """DICOM: true values in their places, or a refusal that says what is wrong with which slices."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
 )
+from rich.console import Console
 
 from ssl_registry.data.checks.report import check_data
 from ssl_registry.data.formats.volumes import read_header, read_volume
 from ssl_registry.errors import BadFileError
+from ssl_registry.training.preparation.checked_data import open_checked
+from ssl_registry.training.settings.data_settings import SplitSettings
 from tests.dicoms import PET, UPRIGHT, frame_of, write_frames, write_slice
 
 SHAPE = (6, 5, 7)
@@ -211,3 +215,37 @@ def test_frames_that_are_no_stack_are_refused(
     common = frame_of(None, **{"orientation": UPRIGHT, "spacing": (1, 1), **shared})
     write_frames(tmp_path / "scan" / "a.dcm", pixels(), [frame(z) for z in range(6)], common)
     assert said in refused(tmp_path / "scan")
+
+
+def series_of(folder: Path, patients: list[str | None]) -> Path:
+    for number, patient in enumerate(patients):
+        write(folder / f"scan{number}", pixels() + number, PatientID=patient)
+    return folder
+
+
+def test_series_of_one_patient_are_one_patient(tmp_path: Path) -> None:
+    data = series_of(tmp_path, ["A1", "B2", "A1 ", None])
+    for _ in range(2):
+        settings = SplitSettings(data=str(data))
+        source, _ = open_checked(settings, 3, Console(quiet=True))
+        groups = [source.group_of(case) for case in source.cases]
+        assert groups == ["scan0", "scan1", "scan0", "scan3"]
+    report = check_data(str(data))
+    assert report.source is not None
+    assert report.source.group_of(report.source.cases[2]) == "scan0"
+    assert "3 series are of 2 patients, as their files state" in report.source.notes[-1]
+    assert "A1" not in json.dumps(list(report.source.groups.items()))
+
+
+def test_who_is_named_by_hand_wins(tmp_path: Path) -> None:
+    data = series_of(tmp_path, ["A1", "B2", "A1"])
+    source = check_data(str(data), group_pattern="scan(.+)").source
+    assert source is not None
+    assert [source.group_of(case) for case in source.cases] == ["0", "1", "2"]
+
+
+def test_one_patient_of_all_series_is_anonymous(tmp_path: Path) -> None:
+    source = check_data(str(series_of(tmp_path, ["ANON"] * 3))).source
+    assert source is not None
+    assert not source.groups
+    assert "all 3 series state one patient (PatientID)" in source.notes[-1]

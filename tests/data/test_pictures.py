@@ -275,3 +275,12 @@ def test_a_picture_has_no_spacing(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(noise(9, 9)))
     with pytest.raises(DataError, match=r"leave preprocessing\.spacing out"):
         Preprocessing(spacing=1.0).prepare(read_picture(path), 8, "a")
+
+
+def test_what_float32_would_round_away_is_refused_in_pictures_too(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 200, (16, 20), dtype=np.int32)
+    Image.fromarray(values + 2**30).save(tmp_path / "deep.tif")
+    with pytest.raises(DataError, match="rounds to multiples of 128"):
+        read_picture(tmp_path / "deep.tif")
+    Image.fromarray(values * 2**20).save(tmp_path / "wide.tif")
+    assert read_picture(tmp_path / "wide.tif")["image"].data.max() > 2**26

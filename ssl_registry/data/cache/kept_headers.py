@@ -22,6 +22,7 @@ def _write(header: Header) -> dict[str, Any]:
         "dtype": header.dtype.str,
         "affine": header.affine.tolist(),
         "placed": header.placed,
+        "patient": header.patient,
     }
 
 
@@ -34,6 +35,7 @@ def _read(path: Path, said: Any) -> Header:
         dtype=np.dtype(said["dtype"]),
         affine=np.array(said["affine"], np.float64),
         placed=said["placed"],
+        patient=said["patient"],
     )
 
 

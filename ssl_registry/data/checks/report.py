@@ -20,6 +20,7 @@ from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.formats.label_maps import check_channel, check_grid
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
+from ssl_registry.data.joined_groups import with_stated_patients
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis, count_slices
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
@@ -123,9 +124,11 @@ def check_data(
         whole = problem_of(error) if isinstance(error, BadFileError) else refusal_of(data, error)
         return _report(data, len(problems), deep, [*problems, whole])
     source = source.grouped(group_column, group_pattern)
-    parts, reviewed = review_split(split, source) if split else (source.parts, [])
     files = check_files(source, deep=deep, verify=verify, done=done)
     found, source = list(files.problems), replace(source, contents=files.contents)
+    if group_column is None and group_pattern is None:
+        source = with_stated_patients(source, files.headers)
+    parts, reviewed = review_split(split, source) if split else (source.parts, [])
     dims = 2 if slices else source.dims
     size = usual_sizes.get(dims) if size is None else size
     if size is not None:

@@ -56,7 +56,7 @@ class SeriesHeader(Header):
         slices: its files in the order of their places.
     """
 
-    slices: tuple[DicomFile, ...]
+    slices: tuple[DicomFile, ...] = ()
 
 
 def is_series(folder: Path) -> bool:
@@ -96,7 +96,8 @@ def read_header(folder: Path) -> SeriesHeader:
         else:  # frames without places, as ultrasound has them
             affine = read_itk_header(first.path, "GDCMImageIO").affine
         made = make_header(folder, volume, first.dtype, affine, placed=bool(places))
-    return SeriesHeader(**vars(made), slices=tuple(files))
+    stated = {**vars(made), "patient": first.patient}
+    return SeriesHeader(**stated, slices=tuple(files))
 
 
 def read_array(folder: Path, header: SeriesHeader) -> npt.NDArray[np.float32]:

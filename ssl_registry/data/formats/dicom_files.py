@@ -3,6 +3,7 @@
 pydicom reads it, sequences of multi-frame files included, without the pixels.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ TAGS: Final = (
     "SOPClassUID SeriesInstanceUID Rows Columns SamplesPerPixel BitsAllocated PixelRepresentation "
     "PhotometricInterpretation NumberOfFrames ImagePositionPatient ImageOrientationPatient "
     "PixelSpacing RescaleSlope RescaleIntercept ModalityLUTSequence "
-    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence"
+    "SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PatientID IssuerOfPatientID"
 )
 """The elements that are read, by their keywords."""
 
@@ -71,6 +72,7 @@ class DicomFile:
         samples: values of a pixel.
         dtype: of the stored values.
         places: of each frame; empty where the file does not state them.
+        patient: a hash of the patient's number, which is nobody's business; empty without one.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class DicomFile:
     samples: int
     dtype: np.dtype[Any]
     places: tuple[Place, ...]
+    patient: str = ""
 
 
 def dicom_files(folder: Path) -> list[DicomFile]:
@@ -172,7 +175,18 @@ def _describe(path: Path, found: pydicom.Dataset) -> DicomFile:
     kind = "i" if found.get("PixelRepresentation", 0) else "u"
     places = _places(path, found, size[2])
     series = str(found.get("SeriesInstanceUID", ""))
-    return DicomFile(path, series, size, samples, np.dtype(f"{kind}{bits // 8}"), places)
+    dtype, patient = np.dtype(f"{kind}{bits // 8}"), _patient(found)
+    return DicomFile(path, series, size, samples, dtype, places, patient)
+
+
+def _patient(found: pydicom.Dataset) -> str:
+    """Return a hash of who the patient is, as far as the file says it."""
+    number, issuer = (
+        str(found.get(k, None) or "").strip() for k in ("PatientID", "IssuerOfPatientID")
+    )
+    if not number:
+        return ""
+    return hashlib.sha256(f"{issuer}\n{number}".encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _frames(found: pydicom.Dataset) -> int:

@@ -45,6 +45,7 @@ class Header:
         dtype: as stored, before scaling.
         affine: `[4, 4]`, voxel indices to mm, RAS+.
         placed: whether the file states the affine; else it is a guess from the spacing.
+        patient: a hash of whom the file says that it shows; empty where it says nothing.
     """
 
     file: Path
@@ -53,6 +54,7 @@ class Header:
     dtype: np.dtype[Any]
     affine: Affine
     placed: bool
+    patient: str = ""
 
     @property
     def spacing(self) -> tuple[float, float, float]:

@@ -16,7 +16,7 @@ import torch
 import torchio as tio
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
-from ssl_registry.data.formats.headers import decoding
+from ssl_registry.data.formats.headers import as_float32, decoding
 from ssl_registry.data.formats.label_maps import as_black_and_white
 from ssl_registry.data.formats.limits import check_voxel_count
 from ssl_registry.data.formats.scans import Scan, check_voxels
@@ -182,7 +182,7 @@ def _read(path: Path, channels: int | None) -> npt.NDArray[np.generic]:
         grey = picture.mode in _GREY if channels is None else channels == 1
         upright = ImageOps.exif_transpose(picture)
         if upright.mode in _DEEP:
-            values = np.array(upright, dtype=np.float32)
+            values = as_float32(path, np.array(upright))
             values = np.repeat(values[..., None], 1 if grey else 3, axis=-1)
         else:
             values = np.array(upright.convert("L" if grey else "RGB"))

@@ -14,7 +14,7 @@ from ssl_registry.data.cache.kept_headers import KeptHeaders
 from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.checks.report import check_headers
-from ssl_registry.data.joined_groups import join_groups
+from ssl_registry.data.joined_groups import join_groups, with_stated_patients
 from ssl_registry.data.problems import Problem, problem_of, same_problems
 from ssl_registry.data.sources.cases import Part, Source
 from ssl_registry.data.sources.duplicates import Copies, same_voxels
@@ -60,6 +60,8 @@ def open_checked(
     kept = KeptHeaders(source.cases, facts)
     problems, headers = check_headers(source, known=kept.known)
     source = _without(source, [*refused, *problems], settings, console)
+    if settings.group_column is None and settings.group_pattern is None:
+        source = with_stated_patients(source, headers)
     with ProgressBar(console) as bar:
         contents, wrong = identify_cases(
             source.cases, workers=workers, verify=settings.verify, done=bar.advance
