@@ -11,7 +11,7 @@ from torch import Tensor
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.preparing.preprocessing import Placed
+from ssl_registry.data.preparing.slice_order import Placed
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.errors import ConfigError, ModelFileError
 from ssl_registry.training.engine.answering import read_ahead

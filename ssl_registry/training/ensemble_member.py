@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.preparing.preprocessing import Placed
 from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
+from ssl_registry.data.preparing.slice_order import Placed
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.errors import DataError
 from ssl_registry.training.engine.answering import answering

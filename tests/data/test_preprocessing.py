@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from ssl_registry.component import explain
-from ssl_registry.data.preparing.preprocessing import PRESETS, Preprocessing, foreground_bounds
+from ssl_registry.data.preparing.foreground import foreground_bounds
+from ssl_registry.data.preparing.preprocessing import PRESETS, Preprocessing
 from ssl_registry.data.sources.phantoms import phantom
 from ssl_registry.errors import DataError
 

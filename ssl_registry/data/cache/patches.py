@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from ssl_registry.data.cache.cache_file import Array
 from ssl_registry.data.cache.prepared import Prepared, SeenImage, VolumeSlice
-from ssl_registry.data.preparing.preprocessing import AIR
+from ssl_registry.data.preparing.foreground import AIR
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.randomness import derive_generator
 

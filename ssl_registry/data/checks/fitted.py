@@ -14,10 +14,11 @@ from scipy import ndimage  # type: ignore[import-untyped]
 
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.fitting import KEEP_PROPORTIONS, QUARTER
-from ssl_registry.data.preparing.preprocessing import Placed, Preprocessing
+from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.scan_grid import labels_as_prepared
 from ssl_registry.data.preparing.sizes import Size, written
 from ssl_registry.data.preparing.slice_axes import SliceAxis
+from ssl_registry.data.preparing.slice_order import Placed
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.errors import DataError

@@ -5,10 +5,9 @@ Every torchio transform is called here and nowhere else.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-import torch
 import torchio as tio
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,41 +16,14 @@ from ssl_registry.data.formats.headers import THINNEST, Affine
 from ssl_registry.data.formats.limits import most_voxels
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.preparing.fitting import fitted_shape, stretch_of
+from ssl_registry.data.preparing.foreground import foreground_bounds
+from ssl_registry.data.preparing.intensities import rescale
 from ssl_registry.data.preparing.preprocessing_fields import PRESET_FIELDS, PreprocessingFields
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis, slice_axis
+from ssl_registry.data.preparing.slice_order import Placed, last_across, slices_first, slices_last
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator, lend_to_torch
-
-AIR: float = 0.1
-"""Intensity, of the range between the percentiles, up to which a voxel counts as air."""
-
-SPECKS: float = 0.01
-"""Share of a slice's voxels that may rise above `AIR` before it counts as foreground."""
-
-
-MOST_ABOVE: Final = 0.5
-"""Share of a picture's pixels that may lie above the window of weights of pictures."""
-
-
-class Placed(NamedTuple):
-    """A prepared image, and where its voxels lie.
-
-    Attributes:
-        image: `[C, *S]` float32; of a volume that is seen by its slices, `[C, N, H, W]`.
-        label: `[*S]` uint8, where there is a label map.
-        affine: from the voxels' indices to mm, RAS+; of a picture, with a third axis of one
-            slice, to the pixels of the file.
-        across: the axis of the scan, 0 to 2 in canonical orientation, that the N slices lie
-            across; None where it is not seen by slices.
-        stretch: how far it was stretched in being fitted, as `stretch_of` says it.
-    """
-
-    image: Tensor
-    label: Tensor | None
-    affine: Affine
-    across: int | None = None
-    stretch: float = 1.0
 
 
 class Preprocessing(PreprocessingFields):
@@ -119,10 +91,10 @@ class Preprocessing(PreprocessingFields):
             if self.crop:
                 scan = self._crop(scan, name)
             if across is not None:
-                scan, own = _slices_last(scan, across), _last(own, across)
+                scan, own = slices_last(scan, across), last_across(own, across)
             scan, stretch = self._fit_and_rescale(scan, shape, own, name)
         if across is not None:
-            return _slices_first(scan, across)._replace(stretch=stretch)
+            return slices_first(scan, across)._replace(stretch=stretch)
         image: Tensor = scan["image"].data.contiguous()
         label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
         if flat:
@@ -172,72 +144,8 @@ class Preprocessing(PreprocessingFields):
 
     def _rescale(self, scan: Scan, name: str) -> Scan:
         """Bring the intensities to 0 ... 1, or to mean 0 and deviation 1."""
-        image: Tensor = scan["image"].data.float()
-        if self.window is not None:
-            image = self._through_window(image, name)
-        elif self.intensities == "zscore":
-            pass
-        elif self.channels == "joint":
-            image = self._stretch(image, self.percentiles)
-        else:
-            image = self._stretch_each(image)
-        if self.intensities == "zscore":
-            image = self._standardise(image)
-        if self.mean is not None and self.deviation is not None:
-            image = (image - _per_channel(self.mean, image)) / _per_channel(self.deviation, image)
-        if self.dtype == "float16":
-            image = image.half().float()
-        if not torch.isfinite(image).all() or float(image.min()) == float(image.max()):
-            within = f" within window={list(self.window)}" if self.window else ""
-            raise DataError(
-                f"{name}: preprocessing left no contrast{within}; check its intensities"
-            )
-        scan["image"].set_data(image)
+        scan["image"].set_data(rescale(scan["image"].data.float(), self, name))
         return scan
-
-    def _through_window(self, image: Tensor, name: str) -> Tensor:
-        """Bring the window to 0 ... 1.
-
-        Raises:
-            DataError: most of an image that weights of pictures are to see lies above it.
-        """
-        assert self.window is not None
-        low, high = self.window
-        if self.mean is not None and float((image > high).float().mean()) > MOST_ABOVE:
-            raise DataError(
-                f"{name}: most of its pixels lie above window={list(self.window)}, which is of "
-                "pictures of 8 bits: say preprocessing.window=[LOW,HIGH] for its own range, or "
-                "preprocessing.window=null for its percentiles"
-            )
-        return ((image - low) / (high - low)).clamp_(0, 1)
-
-    def _standardise(self, image: Tensor) -> Tensor:
-        """Bring the mean to 0 and the standard deviation to 1: of each channel, or of all."""
-        axes = None if self.channels == "joint" else tuple(range(1, image.ndim))
-        values = image.double()  # sums of millions of voxels
-        mean = values.mean(dim=axes, keepdim=axes is not None)
-        spread = values.std(dim=axes, correction=0, keepdim=axes is not None)
-        # A channel without any contrast, beside others, becomes 0.
-        return ((values - mean) / spread.clamp(min=1e-8)).float()
-
-    def _stretch_each(self, image: Tensor) -> Tensor:
-        """Bring each channel to 0 ... 1; one without any contrast, beside others, becomes 0."""
-        if len(image) == 1:
-            return self._stretch(image, self.percentiles)
-        parts = []
-        for channel in torch.tensor_split(image, len(image)):
-            low, high = np.percentile(channel.numpy(), self.percentiles)
-            # A channel that is empty but for a few voxels keeps these: its extremes decide.
-            parts.append(self._stretch(channel, self.percentiles if low < high else (0, 100)))
-        return torch.cat(parts)
-
-    @staticmethod
-    def _stretch(image: Tensor, percentiles: tuple[float, float]) -> Tensor:
-        """Bring what lies between the percentiles to 0 ... 1, and clip the rest."""
-        values = np.clip(image.numpy(), *np.percentile(image.numpy(), percentiles))
-        values = values.astype(np.float32)
-        values -= values.min()
-        return torch.from_numpy(values / (values.max() or np.float32(1)))
 
     def _crop(self, scan: Scan, name: str) -> Scan:
         """Cut off the outer slices of air along each axis; the first and last that are not stay.
@@ -291,38 +199,6 @@ class Preprocessing(PreprocessingFields):
         return fitted
 
 
-def _last(values: tuple[float, ...], across: int) -> tuple[float, ...]:
-    """Return the values of three axes in the order of `_slices_last`."""
-    return (*values[:across], *values[across + 1 :], values[across])
-
-
-def _slices_last(scan: Scan, across: int) -> Scan:
-    """Return a scan with its axes in another order: those of a slice, then the one across."""
-    order = [*(axis for axis in range(3) if axis != across), across]
-    return _reorder(scan, order)
-
-
-def _slices_first(scan: Scan, across: int) -> Placed:
-    """Return a scan whose last axis is the one across as slices one after the other."""
-    scan = _reorder(scan, [2, 0, 1])
-    label: Tensor | None = scan["label"].data[0].contiguous() if "label" in scan else None
-    image = scan["image"]
-    return Placed(image.data.contiguous(), label, np.array(image.affine), across)
-
-
-def _reorder(scan: Scan, order: list[int]) -> Scan:
-    """Return a scan with its spatial axes in this order; each voxel stays where it is in mm."""
-    affine = scan["image"].affine[:, [*order, 3]]
-    moved = [0, *(axis + 1 for axis in order)]
-    turned = tio.Subject(
-        image=tio.ScalarImage(tensor=scan["image"].data.permute(moved), affine=affine)
-    )
-    if "label" in scan:
-        marks = scan["label"].data.permute(moved)
-        turned.add_image(tio.LabelMap(tensor=marks, affine=affine), "label")
-    return turned
-
-
 PRESETS: Final[Mapping[str, Preprocessing]] = MappingProxyType(
     {name: Preprocessing(**fields) for name, fields in PRESET_FIELDS.items()}
 )
@@ -337,46 +213,3 @@ def _regrid(affine: Affine, old: tuple[int, ...], new: tuple[int, ...]) -> Affin
     to_old_voxels[:3, 3] = (steps - 1) / 2
     moved: Affine = affine @ to_old_voxels
     return moved
-
-
-def foreground_bounds(
-    image: Tensor,
-    percentiles: tuple[float, float],
-    window: tuple[float, float] | None = None,
-) -> list[tuple[int, int]]:
-    """Return the first and the last slice along each axis that shows more than air.
-
-    A slice shows something when more than `SPECKS` of its voxels rise above `AIR` of the
-    range between the percentiles, or of the window: so neither noise nor one hot voxel
-    decides.
-
-    Args:
-        image: `[C, X, Y, Z]`.
-        percentiles: intensities, in percent of the voxels, taken for the range.
-        window: the range itself, where intensities have a unit.
-    """
-    brightest = torch.zeros(image.shape[1:], dtype=torch.bool)
-    for channel in image:
-        low, high = window or tuple(_percentile(channel, percent) for percent in percentiles)
-        brightest |= channel > low + AIR * (high - low)
-    bounds = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        occupied = (brightest.float().mean(dim=others) > SPECKS).nonzero().flatten()
-        if len(occupied) == 0:
-            bounds.append((0, image.shape[axis + 1] - 1))
-        else:
-            bounds.append((int(occupied[0]), int(occupied[-1])))
-    return bounds
-
-
-def _per_channel(values: tuple[float, ...], image: Tensor) -> Tensor:
-    """Return a number for each channel of `[C, X, Y, Z]`; their average where there are others."""
-    numbers = torch.tensor(values if len(values) == len(image) else [sum(values) / len(values)])
-    return numbers.view(-1, 1, 1, 1)
-
-
-def _percentile(values: Tensor, percent: float) -> float:
-    flat = values.flatten()
-    rank = 1 + round(percent / 100 * (flat.numel() - 1))
-    return float(flat.kthvalue(rank).values)

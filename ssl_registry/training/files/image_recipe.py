@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from ssl_registry.component import explain
 from ssl_registry.data.formats.headers import THINNEST
-from ssl_registry.data.preparing.preprocessing import AIR, SPECKS, Preprocessing
+from ssl_registry.data.preparing.foreground import AIR, SPECKS
+from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of, spell_sides
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.documents import brief, read_json

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ssl_registry.data.checks.report import channels_of, check_headers
 from ssl_registry.data.formats.headers import Header
-from ssl_registry.data.preparing.preprocessing import Placed, Preprocessing
+from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.slice_axes import SliceAxis, slice_axis
+from ssl_registry.data.preparing.slice_order import Placed
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.errors import DataError, spell
 
