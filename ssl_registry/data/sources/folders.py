@@ -13,13 +13,7 @@ from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source, tidy
 from ssl_registry.data.sources.channel_numbers import stacks_of
 from ssl_registry.data.sources.file_facts import FileFacts
-from ssl_registry.data.sources.finding import (
-    FoundImages,
-    find_images,
-    leave_out,
-    look_at,
-    of_dims,
-)
+from ssl_registry.data.sources.finding import FoundImages, find_images, leave_out, look_at, of_dims
 from ssl_registry.data.sources.folder_names import (
     classes_in,
     in_order,

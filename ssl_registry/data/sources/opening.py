@@ -22,7 +22,8 @@ from ssl_registry.data.sources.layouts import AS_FOUND, PHANTOMS, SPELLED, Layou
 from ssl_registry.data.sources.listed_images import open_table
 from ssl_registry.data.sources.masks import has_masks, open_masks
 from ssl_registry.data.sources.medmnist import open_archive
-from ssl_registry.data.sources.nnunet import is_nnunet, open_nnunet
+from ssl_registry.data.sources.nnunet import open_nnunet
+from ssl_registry.data.sources.nnunet_dataset import is_nnunet
 from ssl_registry.data.sources.patterns import CASE, open_pattern
 from ssl_registry.data.sources.tables import find_table
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
