@@ -14,23 +14,20 @@ from ssl_registry.data.label_classes import by_value, class_names
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError, DataError, ImageShapeError, RunError
+from ssl_registry.experiments.evaluation.evaluation_data import match_data, open_evaluation_data
 from ssl_registry.experiments.evaluation.intervals import Interval, bootstrap_by_patient
-from ssl_registry.experiments.evaluation.matched_labels import as_model_classes, match_labels
+from ssl_registry.experiments.evaluation.matched_labels import as_model_classes
 from ssl_registry.experiments.evaluation.report import write_evaluation_report
 from ssl_registry.experiments.evaluation.tables import case_table, class_table
 from ssl_registry.experiments.files import write_text
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import Ensemble, load_ensemble
-from ssl_registry.training.files.run_folder import RESULT, RunFolder, spell_result
+from ssl_registry.training.files.run_folder import RESULT, spell_result
 from ssl_registry.training.files.seen_cases import check_unseen, seen_among
 from ssl_registry.training.finetuning.held_out_scores import HeldOutAnswers, score_all, score_cases
 from ssl_registry.training.finetuning.learning import judge_finetuning
 from ssl_registry.training.finetuning.scan_answers import PackedLabels
-from ssl_registry.training.preparation.cases import open_split, quiet_or_loud
-from ssl_registry.training.preparation.checked_data import open_checked
-from ssl_registry.training.settings.data_settings import SplitSettings
-from ssl_registry.training.settings.reading import read_settings
-from ssl_registry.training.settings.stored import CONFIG
+from ssl_registry.training.preparation.cases import quiet_or_loud
 
 CASES: Final = "cases.csv"
 CLASSES: Final = "classes.csv"
@@ -100,8 +97,8 @@ def evaluate(
     console = quiet_or_loud(quiet)
     ensemble = load_ensemble(runs, device=device, mirror=mirror, console=console)
     folder = _new_folder(out, runs[0], data)
-    source, cases = _open(ensemble, runs[0], data, part, settings, console)
-    matched = _check_data(ensemble, source, cases)
+    source, cases = open_evaluation_data(ensemble, runs[0], data, part, settings, console)
+    matched = match_data(ensemble, source, cases)
     left_out: dict[str, str] = {}
     for path, member in zip(runs, ensemble.members, strict=True):
         what = f"the model in {path}"
@@ -130,65 +127,6 @@ def _new_folder(out: str | Path | None, run: str | Path, data: str | Path) -> Pa
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"out={folder} exists: name a new folder, so that nothing is lost")
     return folder
-
-
-def _open(
-    ensemble: Ensemble,
-    run: str | Path,
-    data: str | Path,
-    part: str,
-    said: Mapping[str, Any],
-    console: Console,
-) -> tuple[Source, list[Case]]:
-    """Return the data and the cases to score."""
-    summary = ensemble.summary
-    before: dict[str, Any] = {}
-    if part == "test":
-        before = _division_of(Path(run).expanduser())
-    elif part != "all":
-        raise ConfigError(f"part={part}: say all, or test")
-    slices = {"slices": summary.slices} if summary.slices is not None else {}
-    chosen = read_settings(
-        SplitSettings, {**before, **slices, "data": str(data), **said}, "evaluate"
-    )
-    dims: Any = summary.image_dims
-    if part == "test" or chosen.split is not None or chosen.test_cases is not None:
-        source, split = open_split(chosen, dims, console)
-        return source, list(split.test)
-    source, _ = open_checked(chosen, dims, console, chosen.workers)
-    for note in source.notes:
-        console.print(f"{source.name}: {note}")
-    return source, list(source.labelled)
-
-
-def _division_of(run: Path) -> dict[str, Any]:
-    """Return how a run divided its data, and recognised patients."""
-    if not (run / CONFIG).is_file():
-        raise RunError(f"part=test: {run} holds no {CONFIG} that says how its data were divided")
-    stored = RunFolder(run).settings()
-    names = set(SplitSettings.model_fields) - {"data", "workers", "verify"}
-    return {name: value for name, value in stored.items() if name in names}
-
-
-def _check_data(ensemble: Ensemble, source: Source, cases: Sequence[Case]) -> dict[int, int]:
-    """See that the data can be scored by these models; return their classes for its labels."""
-    task = ensemble.summary.downstream
-    if not cases:
-        raise DataError(f"data={source.name} holds no labelled case to score")
-    there = "class" if source.graded else "mask"
-    if task.target_kind != there:
-        words = {"class": "one class for each image", "mask": "label maps"}
-        raise DataError(
-            f"the model gives {words[task.target_kind]}, but data={source.name} has {words[there]}"
-        )
-    mine = ensemble.summary.data.get("channel_names")
-    theirs = list(source.channel_names)
-    if isinstance(mine, list) and theirs and len(mine) == len(theirs) and mine != theirs:
-        raise DataError(
-            f"the channels of data={source.name} are {', '.join(theirs)}; the model learned from "
-            f"{', '.join(map(str, mine))}: bring them into that order (channels=...)"
-        )
-    return match_labels(ensemble.summary.labels, source, cases, task.target_kind)
 
 
 def _answer(

@@ -10,14 +10,26 @@ for spacings, patches and pooling these follow.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from ssl_registry.data.preparing.fitting import QUARTER, THICK, stretch_of
+from ssl_registry.data.preparing.fitting import QUARTER, stretch_of
 from ssl_registry.registry import registry
 from ssl_registry.training.planning.fingerprint import DatasetFingerprint
+from ssl_registry.training.planning.image_sizes import (
+    BYTES,
+    SHARE,
+    cut_to_patch,
+    median_shape,
+    room_for,
+    rounded,
+    shrunk,
+    squared,
+    target_spacing,
+    thickness_of,
+    why_size,
+)
 from ssl_registry.training.planning.machine import Machine
 
 LEVELS: Final = 5
@@ -26,17 +38,8 @@ LEVELS: Final = 5
 SMALLEST_POOLED: Final = 4
 """Voxels of an axis below which no pooling brings it."""
 
-ROOM: Final = {(2, False): 224**2, (3, False): 64**3, (2, True): 512**2, (3, True): 128**3}
-"""Voxels that the network sees at once at most, by dimensions and whether there is a GPU."""
-
 FILTERS: Final = {False: 16, True: 32}
 """Channels of the finest level, without a GPU and with one."""
-
-BYTES: Final = {2: 96, 3: 64}
-"""Bytes of activations and gradients a voxel of the image and a channel of the finest level."""
-
-SHARE: Final = 0.5
-"""Of the memory at hand, what training may take."""
 
 MOST_BATCH: Final = {2: 16, 3: 4}
 SMALL_BATCH: Final = 4
@@ -47,9 +50,6 @@ STEPS: Final = {False: (1000, 600), True: (10000, 2500)}
 
 COARSER: Final = 2.0
 """Times the room that an image may have and is still taken whole, made coarser."""
-
-SAME: Final = 1.02
-"""Spacings whose ratio is less are taken for equal."""
 
 MOST_PATCHES: Final = 8
 FEW: Final = 10
@@ -89,18 +89,20 @@ class TrainingPlan:
 def plan_training(seen: DatasetFingerprint, machine: Machine) -> TrainingPlan:
     """Return settings for a data set and a machine."""
     filters = FILTERS[machine.gpu]
-    spacing, why_spacing = _target_spacing(seen)
-    median = _median_shape(seen, spacing)
-    room, why_room = _room(seen, machine, filters)
+    spacing, why_spacing = target_spacing(seen)
+    median = median_shape(seen, spacing)
+    room, why_room = room_for(seen, machine, filters)
     whole = math.prod(median) <= COARSER * room or seen.target_kind == "class"
-    thickness = _thickness(seen, spacing)
-    size = _square(_rounded(_shrunk(median, thickness, room) if whole else _cut(median, room)))
+    thickness = thickness_of(seen, spacing)
+    size = squared(
+        rounded(shrunk(median, thickness, room) if whole else cut_to_patch(median, room))
+    )
     if whole:
         thickness = [n * mm / side for n, mm, side in zip(median, thickness, size, strict=True)]
     shared: dict[str, Planned] = {}
     if seen.across is not None:
         shared["slices"] = Planned(seen.across, f"about {seen.depth:.0f} slices of each volume")
-    shared["size"] = Planned(_as_yaml(size), _why_size(median, size, whole, why_room))
+    shared["size"] = Planned(_as_yaml(size), why_size(median, size, whole, why_room))
     shared["preprocessing"] = _preprocessing(seen, median, size, whole, spacing, why_spacing)
     batch = _batch(seen, machine, filters, math.prod(size))
     shared["backbone"] = _backbone(seen, size, thickness, filters, batch)
@@ -115,108 +117,8 @@ def plan_training(seen: DatasetFingerprint, machine: Machine) -> TrainingPlan:
     return TrainingPlan(shared, *_lengths(seen, machine, batch, patches), tuple(_warnings(seen)))
 
 
-def _target_spacing(seen: DatasetFingerprint) -> tuple[list[float] | None, str]:
-    """Return the spacing that all scans are to have, where they differ: nnU-Net's."""
-    if seen.spacings is None:
-        return None, "pictures have none"
-    median, least = np.median(seen.spacings, axis=0), np.percentile(seen.spacings, 10, axis=0)
-    if (seen.spacings.max(axis=0) / seen.spacings.min(axis=0)).max() < SAME:
-        return None, "all scans have the same"
-    coarse = int(median.argmax())
-    target = median.copy()
-    why = "the median of the scans"
-    if median[coarse] >= THICK * median.min():
-        target[coarse] = max(float(least[coarse]), float(np.delete(median, coarse).max()))
-        why += "; across thick slices the 10th percentile"
-    return [float(f"{along:.4g}") for along in target], why
-
-
-def _median_shape(seen: DatasetFingerprint, spacing: Sequence[float] | None) -> list[float]:
-    """Return the median shape of the cropped images at the target spacing."""
-    shapes = seen.shapes
-    if spacing is not None and seen.spacings is not None:
-        shapes = shapes * seen.spacings / np.array(spacing)
-    return [float(side) for side in np.median(shapes, axis=0)]
-
-
-def _thickness(seen: DatasetFingerprint, spacing: Sequence[float] | None) -> list[float]:
-    if spacing is not None:
-        return list(spacing)
-    if seen.spacings is None:
-        return [1.0] * seen.dims
-    return [float(along) for along in np.median(seen.spacings, axis=0)]
-
-
-def _room(seen: DatasetFingerprint, machine: Machine, filters: int) -> tuple[int, str]:
-    """Return how many voxels an image or patch may have, and by what that is bounded."""
-    least = 2  # images a step
-    bound = int(SHARE * machine.memory / (BYTES[seen.dims] * filters * least))
-    usual = ROOM[seen.dims, machine.gpu]
-    if bound < usual:
-        return bound, f"{least} of them fit into half of {machine.spell()}"
-    side = round(usual ** (1 / seen.dims))
-    where = "a GPU" if machine.gpu else "a CPU"
-    return usual, f"up to {side}^{seen.dims} voxels at once on {where}"
-
-
-def _shrunk(median: Sequence[float], thickness: Sequence[float], room: int) -> list[float]:
-    """Return the shape of a whole image, made coarser in its fine axes until it fits."""
-    excess = math.prod(median) / room
-    if excess <= 1:
-        return list(median)
-    fine = [along < THICK * min(thickness) for along in thickness]
-    factor = excess ** (1 / sum(fine))
-    return [side / factor if is_fine else side for side, is_fine in zip(median, fine, strict=True)]
-
-
-def _cut(median: Sequence[float], room: int) -> list[float]:
-    """Return the shape of a patch: the image's, its longest sides made shorter until it fits."""
-    sides = list(median)
-    while math.prod(sides) > room:
-        longest = max(range(len(sides)), key=sides.__getitem__)
-        sides[longest] *= 0.95
-    return sides
-
-
-def _rounded(sides: Sequence[float]) -> list[int]:
-    """Return sides that can be halved often: multiples of 8 from 64 on, of 4 from 12 on."""
-    rounded = []
-    for side in sides:
-        step = 8 if side >= 64 else 4 if side >= 12 else 1
-        rounded.append(max(4, step * round(side / step)))
-    longest = rounded.index(max(rounded))
-    rounded[longest] = max(8, rounded[longest])
-    return rounded
-
-
-def _square(sides: list[int]) -> list[int]:
-    """Return sides of which those that differ by less than a quarter are made equal.
-
-    Tasks that turn images need a plane of equal sides.
-    """
-    made = list(sides)
-    order = sorted(range(len(sides)), key=sides.__getitem__)
-    for low, high in reversed(list(pairwise(order))):
-        if made[high] < QUARTER * made[low]:
-            made[low] = made[high]
-    return made
-
-
 def _as_yaml(size: Sequence[int]) -> int | list[int]:
     return size[0] if len(set(size)) == 1 else list(size)
-
-
-def _spell(sides: Sequence[float]) -> str:
-    return " x ".join(f"{side:.0f}" for side in sides)
-
-
-def _why_size(median: Sequence[float], size: Sequence[int], whole: bool, room: str) -> str:
-    said = f"the median image has {_spell(median)} once air is cropped"
-    if not whole:
-        return f"of a patch: {said}, more than fits ({room})"
-    if math.prod(median) > 1.1 * math.prod(size):
-        return f"of the whole image, made coarser: {said} ({room})"
-    return f"of the whole image: {said}"
 
 
 def _preprocessing(
