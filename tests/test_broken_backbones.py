@@ -10,12 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_registry import (
-    Backbone,
-    Encoder,
-    ForeignWeights,
-    LibraryWeights,
-)
+from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.testing import ConformanceError, check_backbone, checks_of_backbone
 from ssl_registry.testing.component_checks import COMPONENT_CHECKS

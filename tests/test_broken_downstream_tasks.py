@@ -8,15 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_registry import (
-    DownstreamTask,
-    Encoder,
-)
-from ssl_registry.testing import (
-    ConformanceError,
-    check_downstream_task,
-    checks_of_downstream_task,
-)
+from ssl_registry import DownstreamTask, Encoder
+from ssl_registry.testing import ConformanceError, check_downstream_task, checks_of_downstream_task
 from ssl_registry.testing.component_checks import COMPONENT_CHECKS
 
 

@@ -9,13 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ssl_registry.errors import ImageShapeError
-from ssl_registry.patches import (
-    SMALLEST_TILE,
-    cut_tiles,
-    draw_corners,
-    grid_positions,
-    tile_shape,
-)
+from ssl_registry.patches import SMALLEST_TILE, cut_tiles, draw_corners, grid_positions, tile_shape
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": lambda images: images,

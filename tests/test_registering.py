@@ -7,12 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_registry import Encoder, PretextBatch, PretextTask
-from ssl_registry.errors import (
-    NameConflictError,
-    PluginError,
-    PluginWarning,
-    UnknownComponentError,
-)
+from ssl_registry.errors import NameConflictError, PluginError, PluginWarning, UnknownComponentError
 
 if TYPE_CHECKING:
     from conftest import Site

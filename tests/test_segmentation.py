@@ -9,12 +9,7 @@ from hypothesis import strategies as st
 
 from ssl_registry import Encoder, registry
 from ssl_registry.builtin.balance import balanced_cross_entropy
-from ssl_registry.builtin.segmentation import (
-    Segmentation2d,
-    Segmentation3d,
-    dice,
-    soft_dice_loss,
-)
+from ssl_registry.builtin.segmentation import Segmentation2d, Segmentation3d, dice, soft_dice_loss
 from ssl_registry.errors import ImageShapeError
 from ssl_registry.heads import ClassifierHead, UNetDecoder
 

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from ssl_registry.experiments.efficiency import run_efficiency as run_efficiency
     from ssl_registry.experiments.efficiency import show_grid as show_grid
-    from ssl_registry.experiments.grid.settings import (
-        EfficiencySettings as EfficiencySettings,
-    )
+    from ssl_registry.experiments.grid.settings import EfficiencySettings as EfficiencySettings
     from ssl_registry.experiments.statistics.rows import Row as Row
     from ssl_registry.experiments.statistics.rows import read_rows as read_rows
 

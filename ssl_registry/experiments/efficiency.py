@@ -29,12 +29,7 @@ from ssl_registry.experiments.grid.going_on import (
     only_one,
 )
 from ssl_registry.experiments.grid.pace import Pace
-from ssl_registry.experiments.grid.results import (
-    pretrain_row_of,
-    pretrain_rows_of,
-    row_of,
-    rows_of,
-)
+from ssl_registry.experiments.grid.results import pretrain_row_of, pretrain_rows_of, row_of, rows_of
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.experiments.grid.table import table_of_runs, table_of_scores
 from ssl_registry.experiments.report.page import write_efficiency_report

@@ -13,23 +13,12 @@ from torch import Tensor
 
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.data.cache.index import Done
-from ssl_registry.data.formats.label_files import (
-    ARRAY,
-    PICTURE,
-    VOLUME,
-    write_labels,
-    write_values,
-)
+from ssl_registry.data.formats.label_files import ARRAY, PICTURE, VOLUME, write_labels, write_values
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.label_classes import as_values
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.layouts import LayoutName, Reading
-from ssl_registry.errors import (
-    DataError,
-    ImageShapeError,
-    RunError,
-    SslRegistryError,
-)
+from ssl_registry.errors import DataError, ImageShapeError, RunError, SslRegistryError
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import Ensemble, load_ensemble
 from ssl_registry.training.ensemble_answers import ScanAnswer

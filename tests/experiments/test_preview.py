@@ -16,13 +16,7 @@ from ssl_registry import Encoder, PretextBatch, PretextTask, registry
 from ssl_registry.errors import DataError, ImageShapeError
 from ssl_registry.experiments import preview
 from ssl_registry.experiments.figures.preview import draw_preview, lay_out_rows
-from ssl_registry.experiments.planes import (
-    PLANES,
-    Box,
-    cut_plane,
-    lay_out_mosaic,
-    split_stacked,
-)
+from ssl_registry.experiments.planes import PLANES, Box, cut_plane, lay_out_mosaic, split_stacked
 from ssl_registry.experiments.preview import Asked, ShownImage, ask, show_image
 from tests.dense import Inverted3d
 

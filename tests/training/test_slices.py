@@ -9,14 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_registry import (
-    finetune,
-    open_images,
-    predict,
-    pretrain,
-    registry,
-    save_encoder,
-)
+from ssl_registry import finetune, open_images, predict, pretrain, registry, save_encoder
 from ssl_registry.data.cache.patches import LabelledPatches, Patches
 from ssl_registry.data.cache.prepared import prepare_cases
 from ssl_registry.data.preparing.preprocessing import Preprocessing

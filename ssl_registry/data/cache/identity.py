@@ -9,12 +9,7 @@ from ssl_registry.data.cache.index import BATCH, Done
 from ssl_registry.data.cache.preparation import files_of_cases, library_versions
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
-from ssl_registry.data.cache.workers import (
-    WorkerCount,
-    in_processes,
-    processes_for,
-    threads_for,
-)
+from ssl_registry.data.cache.workers import WorkerCount, in_processes, processes_for, threads_for
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import VERSION, Contents, contents_of
 from ssl_registry.errors import BadFileError

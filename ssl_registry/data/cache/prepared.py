@@ -14,12 +14,7 @@ from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.preparation import Preparation, files_of_cases
 from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
 from ssl_registry.data.cache.threads import one_thread
-from ssl_registry.data.cache.workers import (
-    WorkerCount,
-    in_processes,
-    processes_for,
-    threads_for,
-)
+from ssl_registry.data.cache.workers import WorkerCount, in_processes, processes_for, threads_for
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size

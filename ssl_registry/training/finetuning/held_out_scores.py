@@ -8,11 +8,7 @@ from torch import Tensor
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.label_classes import by_value
 from ssl_registry.downstream import DownstreamTask
-from ssl_registry.training.finetuning.downstream_model import (
-    CaseLabels,
-    Finetuning,
-    grade_cases,
-)
+from ssl_registry.training.finetuning.downstream_model import CaseLabels, Finetuning, grade_cases
 from ssl_registry.training.finetuning.region_scores import score_regions
 from ssl_registry.training.finetuning.scan_answers import label_scans
 

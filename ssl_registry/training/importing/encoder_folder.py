@@ -13,10 +13,7 @@ from safetensors.torch import save
 from ssl_registry.backbone import Backbone
 from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.errors import (
-    EncoderFileError,
-    spell,
-)
+from ssl_registry.errors import EncoderFileError, spell
 from ssl_registry.foreign_weights import ForeignWeights
 from ssl_registry.training.files.encoder_file import REST, write_encoder
 from ssl_registry.training.files.exported_provenance import beside_of, read_provenance

@@ -5,11 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_registry.backbone import Backbone, read_backbone
-from ssl_registry.errors import (
-    ConfigError,
-    EncoderFileError,
-    spell,
-)
+from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.foreign_weights import states_in
 from ssl_registry.registry import registry
 from ssl_registry.training.importing.checkpoint_file import read_checkpoint

@@ -8,13 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ssl_registry.backbone import Backbone
-from ssl_registry.errors import (
-    ConfigError,
-    EncoderFileError,
-    PluginError,
-    SslRegistryError,
-    spell,
-)
+from ssl_registry.errors import ConfigError, EncoderFileError, PluginError, SslRegistryError, spell
 from ssl_registry.foreign_weights import ForeignWeights, state_in, states_in
 from ssl_registry.registry import registry
 from ssl_registry.training.importing.fitting import SHOWN, drawn_encoder

@@ -9,11 +9,7 @@ from torch import Tensor
 
 from ssl_registry.backbone import Backbone
 from ssl_registry.documents import read_json, read_text
-from ssl_registry.errors import (
-    ConfigError,
-    EncoderFileError,
-    spell,
-)
+from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.foreign_weights import state_in, states_in
 from ssl_registry.registry import registry
 from ssl_registry.training.importing.fitting import drawn_encoder

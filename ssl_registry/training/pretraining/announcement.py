@@ -6,17 +6,11 @@ from ssl_registry.backbone import whole_encoder
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.preparing.sizes import spell_sides
 from ssl_registry.downstream import Takeover
-from ssl_registry.pretext_model import (
-    PretextModel,
-)
+from ssl_registry.pretext_model import PretextModel
 from ssl_registry.registry import registry
-from ssl_registry.training.engine.batches import (
-    say_batch,
-)
+from ssl_registry.training.engine.batches import say_batch
 from ssl_registry.training.engine.trained import parameters_of
-from ssl_registry.training.pretraining.continuation import (
-    spell_start,
-)
+from ssl_registry.training.pretraining.continuation import spell_start
 from ssl_registry.training.settings.lengths import spell_length
 from ssl_registry.training.settings.runs import PretrainSettings
 

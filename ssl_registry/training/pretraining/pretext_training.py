@@ -9,17 +9,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
-from ssl_registry.errors import (
-    PluginError,
-    SslRegistryError,
-)
-from ssl_registry.pretext_model import (
-    PAGE,
-    CaseInfo,
-    Moment,
-    PretextModel,
-    check_answer,
-)
+from ssl_registry.errors import PluginError, SslRegistryError
+from ssl_registry.pretext_model import PAGE, CaseInfo, Moment, PretextModel, check_answer
 from ssl_registry.question_model import blame, spell_task
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.preparation.case_infos import info_of

@@ -9,16 +9,10 @@ from ssl_registry.backbone import whole_encoder
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.data.splits import Split
-from ssl_registry.errors import (
-    DataError,
-)
-from ssl_registry.pretext_model import (
-    kept_encoder,
-)
+from ssl_registry.errors import DataError
+from ssl_registry.pretext_model import kept_encoder
 from ssl_registry.registry import registry
-from ssl_registry.training.engine.batches import (
-    examination_loader,
-)
+from ssl_registry.training.engine.batches import examination_loader
 from ssl_registry.training.engine.callbacks import Stopwatch
 from ssl_registry.training.engine.devices import check_device, is_first_process, on_main
 from ssl_registry.training.engine.following import Following, choose_logger

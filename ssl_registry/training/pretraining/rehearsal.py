@@ -9,26 +9,14 @@ from ssl_registry.backbone import FinestLevels
 from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
 from ssl_registry.data.cache.prepared import Prepared
-from ssl_registry.errors import (
-    ConfigError,
-    ImageShapeError,
-)
-from ssl_registry.pretext_model import (
-    PretextModel,
-    check_kept,
-    check_model,
-)
+from ssl_registry.errors import ConfigError, ImageShapeError
+from ssl_registry.pretext_model import PretextModel, check_kept, check_model
 from ssl_registry.question_model import blame, check_pieces, spell_task
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.engine.batches import (
-    TrainingBatches,
-    even_batches,
-)
+from ssl_registry.training.engine.batches import TrainingBatches, even_batches
 from ssl_registry.training.engine.trained import example_moment
-from ssl_registry.training.pretraining.continuation import (
-    load_start,
-)
+from ssl_registry.training.pretraining.continuation import load_start
 from ssl_registry.training.settings.lengths import check_length
 from ssl_registry.training.settings.runs import PretrainSettings
 

@@ -3,20 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ssl_registry.data.preparing.slice_axes import SliceAxis, SlicesSpec
 from ssl_registry.data.sources.layouts import LayoutName, Reading, patterns_in
 from ssl_registry.errors import ConfigError
-from ssl_registry.training.settings.options import (
-    Workers,
-)
+from ssl_registry.training.settings.options import Workers
 
 
 class DataSettings(BaseModel):

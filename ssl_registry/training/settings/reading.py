@@ -3,16 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 
 from ssl_registry.component import explain
 from ssl_registry.errors import ConfigError
-from ssl_registry.training.settings.components import (
-    FIRST_LOOK,
-)
+from ssl_registry.training.settings.components import FIRST_LOOK
 from ssl_registry.training.settings.origins import check_installed
 
 M = TypeVar("M", bound=BaseModel)

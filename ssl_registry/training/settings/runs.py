@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import (
-    Field,
-    ValidationInfo,
-    computed_field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, computed_field, field_validator, model_validator
 
 from ssl_registry.component import Component
 from ssl_registry.data.formats.limits import VARIABLE, most_voxels
