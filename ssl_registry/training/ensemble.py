@@ -17,6 +17,7 @@ from ssl_registry.errors import ConfigError, ModelFileError
 from ssl_registry.training.engine.answering import read_ahead
 from ssl_registry.training.ensemble_answers import GradeAnswer, ScanAnswer
 from ssl_registry.training.ensemble_member import WINDOWS, Member
+from ssl_registry.training.files.channel_names import check_channels, learned_channels
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.model_file import ModelSummary, load_model
 from ssl_registry.training.settings.stored import CONFIG
@@ -157,6 +158,12 @@ def _check_same_question(
             raise ModelFileError(
                 f"{one} and {two} make no ensemble, for their {what} differ: {mine} and {theirs}"
             )
+    check_channels(
+        f"the model in {one}",
+        learned_channels(first.data),
+        f"the data of the model in {two}",
+        learned_channels(other.data),
+    )
 
 
 def _mirror_axes(summary: ModelSummary, console: Console | None) -> tuple[int, ...]:

@@ -257,4 +257,10 @@ def _provenance(
         return {**before, "complete": known}
     learned = {one.case.name for one in images.prepared}
     others = [case for case in images.source.cases if case.name not in learned]
-    return provenance(images.source.name, images.prepared, held_out=others, before=before)
+    return provenance(
+        images.source.name,
+        images.prepared,
+        held_out=others,
+        before=before,
+        channels=images.source.channel_names,
+    )

@@ -14,6 +14,7 @@ from ssl_registry.data.sources.layouts import Reading
 from ssl_registry.data.sources.nnunet import IMAGES
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import BadFileError, DataError, SslRegistryError, spell
+from ssl_registry.training.files.channel_names import check_channels, learned_channels
 from ssl_registry.training.finetuning.model_file import ModelSummary
 
 LeaveOut: TypeAlias = Callable[[str, SslRegistryError], None]
@@ -47,7 +48,9 @@ def open_unlabelled(
         if reading.layout == "auto" and not reading.channels and _holds_images(path):
             reading = Reading("images")
         source = open_source(images, dims, meet, reading, summary.slices)
-        cases, notes = source.cases, source.notes
+        cases, learned = source.cases, learned_channels(summary.data)
+        order = check_channels("the model", learned, source.name, source.channel_names)
+        notes = (*source.notes, *order)
         if source.layout == "images":
             cases = _by_channel(cases, summary.in_channels, meet)
     channels = summary.in_channels if dims == 2 and summary.in_channels in (1, 3) else None

@@ -1,6 +1,7 @@
 """From nnU-Net's layout to predictions of nnU-Net's names, on the grids of the images."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ssl_registry import finetune, predict
-from ssl_registry.errors import ConfigError
+from ssl_registry import evaluate, finetune, predict
+from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.training.files.channel_names import check_channels
 from tests.volumes import AFFINE, noise, write_nifti
 
 QUICK: dict[str, Any] = {
@@ -89,3 +91,35 @@ def test_channels_may_be_called_otherwise_and_lie_in_folders(run: Path, tmp_path
     assert {file.name for file in done.files} == {"a.nii.gz", "b.nii.gz"}
     with pytest.raises(ConfigError, match="choose auto"):
         predict(run, tmp_path / "new", tmp_path / "out", layout="flat", quiet=True)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def swapped(dataset: Path, tmp_path: Path) -> Path:
+    """The data set with its channels in the other order, as its `dataset.json` says."""
+    folder = Path(shutil.copytree(dataset, tmp_path / "swapped"))
+    said = json.loads((folder / "dataset.json").read_text())
+    said["channel_names"] = {"0": "t2", "1": "t1"}
+    (folder / "dataset.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_channels_in_another_order_are_refused(run: Path, swapped: Path, tmp_path: Path) -> None:
+    order = (
+        "the channels of .*swapped are t2, t1; .* learned from T1, T2: bring them into that order"
+    )
+    with pytest.raises(DataError, match=order):
+        predict(run, swapped, tmp_path / "out", quiet=True)
+    with pytest.raises(DataError, match=order):
+        evaluate(run, swapped, tmp_path / "scores", quiet=True)
+    settings = {**QUICK, "backbone": None, "encoder": run, "data": swapped}
+    with pytest.raises(DataError, match=order):
+        finetune(**settings, out=tmp_path / "tuned")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["swapped"]
+
+
+def test_channels_of_other_names_are_told() -> None:
+    (note,) = check_channels("the model", ["T1", "T2"], "data", ["T1", "FLAIR"])
+    assert note == "the channels of data are T1, FLAIR; the model learned from T1, T2"
+    assert check_channels("the model", ["T1", "T2"], "data", ["t1 ", "T2"]) == []
+    assert check_channels("the model", [], "data", ["T1"]) == []
+    assert check_channels("the model", ["T1"], "data", ["T1", "T2"]) == []

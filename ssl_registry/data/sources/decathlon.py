@@ -48,6 +48,7 @@ def open_decathlon(folder: Path, on_bad_file: OnBadFile) -> Source:
         dims=3,
         labels=labels,
         modalities=_modalities(summary),
+        channel_names=_channel_names(summary),
         layout="decathlon",
         left_out=tuple(
             leave_out([path for path in found if path not in files], f"{UNLISTED}, and left out")
@@ -72,6 +73,14 @@ def _modalities(summary: Mapping[str, Any]) -> int | None:
     """Return how many channels the scans should have, where the summary says it."""
     said = summary.get("modality")
     return len(said) if isinstance(said, dict) and said else None
+
+
+def _channel_names(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the channels show, where the summary numbers them from 0."""
+    said = summary.get("modality")
+    if not isinstance(said, dict) or set(said) != {str(n) for n in range(len(said))}:
+        return ()
+    return tuple(str(said[str(number)]) for number in range(len(said)))
 
 
 def _read_labels(path: Path, summary: Mapping[str, Any]) -> dict[int, str]:

@@ -20,6 +20,7 @@ from ssl_registry.experiments.embedding.vectors import (
 )
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import choose_prediction_device
+from ssl_registry.training.files.channel_names import check_channels, learned_channels
 from ssl_registry.training.files.encoder_file import load_encoder, read_encoder_summary
 from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
@@ -121,6 +122,9 @@ def embed(
     where, console = choose_prediction_device(device), quiet_or_loud(quiet)
     dims = 3 if summary.image_recipe.of_volumes else 2
     source, _ = open_checked(settings, dims, console)  # type: ignore[arg-type]
+    learned = learned_channels(summary.data)
+    for note in check_channels("the encoder", learned, source.name, source.channel_names):
+        console.print(note)
     recipe = summary.image_recipe
     prepared = prepare(
         source.cases, recipe.preprocessing, recipe.prepared_size, console, slices=recipe.slices

@@ -98,7 +98,7 @@ def evaluate(
     ensemble = load_ensemble(runs, device=device, mirror=mirror, console=console)
     folder = _new_folder(out, runs[0], data)
     source, cases = open_evaluation_data(ensemble, runs[0], data, part, settings, console)
-    matched = match_data(ensemble, source, cases)
+    matched = match_data(ensemble, source, cases, console)
     left_out: dict[str, str] = {}
     for path, member in zip(runs, ensemble.members, strict=True):
         what = f"the model in {path}"

@@ -10,6 +10,7 @@ from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.errors import ConfigError, DataError, RunError
 from ssl_registry.experiments.evaluation.matched_labels import match_labels
 from ssl_registry.training.ensemble import Ensemble
+from ssl_registry.training.files.channel_names import check_channels, learned_channels
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.preparation.cases import open_split
 from ssl_registry.training.preparation.checked_data import open_checked
@@ -56,7 +57,9 @@ def _division_of(run: Path) -> dict[str, Any]:
     return {name: value for name, value in stored.items() if name in names}
 
 
-def match_data(ensemble: Ensemble, source: Source, cases: Sequence[Case]) -> dict[int, int]:
+def match_data(
+    ensemble: Ensemble, source: Source, cases: Sequence[Case], console: Console
+) -> dict[int, int]:
     """See that the data can be scored by these models; return their classes for its labels."""
     task = ensemble.summary.downstream
     if not cases:
@@ -67,11 +70,7 @@ def match_data(ensemble: Ensemble, source: Source, cases: Sequence[Case]) -> dic
         raise DataError(
             f"the model gives {words[task.target_kind]}, but data={source.name} has {words[there]}"
         )
-    mine = ensemble.summary.data.get("channel_names")
-    theirs = list(source.channel_names)
-    if isinstance(mine, list) and theirs and len(mine) == len(theirs) and mine != theirs:
-        raise DataError(
-            f"the channels of data={source.name} are {', '.join(theirs)}; the model learned from "
-            f"{', '.join(map(str, mine))}: bring them into that order (channels=...)"
-        )
+    learned = learned_channels(ensemble.summary.data)
+    for note in check_channels("the model", learned, source.name, source.channel_names):
+        console.print(note)
     return match_labels(ensemble.summary.labels, source, cases, task.target_kind)

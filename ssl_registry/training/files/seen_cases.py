@@ -6,6 +6,7 @@
       "name": "Task04_Hippocampus",        what the data were called
       "cases": 80,                         how many it learned from in the last run
       "image_channels": 1,
+      "channel_names": ["T1", "T2"],       what these show, where the data say so
       "fingerprint": "5f1c...",            a hash of all contents, whatever the cases are called
       "seen": {"<content>": "<name>"},     each image of this run and of those before it, by the
                                            hash that `cases.csv` has, and what it was called; of
@@ -30,6 +31,7 @@ from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.sources.contents import voxels_of
 from ssl_registry.errors import ConfigError, spell
+from ssl_registry.training.files.channel_names import CHANNELS
 
 SHOWN: Final = 20
 """Cases that are listed one by one."""
@@ -55,6 +57,7 @@ def provenance(
     selected_by: Sequence[Prepared] = (),
     held_out: Iterable[Case] = (),
     before: Mapping[str, Any] | None = None,
+    channels: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what an encoder's file says of the data.
 
@@ -65,6 +68,7 @@ def provenance(
         held_out: the others of the split.
         before: what the file of the encoder says that the run started from; None for random
             weights.
+        channels: what the channels of the images are called, where the data say so.
     """
     earlier = Seen({}, complete=True) if before is None else seen_of(before)
     declared = declared_in(before or {})
@@ -74,6 +78,7 @@ def provenance(
         "fingerprint": fingerprint(case.contents.image for case in cases),
         "cases": len(cases),
         "image_channels": cases[0].channels,
+        **({CHANNELS: list(channels)} if channels else {}),
         "seen": dict(sorted({**earlier.names, **now}.items())),
         "complete": earlier.complete,
         **({"declared": declared} if declared else {}),

@@ -345,19 +345,14 @@ def _flipped_axes(settings: FinetuneSettings) -> tuple[int, ...]:
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
-    named = plan.source.channel_names
-    channels = {"channel_names": list(named)} if named else {}
     labels = {"labels": {str(value): name for value, name in plan.source.labels.items()}}
-    return (
-        channels
-        | labels
-        | provenance(
-            plan.source.name,
-            plan.train,
-            selected_by=plan.validation if plan.settings.select == "best" else (),
-            held_out=[*plan.split.validation, *plan.split.test],
-            before=plan.summary.data if plan.summary else None,
-        )
+    return labels | provenance(
+        plan.source.name,
+        plan.train,
+        selected_by=plan.validation if plan.settings.select == "best" else (),
+        held_out=[*plan.split.validation, *plan.split.test],
+        before=plan.summary.data if plan.summary else None,
+        channels=plan.source.channel_names,
     )
 
 

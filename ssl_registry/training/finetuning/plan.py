@@ -12,6 +12,7 @@ from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.data.splits import Split, count_units, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
+from ssl_registry.training.files.channel_names import check_channels, learned_channels
 from ssl_registry.training.files.encoder_file import EncoderSummary, read_encoder_summary
 from ssl_registry.training.files.seen_cases import check_unseen
 from ssl_registry.training.finetuning.decoder_transfer import check_transfer
@@ -169,6 +170,10 @@ def open_cases(
             f"{len(source.labelled)} labelled cases leaves no test case; raise it"
         )
     _check_leak(settings, summary, source, split)
+    if summary is not None:
+        what, learned = f"the encoder in {settings.encoder}", learned_channels(summary.data)
+        for note in check_channels(what, learned, source.name, source.channel_names):
+            console.print(note)
     return source, split
 
 

@@ -18,6 +18,7 @@ from ssl_registry.training.engine.devices import check_device, is_first_process,
 from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.files.case_table import case_rows, check_cases
+from ssl_registry.training.files.channel_names import check_channels, learned_channels
 from ssl_registry.training.files.encoder_file import (
     EncoderSummary,
     ReadAs,
@@ -111,6 +112,10 @@ def _pretrain(
     console: Console,
 ) -> RunResult:
     source, split = open_split(settings, settings.task.spatial_dims, console)
+    if before is not None:
+        what, learned = f"the encoder in {settings.encoder}", learned_channels(before.data)
+        for note in check_channels(what, learned, source.name, source.channel_names):
+            console.print(note)
     rows = case_rows(source, split)
     if settings.resume:
         check_cases(folder, rows)
@@ -222,6 +227,7 @@ def _run(
                 training,
                 held_out=[*split.validation, *split.test],
                 before=past.summary.data if past.summary else None,
+                channels=source.channel_names,
             ),
             versions=versions,
             levels=settings.levels,
