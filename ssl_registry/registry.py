@@ -1,26 +1,21 @@
-"""The registry: components by name, from every installed plugin.
+"""The registry: components by name, made from the entries of the catalogue.
 
 Nothing heavy is imported here; a component's class is imported when it is first asked
 for by `get` or `create`.
 """
 
-import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from ssl_registry.catalogue import Catalogue
 from ssl_registry.entry import KINDS, NAME, Entry, Kind, PluginReport
 from ssl_registry.errors import (
-    ComponentDeprecationWarning,
     ConfigError,
     NameConflictError,
     PluginError,
-    PluginWarning,
     UnknownComponentError,
 )
-from ssl_registry.loading import INTERFACES, check_usable, imported, kind_of, load_class, path_of
-from ssl_registry.plugins import find_plugins, normalise_distribution
-from ssl_registry.wording import did_you_mean, nearest
+from ssl_registry.loading import check_usable, imported, kind_of, load_class, path_of
 
 if TYPE_CHECKING:
     from ssl_registry.backbone import Backbone
@@ -28,139 +23,17 @@ if TYPE_CHECKING:
     from ssl_registry.downstream import DownstreamTask
     from ssl_registry.pretext import PretextTask
 
-EXTRAS: Final[dict[str, tuple[str, ...]]] = {
-    "contrast": tuple(
-        f"{name}{dims}d" for name in ("byol", "local", "moco", "simclr") for dims in (2, 3)
-    ),
-    "cpc": ("cpc2d", "cpc3d"),
-    "exemplar": ("exemplar2d", "exemplar3d"),
-    "fusion": ("fusion2d", "fusion3d"),
-    "genesis": ("genesis2d", "genesis3d"),
-    "jigsaw": ("jigsaw2d", "jigsaw3d"),
-    "masked": ("masked2d", "masked3d"),
-    "monai": ("monai-basicunet3d", "monai-segresnet3d", "monai-swinunetr3d"),
-    "nnunet": (
-        "nnunet-plainconv2d",
-        "nnunet-plainconv3d",
-        "nnunet-resenc2d",
-        "nnunet-resenc3d",
-    ),
-    "rotation": ("rotation2d", "rotation3d"),
-    "rpl": ("place2d", "place3d", "rpl2d", "rpl3d"),
-    "timm": ("timm",),
-    "voco": ("voco2d", "voco3d"),
-}
-"""First-party extras and the names they bring, for the answer to an unknown name."""
-
 IN_PROCESS: Final = "in-process"
 """What stands for a distribution where a class was registered by hand."""
 
 
-class Registry:
+class Registry(Catalogue):
     """Names and what they stand for. Use the one instance, `ssl_registry.registry`."""
 
     def __init__(self) -> None:
-        self._registered: dict[str, Entry] = {}
+        super().__init__()
         self._loaded: dict[str, type[Component]] = {}
         self._bound: dict[tuple[str, str], type[Component]] = {}
-        self._load_failures: dict[str, PluginReport] = {}
-
-    @cached_property
-    def _found(self) -> tuple[list[Entry], list[PluginReport]]:
-        entries, reports = find_plugins()
-        for report in reports:
-            if report.status == "failed":
-                warnings.warn(
-                    f"ssl-registry plugin {report.distribution} {report.version} was left out: "
-                    f"{report.message}",
-                    PluginWarning,
-                    stacklevel=4,
-                )
-        return entries, reports
-
-    def entries(self, kind: Kind | None = None, dims: int | None = None) -> list[Entry]:
-        """Return what is on offer, sorted by kind and name; imports no component.
-
-        Args:
-            kind: only `"pretext"`, `"backbone"` or `"downstream"`.
-            dims: only components for 2D or for 3D, not those whose fields say it.
-
-        Raises:
-            ConfigError: `kind` or `dims` is none of these.
-        """
-        if kind is not None and kind not in INTERFACES:
-            raise ConfigError(f"kind={kind!r} is none of {', '.join(INTERFACES)}")
-        if dims not in (None, 2, 3):
-            raise ConfigError(f"dims={dims!r} is neither 2 nor 3")
-        chosen = [
-            entry
-            for entry in [*self._found[0], *self._registered.values()]
-            if kind in (None, entry.kind) and dims in (None, entry.dims)
-        ]
-        order = list(INTERFACES)
-        return sorted(
-            chosen, key=lambda entry: (order.index(entry.kind), entry.name, entry.distribution)
-        )
-
-    def plugins(self) -> list[PluginReport]:
-        """Return a report on every installed plugin, usable or not."""
-        return list(self._found[1])
-
-    def failures(self) -> list[PluginReport]:
-        """Return the plugins and components that could not be used, and why."""
-        broken = [report for report in self._found[1] if report.status == "failed"]
-        return [*broken, *self._load_failures.values()]
-
-    def find(self, name: str) -> Entry:
-        """Return the entry that `name`, `distribution:name` or `name:argument` stands for.
-
-        Raises:
-            UnknownComponentError: nobody offers it; the message names what is near.
-            NameConflictError: several distributions offer it.
-            ConfigError: the name is no string.
-        """
-        if not isinstance(name, str):
-            raise ConfigError(
-                f"a component is found by its name, such as 'rpl3d', not by a {type(name).__name__}"
-            )
-        distribution, colon, bare = name.rpartition(":")
-        wanted = f"{normalise_distribution(distribution)}:{bare}" if colon else name
-        offers = [entry for entry in self.entries() if wanted in (entry.name, entry.qualified_name)]
-        offers = offers or self._find_former(wanted)
-        if len(offers) == 1:
-            return offers[0]
-        if not offers and colon and (family := self._family(distribution)):
-            return family
-        if not offers:
-            raise UnknownComponentError(self._unknown(name))
-        spelt = " or ".join(repr(entry.qualified_name) for entry in offers)
-        raise NameConflictError(
-            f"{name!r} is offered by {len(offers)} distributions; say which one you mean: {spelt}"
-        )
-
-    def _family(self, name: str) -> Entry | None:
-        """Return the entry of that name if one of its fields can be said after a colon."""
-        families = [entry for entry in self.entries() if entry.name == name and entry.argument]
-        return families[0] if len(families) == 1 else None
-
-    def _find_former(self, wanted: str) -> list[Entry]:
-        """Return the entries that had the name `wanted` before; warn if it is one."""
-        _, _, bare = wanted.rpartition(":")
-        offers = [
-            entry
-            for entry in self.entries()
-            for old in entry.formerly
-            if wanted in (old.name, f"{entry.distribution}:{old.name}")
-        ]
-        if len(offers) == 1:
-            (until,) = [old.until for old in offers[0].formerly if old.name == bare]
-            warnings.warn(
-                f"{bare} is called {offers[0].name} now; the old name works until "
-                f"{offers[0].distribution} {until}",
-                ComponentDeprecationWarning,
-                stacklevel=3,
-            )
-        return offers
 
     def get(self, name: str) -> "type[Component]":
         """Return the class behind a name, importing it the first time.
@@ -328,31 +201,6 @@ class Registry:
         name = entry.qualified_name if shared else entry.name
         return {"name": name, **component.model_dump(mode="json")}
 
-    def _unknown(self, name: str) -> str:
-        offered = {entry.name for entry in self.entries()}
-        extra_of = {brought: extra for extra, names in EXTRAS.items() for brought in names}
-        message = f"there is no component named {name!r}."
-        first, _, rest = name.lower().partition(":")
-        bare = first if first in extra_of else rest or first
-        if bare in extra_of and bare not in offered:
-            owner = f"ssl-registry-{extra_of[bare]}"
-            for report in self._found[1]:
-                if report.distribution == owner and report.status != "ok":
-                    return f"{message} It belongs to {owner}, which is out: {report.message}"
-            return f"{message} It comes with: {_install(extra_of[bare])}"
-        hints = [
-            f"{match} ({_install(extra_of[match])})" if match not in offered else match
-            for match in nearest(bare, offered | set(extra_of))
-        ]
-        message += did_you_mean(hints)
-        message += " `ssl-registry list` shows what is installed"
-        broken = [report.distribution for report in self.failures()]
-        if broken:
-            message += (
-                f"; left out as broken: {', '.join(broken)} (`ssl-registry plugins` says why)"
-            )
-        return f"{message}."
-
 
 def check_kind(entry: Entry, kind: Kind) -> None:
     """See that a component is of the kind that is needed.
@@ -371,10 +219,6 @@ def _after_the_colon(entry: Entry, name: str) -> str | None:
     """Return what `timm:resnet50` says after the name of the component, if it says anything."""
     said = name.rpartition(":")[2]
     return said if entry.argument and said != entry.name else None
-
-
-def _install(extra: str) -> str:
-    return f'pip install "ssl-registry[{extra}]"'
 
 
 registry = Registry()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ssl_registry import API_VERSION, __version__, registry
-from ssl_registry.registry import EXTRAS
+from ssl_registry.unknown_names import EXTRAS
 
 ROOT: Final = Path(__file__).parents[1]
 FORMS: Final = ROOT / ".github" / "ISSUE_TEMPLATE"

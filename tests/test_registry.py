@@ -15,7 +15,8 @@ from ssl_registry.errors import (
     SslRegistryError,
     UnknownComponentError,
 )
-from ssl_registry.registry import EXTRAS, Registry
+from ssl_registry.registry import Registry
+from ssl_registry.unknown_names import EXTRAS
 
 if TYPE_CHECKING:
     from conftest import Site

@@ -9,7 +9,8 @@ from typing import Final
 
 from ssl_registry.errors import ConfigError
 from ssl_registry.plugins import normalise_distribution
-from ssl_registry.registry import EXTRAS, registry
+from ssl_registry.registry import registry
+from ssl_registry.unknown_names import EXTRAS
 
 LONGEST: Final = 36
 PREFIX: Final = "ssl-registry-"
