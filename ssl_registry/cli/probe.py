@@ -70,7 +70,7 @@ def _new_file(out: str) -> Path:
 def _random(said: dict[str, Any]) -> dict[str, Any]:
     """Return the same settings for a random encoder of the same network and images."""
     from ssl_registry.registry import registry
-    from ssl_registry.training.files.encoder_file import read_encoder_summary
+    from ssl_registry.training.files.encoder_summary import read_encoder_summary
 
     if not said.get("encoder"):
         return said

@@ -8,9 +8,10 @@ from typing import Any, Final
 from ssl_registry.description import cited_in
 from ssl_registry.errors import RunError, SslRegistryError
 from ssl_registry.registry import registry
-from ssl_registry.training.files.encoder_file import SUMMARY, read_encoder_summary
+from ssl_registry.training.files.encoder_summary import SUMMARY, read_encoder_summary
 from ssl_registry.training.files.image_recipe import ImageRecipe
-from ssl_registry.training.files.run_folder import RunFolder, read_result
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.run_result import read_result
 from ssl_registry.training.settings.lengths import spell_length
 
 ROLES: Final = ("task", "downstream", "backbone")

@@ -17,7 +17,8 @@ from ssl_registry.data.preparing.sizes import sides_of
 from ssl_registry.downstream import DownstreamTask
 from ssl_registry.errors import ConfigError, EncoderFileError
 from ssl_registry.randomness import derive_generator
-from ssl_registry.training.files.encoder_file import load_encoder, read_encoder_summary
+from ssl_registry.training.files.encoder_file import load_encoder
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.finetuning.model_file import SUMMARY as MODEL
 from ssl_registry.training.finetuning.model_file import load_model

@@ -11,7 +11,11 @@ from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name
 from ssl_registry.data.sources.cases import FileCase
 from ssl_registry.errors import ConfigError, DataError, spell
-from ssl_registry.training.files.encoder_file import WEIGHTS, encoder_folder, read_encoder_summary
+from ssl_registry.training.files.encoder_summary import (
+    WEIGHTS,
+    encoder_folder,
+    read_encoder_summary,
+)
 from ssl_registry.training.files.image_recipe import ImageRecipe, read_recipe
 
 

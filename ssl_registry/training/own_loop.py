@@ -17,7 +17,8 @@ from ssl_registry.pretext import PretextTask
 from ssl_registry.pretext_model import CaseInfo
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.files.encoder_file import ReadAs, write_encoder
+from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.encoder_summary import ReadAs
 from ssl_registry.training.files.exported_provenance import has_weights_of, read_provenance
 from ssl_registry.training.files.provenance import versions_of
 from ssl_registry.training.files.run_folder import RunFolder

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from ssl_registry.experiments.statistics.case_differences import CASES, write_case_differences
-from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.files.run_result import read_result
 from tests.experiments.runs import write_experiment, write_run
 from tests.pictures import eyes, write_aptos
 

@@ -14,7 +14,8 @@ from ssl_registry.experiments.grid.index import INDEX
 from ssl_registry.experiments.grid.pace import Pace
 from ssl_registry.experiments.grid.results import pretrain_rows_of, rows_of
 from ssl_registry.experiments.statistics.rows import Row
-from ssl_registry.training.files.run_folder import RESULT, RunFolder
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.run_result import RESULT
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from tests.experiments.large import large_settings, make_up
 

@@ -20,7 +20,8 @@ from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
 from ssl_registry.experiments.efficiency import run_missing
 from ssl_registry.heads import UNetDecoder
-from ssl_registry.training.files.encoder_file import digest_of, read_encoder_summary
+from ssl_registry.training.files.encoder_file import digest_of
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.preparation.cases import quiet_or_loud
 
 UNET: dict[str, Any] = {"name": "unet3d", "base_filters": 2, "levels": 2}

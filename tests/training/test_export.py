@@ -23,7 +23,7 @@ from ssl_registry import (
 )
 from ssl_registry.builtin.densenet import DenseNet121
 from ssl_registry.errors import ConfigError, EncoderFileError
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.export import write_export
 from ssl_registry.training.files.hub import push_to_hub, save_for_hub
 from tests.commands import run_command

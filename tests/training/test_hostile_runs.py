@@ -21,7 +21,7 @@ from ssl_registry.errors import (
     RunError,
     SslRegistryError,
 )
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.finetuning.model_file import load_model
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 2}

@@ -26,7 +26,7 @@ from ssl_registry import (
 from ssl_registry.builtin.densenet import DenseNet121
 from ssl_registry.cli import app
 from ssl_registry.errors import ConfigError, EncoderFileError, SslRegistryError
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 
 UNET: dict[str, Any] = {"name": "unet3d", "base_filters": 2, "levels": 2}
 

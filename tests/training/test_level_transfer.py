@@ -11,7 +11,7 @@ import yaml
 from ssl_registry import Encoder, finetune, load_encoder, pretrain, registry
 from ssl_registry.cli import app
 from ssl_registry.errors import ConfigError, RunError
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.hub import card_of
 from ssl_registry.training.finetuning.level_transfer import take_over
 from tests.experiments.curves import results, run

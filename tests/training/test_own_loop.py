@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from ssl_registry import export_encoder, finetune, load_encoder, open_images, registry, save_encoder
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError, SslRegistryError
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from tests.commands import run_command
 from tests.cubes import write_scans
 

@@ -15,7 +15,7 @@ import yaml
 from ssl_registry import finetune, load_encoder, predict, pretrain
 from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.finetuning.model_file import load_model
 from tests.kills import Killed, kill_at
 

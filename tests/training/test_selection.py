@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ssl_registry import finetune
-from ssl_registry.training.files.run_folder import RunResult
+from ssl_registry.training.files.run_result import RunResult
 from ssl_registry.training.finetuning.selection import BestState
 from tests.kills import Killed, kill_at
 from tests.pictures import eyes, write_aptos

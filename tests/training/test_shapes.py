@@ -15,7 +15,7 @@ from ssl_registry.builtin.unet import UNet3d
 from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.errors import ConfigError, EncoderFileError, ImageShapeError
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 from tests.hearts import SHAPE, write_hearts

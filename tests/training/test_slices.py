@@ -18,7 +18,7 @@ from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
 from ssl_registry.training.files.case_table import read_cases
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from tests.affines import dice
 from tests.commands import run_command
 from tests.pictures import write_picture

@@ -12,7 +12,7 @@ from torch import nn
 
 from ssl_registry import export_encoder, import_encoder, load_encoder
 from ssl_registry.heads import UNetDecoder
-from ssl_registry.training.files.encoder_file import read_encoder_summary
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 
 NUMBERS: dict[str, Any] = {
     "n_stages": 3, "features_per_stage": [2, 4, 6], "kernel_sizes": [[3] * 3] * 3,

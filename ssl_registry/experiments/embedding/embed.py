@@ -21,7 +21,8 @@ from ssl_registry.experiments.embedding.vectors import (
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import choose_prediction_device
 from ssl_registry.training.files.channel_names import check_channels, learned_channels
-from ssl_registry.training.files.encoder_file import load_encoder, read_encoder_summary
+from ssl_registry.training.files.encoder_file import load_encoder
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 from ssl_registry.training.preparation.checked_data import open_checked

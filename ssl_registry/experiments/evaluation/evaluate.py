@@ -22,7 +22,7 @@ from ssl_registry.experiments.evaluation.tables import case_table, class_table
 from ssl_registry.experiments.files import write_text
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import Ensemble, load_ensemble
-from ssl_registry.training.files.run_folder import RESULT, spell_result
+from ssl_registry.training.files.run_result import RESULT, spell_result
 from ssl_registry.training.files.seen_cases import check_unseen, seen_among
 from ssl_registry.training.finetuning.held_out_scores import HeldOutAnswers, score_all, score_cases
 from ssl_registry.training.finetuning.learning import judge_finetuning

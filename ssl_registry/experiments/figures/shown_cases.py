@@ -19,7 +19,8 @@ from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
 from ssl_registry.experiments.statistics.rows import Row
 from ssl_registry.experiments.statistics.summary import lines_of
-from ssl_registry.training.files.run_folder import RunFolder, read_result
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.run_result import read_result
 from ssl_registry.training.finetuning.predictions_file import read_predictions
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import FinetuneSettings

@@ -9,7 +9,8 @@ from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.documents import read_json
 from ssl_registry.errors import RunError, SslRegistryError
 from ssl_registry.experiments.probes.probing import probe
-from ssl_registry.training.files.run_folder import RunFolder, read_result
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.run_result import read_result
 from ssl_registry.training.finetuning.finetune import finetune
 from ssl_registry.training.pretraining.pretrain import pretrain
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings

@@ -21,8 +21,8 @@ from ssl_registry.experiments.grid.run_settings import (
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.engine.devices import check_device
 from ssl_registry.training.files.case_table import CaseRow, case_rows
-from ssl_registry.training.files.encoder_file import read_encoder_summary
-from ssl_registry.training.files.run_folder import RESULT
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
+from ssl_registry.training.files.run_result import RESULT
 from ssl_registry.training.finetuning.plan import open_cases
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings

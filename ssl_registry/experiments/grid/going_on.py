@@ -15,7 +15,8 @@ from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid
 from ssl_registry.experiments.grid.index import digest_of_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.files.case_table import as_text, case_changes, read_cases, tell
-from ssl_registry.training.files.encoder_file import WEIGHTS, digest_of, encoder_folder
+from ssl_registry.training.files.encoder_file import digest_of
+from ssl_registry.training.files.encoder_summary import WEIGHTS, encoder_folder
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.runs import FinetuneSettings

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from ssl_registry.experiments.files import explained_write_errors
 from ssl_registry.experiments.grid.cell_run import PROBES, read_probes
-from ssl_registry.training.files.run_folder import CASES, RESULT, read_result
+from ssl_registry.training.files.run_folder import CASES
+from ssl_registry.training.files.run_result import RESULT, read_result
 from ssl_registry.training.settings.stored import CONFIG
 
 INDEX: Final = "index.jsonl"

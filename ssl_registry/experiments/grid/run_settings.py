@@ -12,7 +12,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings, TaskLine
 from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
-from ssl_registry.training.files.encoder_file import ReadAs, read_encoder_summary
+from ssl_registry.training.files.encoder_summary import ReadAs, read_encoder_summary
 from ssl_registry.training.finetuning.level_transfer import levels_to_take
 from ssl_registry.training.settings.data_settings import DataSettings
 from ssl_registry.training.settings.lengths import VALIDATIONS, divide_steps

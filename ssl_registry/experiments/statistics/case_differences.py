@@ -14,7 +14,7 @@ from typing import Any, Final
 from ssl_registry.experiments.files import write_text
 from ssl_registry.experiments.scratch import SCRATCH
 from ssl_registry.experiments.statistics.rows import Row
-from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.files.run_result import read_result
 
 CASES: Final = "cases.csv"
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ssl_registry.experiments.statistics.estimates import Estimate
 from ssl_registry.experiments.statistics.rows import Row
 from ssl_registry.experiments.statistics.summary import lines_of
-from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.files.run_result import read_result
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.files import write_text
-from ssl_registry.training.files.run_folder import read_result
+from ssl_registry.training.files.run_result import read_result
 from ssl_registry.training.finetuning.learning import FinetuneVerdict
 
 RESULTS: Final = "results.csv"

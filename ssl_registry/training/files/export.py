@@ -17,12 +17,11 @@ from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
-from ssl_registry.training.files.encoder_file import (
+from ssl_registry.training.files.encoder_file import check_in_channels, load_encoder
+from ssl_registry.training.files.encoder_summary import (
     REST,
     EncoderSummary,
-    check_in_channels,
     encoder_folder,
-    load_encoder,
     read_encoder_summary,
 )
 from ssl_registry.training.files.exported_provenance import DATA, beside_of

@@ -11,12 +11,8 @@ from safetensors.torch import load_file
 from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.documents import read_json
 from ssl_registry.errors import EncoderFileError, spell
-from ssl_registry.training.files.encoder_file import (
-    SUMMARY,
-    WEIGHTS,
-    load_encoder,
-    read_encoder_summary,
-)
+from ssl_registry.training.files.encoder_file import load_encoder
+from ssl_registry.training.files.encoder_summary import SUMMARY, WEIGHTS, read_encoder_summary
 from ssl_registry.training.files.image_recipe import METADATA, read_metadata
 
 DATA: Final = "data"

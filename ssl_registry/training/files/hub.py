@@ -13,11 +13,11 @@ from ssl_registry.data.preparing.sizes import sides_of, spell_sides
 from ssl_registry.documents import read_json
 from ssl_registry.errors import ConfigError, EncoderFileError
 from ssl_registry.training.files.decoder_file import DECODER
-from ssl_registry.training.files.encoder_file import (
+from ssl_registry.training.files.encoder_file import load_encoder
+from ssl_registry.training.files.encoder_summary import (
     SUMMARY,
     WEIGHTS,
     EncoderSummary,
-    load_encoder,
     read_encoder_summary,
 )
 from ssl_registry.training.files.seen_cases import handed_on

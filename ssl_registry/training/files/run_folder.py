@@ -6,44 +6,31 @@ works in its folder, a lock of the operating system keeps others out; it goes wi
 however that ends.
 """
 
-import json
-import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
 
 from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
 from ssl_registry.distributed import is_main
-from ssl_registry.documents import read_json, read_yaml
-from ssl_registry.errors import RunError, TakenRunError, spell
-from ssl_registry.training.settings.lengths import prolong
-from ssl_registry.training.settings.origins import LABEL_NAMES, RECORDED, STARTED_FROM
-from ssl_registry.training.settings.paths import absolute_paths
-from ssl_registry.training.settings.stored import CONFIG, METRICS, check_same_kind, fill_up
+from ssl_registry.documents import read_yaml
+from ssl_registry.errors import RunError, TakenRunError
+from ssl_registry.training.files.run_result import RESULT, spell_result
+from ssl_registry.training.files.same_settings import (
+    check_same_labels,
+    check_same_settings,
+    is_longer,
+)
+from ssl_registry.training.settings.origins import LABEL_NAMES
+from ssl_registry.training.settings.stored import CONFIG
 
 CASES: Final = "cases.csv"
 CHECKPOINT: Final = "last.ckpt"
 LOCK: Final = ".lock"
 PREVIOUS: Final = "previous.ckpt"
-RESULT: Final = "result.json"
-
-_MAY_CHANGE: Final = {
-    "resume", "out", "checkpoint_minutes", "workers", "logger", "distributions", "verify", "data",
-    "encoder", "assume_unseen", "gradient_checkpointing", "compile", "channels_last",
-    "cudnn_benchmark",
-    STARTED_FROM,
-}  # fmt: skip
-"""Settings that a resumed run may change: but for rounding they do not change what it computes, or,
-as with the folders of data and encoder, contents are compared instead."""
-
-_FILLED_IN: Final = {"backbone", "freeze_epochs", "patches", "preprocessing", "size"}
-"""Settings that a run completes by itself before it keeps them, where None is said."""
 
 _BEGIN_AGAIN: Final = "name another folder, or delete this one to begin the run again"
 
@@ -112,7 +99,7 @@ class RunFolder:
         """
         out = self.path
         started = self.settings() if self.started else {}
-        if not resume or not _longer(settings, started):
+        if not resume or not is_longer(settings, started):
             way = "steps" if started.get("steps") else "epochs"
             made = f"{way}={started.get(way)}" if started.get(way) else ""
             more = f"; more than {made} prolong it with resume=true" if made else ""
@@ -212,28 +199,9 @@ class RunFolder:
         Raises:
             RunError: it was not.
         """
-        started = self.settings()
-        free = _MAY_CHANGE | {key for key in _FILLED_IN if settings.get(key) is None}
-        if settings.get("precision") == "auto":
-            free.add("precision")
-        if bool(started.get("encoder")) != bool(settings.get("encoder")):
-            free.discard("encoder")
-        if may_be_longer and _longer(settings, started):
-            free |= {"epochs", "steps"}
-        now_said, was_said = absolute_paths(settings), absolute_paths(started)
-        other = [k for k in sorted(set(settings) - free) if was_said.get(k) != now_said[k]]
-        if other:
-            was = ", ".join(f"{key}={started.get(key)!r}" for key in other)
-            now = ", ".join(f"{key}={settings.get(key)!r}" for key in other)
-            raise RunError(
-                f"the run in out={self.path} was started with {was}; this call says {now}: use the "
-                "settings it was started with, or name another folder"
-            )
-        if started_from is not None and started.get(STARTED_FROM) != started_from:
-            raise RunError(
-                f"the run in out={self.path} started from another encoder than the one that is now "
-                f"in {settings.get('encoder')}: name the one it started from, or another folder"
-            )
+        check_same_settings(
+            self.path, self.settings(), settings, started_from, may_be_longer=may_be_longer
+        )
 
     def check_labels(self, labels: Mapping[int, str]) -> None:
         """See that the data have the labels that the run here learns, for which its head was built.
@@ -241,14 +209,7 @@ class RunFolder:
         Raises:
             RunError: they have not.
         """
-        said = self.settings().get(LABEL_NAMES)
-        now = {str(value): name for value, name in labels.items()}
-        if isinstance(said, Mapping) and dict(said) != now:
-            raise RunError(
-                f"the run in out={self.path} learns the labels {_spell_labels(said)}; the data "
-                f"have {_spell_labels(now)} now: put them back as they were, or begin a new run in "
-                "another folder"
-            )
+        check_same_labels(self.path, self.settings().get(LABEL_NAMES), labels)
 
     def begin(self, config: str, cases: str) -> None:
         """Write `cases.csv` and `config.yaml`: from now on there is a run.
@@ -315,20 +276,6 @@ class RunFolder:
             (self.path / PREVIOUS).unlink(missing_ok=True)
 
 
-def _spell_labels(labels: Mapping[str, str]) -> str:
-    return spell(", ".join(f"{value} {name}" for value, name in labels.items()))
-
-
-def _longer(settings: Mapping[str, Any], started: Mapping[str, Any]) -> bool:
-    """Return whether more epochs or steps are asked for than the run was started with."""
-
-    def length(said: Mapping[str, Any]) -> tuple[float, float]:
-        return said["epochs"], said.get("steps") or math.inf
-
-    known = all(isinstance(said.get("epochs"), int) for said in (settings, started))
-    return known and length(settings) > length(started)
-
-
 def _check_writable(out: Path) -> None:
     """See, before anything is computed, that files can be written to a folder yet to be made."""
     absolute = out.expanduser().absolute()
@@ -337,65 +284,3 @@ def _check_writable(out: Path) -> None:
         raise RunError(f"out={out}: {there} is a file, so it can hold no folder: name another")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RunError(f"out={out}: nothing may be written to {there}: name a folder of your own")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run.
-
-    Attributes:
-        folder: where its files are.
-        result: what `result.json` says.
-    """
-
-    folder: Path
-    result: Mapping[str, Any]
-
-
-def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a call; one that resumes a run keeps all that it leaves out.
-
-    What it does say is compared later, as everything else: `check` refuses what contradicts.
-
-    Args:
-        cls: the settings of the command.
-        fields: what the call says.
-
-    Raises:
-        RunError: there is no run to resume, or it is one of another command.
-    """
-    if fields.get("resume") is not True or not isinstance(fields.get("out"), (str, Path)):
-        return dict(fields)
-    folder = RunFolder(Path(fields["out"]))
-    folder.check_started()
-    stored = {key: value for key, value in folder.settings().items() if key not in RECORDED}
-    check_same_kind(cls, stored, folder.path)
-    return prolong(stored, fields, fill_up(stored, fields), folder.path / METRICS)
-
-
-def spell_result(result: Mapping[str, Any]) -> str:
-    """Return what `result.json` holds; an undefined score (NaN) is null, JSON's word for it."""
-    return json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the result of a finished run, or None where it is not finished.
-
-    Raises:
-        RunError: it cannot be read.
-    """
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    result = read_json(path, RunError)
-    if not isinstance(result, dict):
-        raise RunError(f"{path} holds no result: delete it, and resume or repeat the run")
-    return result

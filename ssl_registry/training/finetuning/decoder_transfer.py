@@ -9,7 +9,7 @@ from ssl_registry.downstream import Takeover
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
-from ssl_registry.training.files.encoder_file import EncoderSummary, encoder_folder
+from ssl_registry.training.files.encoder_summary import EncoderSummary, encoder_folder
 from ssl_registry.training.settings.runs import FinetuneSettings
 
 

@@ -22,17 +22,13 @@ from ssl_registry.training.engine.following import Following, choose_logger
 from ssl_registry.training.engine.loop import train
 from ssl_registry.training.engine.trained import parameters_of
 from ssl_registry.training.files.case_table import case_rows, check_cases
-from ssl_registry.training.files.encoder_file import (
-    EncoderSummary,
-    ReadAs,
-    digest_of,
-    history_of,
-    load_encoder,
-    write_encoder,
-)
+from ssl_registry.training.files.encoder_file import digest_of, load_encoder, write_encoder
+from ssl_registry.training.files.encoder_summary import EncoderSummary, ReadAs, history_of
 from ssl_registry.training.files.git_state import git_state
 from ssl_registry.training.files.provenance import versions_of
-from ssl_registry.training.files.run_folder import RunFolder, RunResult, with_stored
+from ssl_registry.training.files.resumed_settings import with_stored
+from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.run_result import RunResult
 from ssl_registry.training.files.seen_cases import declared_in, provenance
 from ssl_registry.training.finetuning.decoder_transfer import (
     spell_takeover,

@@ -13,7 +13,7 @@ from ssl_registry.data.splits import Split, count_units, label_subset
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.channel_names import check_channels, learned_channels
-from ssl_registry.training.files.encoder_file import EncoderSummary, read_encoder_summary
+from ssl_registry.training.files.encoder_summary import EncoderSummary, read_encoder_summary
 from ssl_registry.training.files.seen_cases import check_unseen
 from ssl_registry.training.finetuning.decoder_transfer import check_transfer
 from ssl_registry.training.finetuning.level_transfer import levels_to_take

@@ -15,7 +15,8 @@ from ssl_registry.component import explain
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import EncoderFileError, spell
 from ssl_registry.foreign_weights import ForeignWeights
-from ssl_registry.training.files.encoder_file import REST, write_encoder
+from ssl_registry.training.files.encoder_file import write_encoder
+from ssl_registry.training.files.encoder_summary import REST
 from ssl_registry.training.files.exported_provenance import beside_of, read_provenance
 from ssl_registry.training.files.image_recipe import ImageRecipe, read_recipe
 from ssl_registry.training.files.provenance import versions_of

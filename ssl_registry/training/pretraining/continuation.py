@@ -11,10 +11,10 @@ from ssl_registry.downstream import Takeover
 from ssl_registry.errors import ConfigError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
-from ssl_registry.training.files.encoder_file import (
+from ssl_registry.training.files.encoder_file import load_encoder
+from ssl_registry.training.files.encoder_summary import (
     EncoderSummary,
     encoder_folder,
-    load_encoder,
     read_encoder_summary,
 )
 from ssl_registry.training.settings.runs import PretrainSettings
