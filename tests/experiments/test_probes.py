@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from ssl_registry import Backbone, Encoder, pretrain
 from ssl_registry.experiments.probes.probing import probe, probe_encoder
-from ssl_registry.training.finetuning.finetune import build_encoder
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.finetuning.starting_model import build_encoder
 from ssl_registry.training.probes.features import (
     affine_map,
     image_features,

@@ -16,8 +16,8 @@ from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.prepared import SeenImage, seen_images
 from ssl_registry.randomness import derive_generator
 from ssl_registry.training.engine.devices import root_device
-from ssl_registry.training.finetuning.finetune import build_encoder
 from ssl_registry.training.finetuning.plan import Plan, complete, make_plan
+from ssl_registry.training.finetuning.starting_model import build_encoder
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.probes.features import (
     Array,
