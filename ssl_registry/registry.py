@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from ssl_registry.catalogue import Catalogue
 from ssl_registry.entry import KINDS, NAME, Entry, Kind, PluginReport
-from ssl_registry.errors import (
-    ConfigError,
-    NameConflictError,
-    PluginError,
-    UnknownComponentError,
-)
+from ssl_registry.errors import ConfigError, NameConflictError, PluginError, UnknownComponentError
 from ssl_registry.loading import check_usable, imported, kind_of, load_class, path_of
 
 if TYPE_CHECKING:

@@ -26,12 +26,7 @@ from ssl_registry.training.files.encoder_summary import (
     encoder_folder,
     read_encoder_summary,
 )
-from ssl_registry.training.files.handed_files import (
-    MOST_CHANNELS,
-    check_room,
-    misfit,
-    read_weights,
-)
+from ssl_registry.training.files.handed_files import MOST_CHANNELS, check_room, misfit, read_weights
 from ssl_registry.training.files.input_channels import convert_input
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.origins import origin_of
