@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.errors import BadFileError, DataError, spell
+from ssl_registry.errors import BadFileError, spell
 
 OUTSIDE: Final = "SSL_REGISTRY_ALLOW_OUTSIDE"
 """Environment variable: further folders that lists and links of the data may lead to."""
@@ -47,18 +47,29 @@ def check_place(path: Path, folder: Path) -> Path:
     return found
 
 
+def is_entry(path: Path) -> bool:
+    """Whether there is a file, a folder or a link of that name; a name may be none that can be."""
+    return os.path.lexists(path)  # unlike `Path.exists` it raises nothing where a name is too long
+
+
 def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield what a folder holds, in the order of the names; hidden files are left out.
 
     Raises:
-        DataError: the folder cannot be read.
+        BadFileError: the folder cannot be read.
     """
     try:
         with os.scandir(folder) as found:
             shown = [entry for entry in found if not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"{spell(folder)} cannot be read: {error.strerror or error}") from error
+        raise unreadable(folder, error) from error
     yield from sorted(shown, key=lambda entry: entry.name)
+
+
+def unreadable(path: Path, error: OSError) -> BadFileError:
+    """Return what is said of a file or folder that the system does not let us read."""
+    what = f"cannot be read: {error.strerror or spell(str(error))}"
+    return BadFileError(path, what, "allow that it is read, or take it out of the data")
 
 
 def check_name(path: Path) -> None:

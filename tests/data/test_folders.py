@@ -1,6 +1,9 @@
 """Folders without a list: images at any depth, patients, and classes that can be nothing else."""
 
-from collections.abc import Sequence
+import errno
+import json
+import os
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -257,6 +260,59 @@ def test_links_that_lead_back_end_somewhere(tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert names(source) == {"a/x", "other/x"}
     assert any(Path(one.file).name == "up" for one in source.left_out)
+
+
+def test_links_that_lead_to_one_folder_in_many_ways_end_soon(tmp_path: Path) -> None:
+    inner = tmp_path / "a"
+    write(inner / "x.nii")
+    for number in range(40):  # 2**40 ways lead to the last one
+        deeper = tmp_path / f"b{number}"
+        deeper.mkdir()
+        for link in ("one", "other"):
+            (inner / link).symlink_to(deeper)
+        inner = deeper
+    write(inner / "y.nii")
+    source = open_source(tmp_path)
+    assert {"a/x", "b39/y"} <= names(source)
+    assert len(source.cases) < 10
+
+
+def test_a_name_that_is_too_long_is_a_file_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path / "x.nii")
+    (tmp_path / "train.csv").write_text(f"image\nx.nii\n{'y' * 5000}.nii\n")
+    errors: list[BadFileError] = []
+    source = open_source(tmp_path, on_bad_file=errors.append)
+    assert names(source) == {"x"}
+    assert "there is no such image (row 3)" in str(errors[0])
+    (tmp_path / "train.csv").unlink()
+    said = {"training": [{"image": "x.nii"}, {"image": f"{'y' * 5000}.nii"}]}
+    (tmp_path / "dataset.json").write_text(json.dumps(said))
+    assert names(open_source(tmp_path, on_bad_file=errors.append)) == {"x"}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    write(tmp_path / "a" / "x.nii")
+    write(tmp_path / "closed" / "y.nii")
+    look, closed = os.scandir, tmp_path if whole else tmp_path / "closed"
+
+    def scandir(path: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root may read whatever its rights say
+    errors: list[BadFileError] = []
+    if whole:
+        with pytest.raises(BadFileError, match="cannot be read: Permission denied"):
+            open_source(tmp_path, on_bad_file=errors.append)
+    else:
+        assert names(open_source(tmp_path, on_bad_file=errors.append)) == {"a/x"}
+        assert [(error.file, error.problem) for error in errors] == [
+            (closed, "cannot be read: Permission denied")
+        ]
 
 
 def test_a_layout_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ from ssl_registry.errors import BadFileError
 PLACES: Final = ("transformmatrix", "rotation", "orientation")
 """Names under which a header may state the directions of its axes."""
 
+MOST_LINE: Final = 4096
+"""Characters of a line; MetaIO copies them to places of a fixed length."""
+
 LOCAL: Final = ("LOCAL", "Local", "local")
 """What a header names for voxels that follow it; MetaIO takes any other spelling for a file."""
 
@@ -53,7 +56,10 @@ def _parse(path: Path) -> Announced:
 
 def _fields(path: Path, text: bytes) -> dict[str, str]:
     """Return the fields; MetaIO parts them from their names by `=` or `:`."""
-    parts = [re.split("[=:]", line, maxsplit=1) for line in header_lines(path, text)]
+    lines = header_lines(path, text)
+    if (longest := max(map(len, lines))) > MOST_LINE:
+        raise BadFileError(path, f"has a line of {longest:,} characters in its header", REPLACE)
+    parts = [re.split("[=:]", line, maxsplit=1) for line in lines]
     if any(len(part) != 2 for part in parts):
         raise BadFileError(path, "has a line without a field in its header", REPLACE)
     return read_fields(path, [(name, value) for name, value in parts])

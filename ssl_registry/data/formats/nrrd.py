@@ -39,6 +39,13 @@ FIELDS: Final = re.compile(
 )
 """The fields of the format, names in lower case and without spaces."""
 
+MOST_FIELD: Final = 500
+"""Characters of a field; ITK's reader has room for about a thousand where it complains of one, and
+writes beyond it."""
+
+FREE_TEXT: Final = ("content", "labels", "units", "spaceunits", "sampleunits", "datafile")
+"""Fields that may be longer, for ITK takes any text there."""
+
 
 def _parse(path: Path) -> Announced:
     start = read_start(path)
@@ -66,8 +73,12 @@ def _fields(path: Path, text: bytes) -> dict[str, str]:
         name, colon, value = line.partition(":")
         if line.startswith("#") or (colon and value.startswith("=")):
             continue
-        known = FIELDS.fullmatch(name.strip().lower().replace(" ", ""))
-        if known is None or not value.startswith(" "):
+        key = name.strip().lower().replace(" ", "")
+        if len(line) > MOST_FIELD and key not in FREE_TEXT:
+            raise BadFileError(
+                path, f"has a line of {len(line):,} characters in its header", REPLACE
+            )
+        if not FIELDS.fullmatch(key) or not value.startswith(" "):
             raise BadFileError(path, f"states {brief(line)}, which NRRD does not know", REPLACE)
         stated.append((name, value))
     return read_fields(path, stated)

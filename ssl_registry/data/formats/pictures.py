@@ -8,15 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torchio as tio
-from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from ssl_registry.data.formats.headers import as_float32, decoding
+from ssl_registry.data.formats.headers import REPLACE, as_float32, decoding
 from ssl_registry.data.formats.label_maps import as_black_and_white
 from ssl_registry.data.formats.limits import check_voxel_count
 from ssl_registry.data.formats.scans import Scan, check_voxels
@@ -190,6 +190,14 @@ def _read(path: Path, channels: int | None) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(np.moveaxis(planes, -1, 0)[..., None])
 
 
+def _recognised(path: Path, file: IO[bytes]) -> Image.Image:
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        what = "begins as none" if file.seek(0, 2) else "is empty"
+        raise BadFileError(path, f"cannot be read as a picture (it {what})", REPLACE) from error
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture of one page, in one of the formats that its name may stand for.
@@ -201,7 +209,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         # Large photographs and odd tags are no news; Pillow refuses what is twice as large.
         warnings.simplefilter("ignore")
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as picture:
+        with path.open("rb") as file, _recognised(path, file) as picture:
             check_voxel_count(path, (*picture.size, len(picture.getbands())))
             pages = getattr(picture, "n_frames", 1)
             if pages != 1:

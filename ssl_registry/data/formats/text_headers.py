@@ -96,7 +96,7 @@ class Announced:
                 f"voxel of {list(itk.sides)}",
                 "save it as a volume of plain numbers",
             )
-        held = self.data.stat().st_size - max(0, self.start)
+        held = max(0, self.data.stat().st_size - max(0, self.start))
         if self.packed_bytes is not None:
             check_bytes(file, self.packed_bytes, held, packed=False)
             held = self.packed_bytes

@@ -1,17 +1,21 @@
 """Images in folders of any depth, and the files beside them that are none."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import PictureHeader, is_picture
 from ssl_registry.data.formats.volumes import case_name, files_of, is_volume
-from ssl_registry.data.places import check_name, check_place, entries_of
+from ssl_registry.data.places import check_name, check_place, entries_of, unreadable
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.errors import BadFileError, DataError, spell
+
+MOST_WAYS: Final = 4
+"""Times that one folder is looked into, if links lead to it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ def find_images(folder: Path, root: Path, on_bad_file: OnBadFile) -> FoundImages
     Args:
         folder: where they lie.
         root: the data folder, which links may not leave.
-        on_bad_file: called with images that cannot be used, which are left out.
+        on_bad_file: called with images and folders that cannot be used, which are left out.
+
+    Raises:
+        BadFileError: the folder itself cannot be read.
     """
     found = FoundImages()
     try:
@@ -43,16 +50,26 @@ def find_images(folder: Path, root: Path, on_bad_file: OnBadFile) -> FoundImages
         on_bad_file(error)
         return found
     # Each folder with the real places of those above it, which a link must not lead back to.
-    waiting = [(folder, frozenset[Path]())]
+    # There may be many ways to one by links, twice as many with each folder: a few are enough.
+    waiting = [(folder, folder.resolve(), frozenset[Path]())]
+    ways = Counter[Path]()
     while waiting:
-        inner, above = waiting.pop()
-        folders = _look_into(inner, folder, root, found, on_bad_file)
-        here = above | {inner.resolve()}
+        inner, real, above = waiting.pop()
+        try:
+            folders = _look_into(inner, folder, root, found, on_bad_file)
+        except BadFileError as error:
+            if inner == folder:
+                raise
+            on_bad_file(error)
+            continue
+        here = above | {real}
         for deeper in reversed(folders):
-            if deeper.is_symlink() and deeper.resolve() in here:
+            place = deeper.resolve()
+            ways[place] += 1
+            if (deeper.is_symlink() and place in here) or ways[place] > MOST_WAYS:
                 found.others.append(deeper)
             else:
-                waiting.append((deeper, here))
+                waiting.append((deeper, place, here))
     return found
 
 
@@ -80,6 +97,8 @@ def _look_into(
                 strangers.append(path)
         except BadFileError as error:
             on_bad_file(error)
+        except OSError as error:
+            on_bad_file(unreadable(path, error))
     found.others.extend(_without_voxels(strangers, headers))
     return folders
 

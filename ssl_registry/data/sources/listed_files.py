@@ -6,7 +6,7 @@ from pathlib import Path
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
-from ssl_registry.data.places import check_name, check_place
+from ssl_registry.data.places import check_name, check_place, is_entry
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.finding import find_images, leave_out, outside
 from ssl_registry.data.sources.image_table import ImageTable
@@ -58,7 +58,7 @@ def _stem(path: Path) -> str:
 
 
 def _beside(table: ImageTable, name: str) -> bool:
-    return (table.path.parent / table.rows[name][table.images].strip()).exists()
+    return is_entry(table.path.parent / table.rows[name][table.images].strip())
 
 
 def _by_path(
@@ -69,9 +69,9 @@ def _by_path(
     for name, row in table.rows.items():
         path = root / row[table.images].strip()
         try:
-            if not path.exists() and not path.is_symlink() and name in found:
+            if not is_entry(path) and name in found:
                 path = found[name]
-            if not path.exists() and not path.is_symlink():
+            if not is_entry(path):
                 raise _not_there(table, name, path)
             files[name] = image_at(path, root)
         except BadFileError as error:

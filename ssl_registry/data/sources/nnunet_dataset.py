@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_registry.data.label_classes import MOST_VALUE
+from ssl_registry.data.places import is_entry
 from ssl_registry.data.sources.decathlon import SUMMARY, check_labels
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import DataError, spell
@@ -48,7 +49,7 @@ def is_nnunet(folder: Path) -> bool:
     if "channel_names" in said or "file_ending" in said:
         return True
     image = _first_image(said)
-    if not image or (folder / image).exists():
+    if not image or is_entry(folder / image):
         return False
     ending = _ending_of(image)
     return (folder / f"{image.removesuffix(ending)}_0000{ending}").is_file()

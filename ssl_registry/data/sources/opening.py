@@ -31,6 +31,9 @@ from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 POPULATION: Final = 100
 """How many phantoms `data=phantoms` means."""
 
+LONGEST: Final = 300
+"""Characters of a path, or of what the system says of it, that a message shows."""
+
 PHANTOM_SIDE: Final = 64
 """Voxels a side at which phantoms are scanned."""
 
@@ -106,7 +109,8 @@ def open_source(
         try:
             source = _open(Path(data).expanduser(), dims, on_bad_file, reading, facts)
         except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
-            raise DataError(f"data={spell(data)} cannot be opened: {spell(str(error))}") from error
+            shown = spell(str(error))[:LONGEST]
+            raise DataError(f"data={spell(data)} cannot be opened: {shown}") from error
     if dims is not None and source.dims != dims:
         raise DataError(_refuse_dims(spell(data), source.dims, asked, slices))
     source = _with_named_patients(source)

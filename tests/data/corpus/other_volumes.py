@@ -83,6 +83,16 @@ NRRD_REFUSED: dict[str, bytes] = {
     "a list of files": nrrd(b"", data_file="LIST"),
     "a pattern of files": nrrd(b"", data_file="%03d.raw 1 9 1"),
     "two files": nrrd(b"", end="\ndata file: a.raw\ndatafile: b.raw\n\n"),
+    **{
+        f"{field} of 2000 characters": nrrd(**{field: text})
+        for field, text in {
+            "space": "s" * 2000,
+            "kinds": "domain " * 300,
+            "space_directions": f"({'1' * 2000},0,0) (0,1,0) (0,0,1)",
+            "thicknesses": "1 " * 1000,
+            "endian": "x" * 2000,
+        }.items()
+    },
     "negative skips": nrrd(byte_skip=-99),
 }
 
@@ -122,6 +132,7 @@ META_REFUSED: dict[str, bytes] = {
     "a file that is not there": meta(b"", ElementDataFile="none.raw"),
     "a list of files": meta(b"a.raw\nb.raw\n", ElementDataFile="LIST"),
     "a pattern of files": meta(b"", ElementDataFile="%03d.raw 1 9 1"),
+    "a comment of 9000 characters": meta(Comment="x" * 9000),
     "absurd channels": meta(ElementNumberOfChannels=99999999),
 }
 
