@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from ssl_registry.backbone import Encoder
 from ssl_registry.component import Component
 from ssl_registry.heads import decoder_of, matching_weights
+
+PAGE: Final = "docs/reference/conformance.md"
+"""Where it is written what a downstream task has to do."""
 
 
 class Takeover(NamedTuple):

@@ -1,6 +1,6 @@
 """Pretext models: the network that a pretext task trains, and where its training stands."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -152,12 +152,40 @@ def check_model(model: object, who: str) -> PretextModel:
                 f"{who}: parts() names {spell_tree(part)} as {name!r}; a part is an nn.Module; "
                 f"leave out what there is not; see {PAGE}"
             )
+    decoder = parts.get("decoder")
+    if decoder is not None and (fault := decoder_fault(decoder, [encoder, parts["encoder"]])):
+        raise PluginError(
+            f"{who}: parts() names a {type(decoder).__name__} as 'decoder' (where parts() is not "
+            "written, that is the `decoder` of the module that build_head returned), but "
+            f"{fault}; see {PAGE}"
+        )
     if unknown := sorted(map(str, parts.keys() - {"encoder", "decoder"})):
         raise PluginError(
             f"{who}: parts() names {', '.join(map(repr, unknown))}, which nothing keeps: an "
             f"'encoder' and a 'decoder' are written beside each other, and no more; see {PAGE}"
         )
     return model
+
+
+def decoder_fault(decoder: nn.Module, encoders: Iterable[nn.Module]) -> str | None:
+    """Return what keeps a module from being kept as a decoder, in words; None where nothing does.
+
+    Args:
+        decoder: the module.
+        encoders: those beside it.
+    """
+    weights = decoder.state_dict()
+    if not weights:
+        return "it has no weights that could be kept: leave it out"
+    if odd := [name for name, value in weights.items() if not isinstance(value, Tensor)]:
+        return f"its state holds more than tensors ({odd[0]}): a file of weights has none of that"
+    own = {id(value) for encoder in encoders for value in encoder.parameters()}
+    if any(id(value) in own for value in decoder.parameters()):
+        return (
+            "it holds weights of the encoder, which are kept beside it: name the module alone that "
+            "works on the encoder's features"
+        )
+    return None
 
 
 def check_generator(generator: object) -> None:

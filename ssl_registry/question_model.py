@@ -1,12 +1,12 @@
 """The question's model: views are made, the encoder sees them, a head answers, a loss compares."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ssl_registry.authors_errors import blame, spell_component
 from ssl_registry.backbone import (
     Encoder,
     FinestLevels,
@@ -15,23 +15,11 @@ from ssl_registry.backbone import (
     check_strides,
     whole_encoder,
 )
-from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
+from ssl_registry.errors import ConfigError, ImageShapeError, PluginError
 from ssl_registry.heads import decoder_of
 from ssl_registry.pretext import PretextBatch, PretextTask
 from ssl_registry.pretext_model import PAGE, Moment, PretextModel, check_generator
-from ssl_registry.registry import registry
 from ssl_registry.trees import Tree, detach, spell_tree
-
-AUTHORS_ERRORS: Final = (
-    AssertionError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What an author's code raises by mistake."""
 
 
 class QuestionModel(PretextModel):
@@ -73,8 +61,8 @@ class QuestionModel(PretextModel):
         head = self.task.build_head(seen, view_shape)
         if not isinstance(head, nn.Module):
             raise PluginError(
-                f"{spell_task(self.task)}: build_head returned a {type(head).__name__}; it has to "
-                f"return an nn.Module; see {PAGE}"
+                f"{spell_component(self.task)}: build_head returned a {type(head).__name__}; it "
+                f"has to return an nn.Module; see {PAGE}"
             )
         return head
 
@@ -119,14 +107,14 @@ class QuestionModel(PretextModel):
             batch = self.task.make_batch(images, generator)
         if not isinstance(batch, PretextBatch) or not isinstance(batch.views, Tensor):
             raise PluginError(
-                f"{spell_task(self.task)}: make_batch returned {spell_tree(batch)}; it has to "
+                f"{spell_component(self.task)}: make_batch returned {spell_tree(batch)}; it has to "
                 f"return a PretextBatch(views, target, drawn); see {PAGE}"
             )
         if batch.views.ndim != images.ndim + 1:
             raise PluginError(
-                f"{spell_task(self.task)}: make_batch returned views {list(batch.views.shape)} of "
-                f"images {list(images.shape)}; views have the axes [B, V, C, *S], with V = 1 for "
-                f"one view of each image; see {PAGE}"
+                f"{spell_component(self.task)}: make_batch returned views "
+                f"{list(batch.views.shape)} of images {list(images.shape)}; views have the axes "
+                f"[B, V, C, *S], with V = 1 for one view of each image; see {PAGE}"
             )
         return batch
 
@@ -158,7 +146,7 @@ class QuestionModel(PretextModel):
         seen = views.flatten(0, 1)
         if seen.shape[1] != self.encoder.in_channels:
             raise ImageShapeError(
-                f"{spell_task(self.task)}: views {list(views.shape)} have {seen.shape[1]} "
+                f"{spell_component(self.task)}: views {list(views.shape)} have {seen.shape[1]} "
                 f"channels, but the encoder was built for {self.encoder.in_channels}: build it by "
                 "backbone.build(task.view_channels(C)) for images of C channels"
             )
@@ -186,7 +174,8 @@ class QuestionModel(PretextModel):
             metrics = self.task.metrics(detach(outputs), target)
         if shared := parts.keys() & metrics.keys():
             raise PluginError(
-                f"{spell_task(self.task)}: {', '.join(sorted(shared))} is both a loss and a metric"
+                f"{spell_component(self.task)}: {', '.join(sorted(shared))} is both a loss and a "
+                f"metric: metrics has to call it otherwise; see {PAGE}"
             )
         return loss, {**parts, **metrics}
 
@@ -195,7 +184,10 @@ class QuestionModel(PretextModel):
         if not isinstance(loss, Mapping):
             return self._scalar(loss, "loss"), {}
         if not loss:
-            raise PluginError(f"{spell_task(self.task)}: loss returned a mapping without any loss")
+            raise PluginError(
+                f"{spell_component(self.task)}: loss returned a mapping without any loss; see "
+                f"{PAGE}"
+            )
         parts = {name: self._scalar(part, name) for name, part in loss.items()}
         total = torch.stack([part.reshape(()) for part in parts.values()]).sum()
         return total, {name: part.detach() for name, part in parts.items()}
@@ -204,8 +196,8 @@ class QuestionModel(PretextModel):
         if isinstance(value, Tensor) and value.numel() == 1:
             return value
         raise PluginError(
-            f"{spell_task(self.task)}: {name} is {spell_tree(value)}; loss has to return a tensor "
-            f"of one number, or a mapping of such; see {PAGE}"
+            f"{spell_component(self.task)}: {name} is {spell_tree(value)}; loss has to return a "
+            f"tensor of one number, or a mapping of such; see {PAGE}"
         )
 
     def parts(self) -> dict[str, nn.Module]:
@@ -238,30 +230,3 @@ def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> Non
             f"images' {dims} sides in voxels, without batch and channels, such as {example}"
         )
     check_strides(encoder, dims)
-
-
-def spell_task(task: PretextTask) -> str:
-    """Return a task's class, and the distribution that offers it, for a message."""
-    try:
-        entry = registry.entry_of(task)
-    except SslRegistryError:
-        return type(task).__name__
-    return f"{type(task).__name__} ({entry.distribution} {entry.version})".replace(" )", ")")
-
-
-@contextmanager
-def blame(task: PretextTask, method: str, *given: object) -> Iterator[None]:
-    """Say of an error in an author's method whose it is, and with what it was called.
-
-    Errors in words for the user pass, and so do those of the machine.
-    """
-    try:
-        yield
-    except (SslRegistryError, torch.OutOfMemoryError):
-        raise
-    except AUTHORS_ERRORS as error:
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        called = f" of {', '.join(map(spell_tree, given))}" if given else ""
-        raise PluginError(
-            f"{spell_task(task)}: {method}{called} failed: {said}; see {PAGE}"
-        ) from error

@@ -7,6 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, model_serializer, model_validator
 from torch import Tensor, nn
 
+from ssl_registry.authors_errors import blame, spell_component
 from ssl_registry.backbone import Encoder
 from ssl_registry.errors import ConfigError, PluginError
 from ssl_registry.pretext import PretextTask
@@ -18,7 +19,7 @@ from ssl_registry.pretext_model import (
     check_generator,
     check_model,
 )
-from ssl_registry.question_model import blame, check_pieces, spell_task
+from ssl_registry.question_model import check_pieces
 from ssl_registry.registry import registry
 
 
@@ -163,7 +164,7 @@ class JointModel(PretextModel):
             with blame(task, "build_model"):
                 model = task.build_model(encoder, image_shape)
             with blame(task, "the model's parts"):
-                self.models.append(check_model(model, spell_task(task)))
+                self.models.append(check_model(model, spell_component(task)))
 
     def forward(
         self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
@@ -182,10 +183,10 @@ class JointModel(PretextModel):
         for (prefix, task), model, weight in parts:
             with blame(task, "the model's forward"):
                 answer = model(images, generator, moment)
-            loss, own = check_answer(answer, spell_task(task))
+            loss, own = check_answer(answer, spell_component(task))
             if self.training and torch.is_grad_enabled() and not loss.requires_grad:
                 raise PluginError(
-                    f"{spell_task(task)}: the loss has no gradient, so this task of the joint "
+                    f"{spell_component(task)}: the loss has no gradient, so this task of the joint "
                     "teaches nothing: it was detached, or computed under no_grad or from a "
                     f"teacher alone; see {PAGE}"
                 )

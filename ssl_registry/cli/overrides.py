@@ -1,6 +1,6 @@
 """Settings from a YAML file and `key=value` words."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -44,12 +44,28 @@ def read_words(words: Sequence[str]) -> dict[str, Any]:
         raise ConfigError(f"one YAML file at most, but there are {len(files)}: {named}")
     settings = _read_yaml(Path(files[0])) if files else {}
     pairs = [word.partition("=") for word in words if "=" in word]
-    for key, _, _ in pairs:
-        settings.pop(_SHORTHANDS.get(key, ""), None)
+    for long, short in _SHORTHANDS.items():
+        _settle(settings, {key for key, _, _ in pairs}, long, short)
     # Whole values first, so that `task.jitter=3 task=rpl3d` means what it says.
     for key, _, text in sorted(pairs, key=lambda pair: pair[0].count(".")):
         _set(settings, key, text)
     return settings
+
+
+def _settle(settings: dict[str, Any], said: Collection[str], long: str, short: str) -> None:
+    """Let a word for a setting, or for its shorthand, win over both in the file.
+
+    Raises:
+        ConfigError: there is a word for either.
+    """
+    if long in said and short in said:
+        raise ConfigError(f"{short} is a shorthand for {long}: say one of the two, not both")
+    first, _, field = long.partition(".")
+    inner = settings.get(first)
+    if long in said:
+        settings.pop(short, None)
+    elif short in said and isinstance(inner, dict):
+        settings[first] = {key: value for key, value in inner.items() if key != field}
 
 
 def _set(settings: dict[str, Any], key: str, text: str) -> None:

@@ -14,7 +14,7 @@ from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.pretext import PretextTask
-from ssl_registry.pretext_model import CaseInfo
+from ssl_registry.pretext_model import CaseInfo, decoder_fault
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.encoder_file import write_encoder
@@ -190,7 +190,8 @@ def save_encoder(
         The folder.
 
     Raises:
-        ConfigError: the encoder is not what the backbone builds, or the folder is a run's.
+        ConfigError: the encoder is not what the backbone builds, the decoder is none that can be
+            kept, or the folder is a run's.
         EncoderFileError: `started_from` does not say what it has seen.
         RunError: the files cannot be written.
     """
@@ -202,6 +203,7 @@ def save_encoder(
     structure = read_backbone(backbone)
     whole = whole_encoder(encoder)
     _check_built_by(whole, structure)
+    _check_decoder(decoder, whole)
     opened = images.settings if images is not None else None
     learned_at = size or (opened.size if opened else None) or DEFAULT_SIZES[structure.spatial_dims]
     sides_of(learned_at, structure.spatial_dims)
@@ -244,6 +246,19 @@ def _check_built_by(encoder: object, backbone: Backbone) -> None:
             f"differ in name or shape, {odd[0]} among them; name the backbone that built it, with "
             "its fields"
         )
+
+
+def _check_decoder(decoder: object, encoder: Encoder) -> None:
+    """See that a decoder can be kept beside an encoder."""
+    if decoder is None:
+        return
+    if not isinstance(decoder, nn.Module):
+        raise ConfigError(
+            f"decoder: a {type(decoder).__name__} is no nn.Module: save the module that was "
+            "trained beside the encoder"
+        )
+    if fault := decoder_fault(decoder, [encoder]):
+        raise ConfigError(f"decoder: {type(decoder).__name__} cannot be kept, for {fault}")
 
 
 def _provenance(

@@ -5,12 +5,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ssl_registry import finetune
 from ssl_registry.cli.overrides import read_words
+from ssl_registry.errors import ConfigError
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import FinetuneSettings
+from ssl_registry.training.settings.stored import check_call
+
+FROZEN_TWICE = ["freeze_epochs=3", "downstream.freeze_epochs=5"]
 
 LOOK = """
 import contextlib, io, json, sys
@@ -39,6 +45,7 @@ REFUSED = [
     (("pretrain", "task=unet3d", "out=x"), "unet3d is a backbone, not a pretext task"),
     (("pretrain", "task=rpl2d", "backbone=unet3d", "out=x"), "rpl2d works in 2D"),
     (("pretrain", "task.jitter=1", "out=x"), "no 'name'"),
+    (("finetune", "out=x", *FROZEN_TWICE), "say one of the two"),
     (("finetune", "out=x", "preprocessing.spcing=1"), "preprocessing.spacing?"),
     (("finetune", "out=x", "preprocessing=xray"), "no preset 'xray'"),
     (("finetune", "out=x", "test_fraction=0.9", "validation_fraction=0.5"), "nothing to"),
@@ -112,5 +119,21 @@ def test_a_field_that_is_said_wins_over_its_shorthand_in_the_settings_of_a_run(
         "backbone: unet2d\nepochs: 20\nout: runs/again\n"
     )
     for word in ("downstream.freeze_epochs=3", "freeze_epochs=3"):
-        settings = read_settings(FinetuneSettings, read_words([str(config), word]), "finetune")
+        said = read_words([str(config), word])
+        check_call(FinetuneSettings, said, "finetune")
+        settings = read_settings(FinetuneSettings, said, "finetune")
         assert settings.downstream.freeze_epochs == 3
+
+
+@pytest.mark.parametrize("words", [FROZEN_TWICE, FROZEN_TWICE[::-1]])
+def test_a_shorthand_and_its_field_are_not_both_said(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"freeze_epochs is .* downstream\.freeze_epochs"):
+        read_words(["downstream=segmentation3d", *words])
+
+
+def test_a_file_or_a_call_that_says_both_must_say_the_same(tmp_path: Path) -> None:
+    downstream = {"name": "segmentation3d", "freeze_epochs": 5}
+    said: dict[str, Any] = {"data": "phantoms:4", "backbone": "unet3d", "out": tmp_path / "run"}
+    with pytest.raises(ConfigError, match=r"freeze_epochs=3 .* downstream\.freeze_epochs=5"):
+        finetune(**said, downstream=downstream, freeze_epochs=3)
+    check_call(FinetuneSettings, {"out": "run", "downstream": downstream, "freeze_epochs": 5}, "it")

@@ -9,10 +9,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
-from ssl_registry import finetune, load_encoder, pretrain, registry, save_for_hub
-from ssl_registry.errors import ConfigError, EncoderFileError
+from ssl_registry import (
+    Encoder,
+    PretextModel,
+    finetune,
+    load_encoder,
+    pretrain,
+    registry,
+    save_for_hub,
+)
+from ssl_registry.builtin.segmentation import Segmentation3d
+from ssl_registry.errors import ConfigError, EncoderFileError, PluginError
 from ssl_registry.heads import UNetDecoder, decoder_of
+from ssl_registry.pretext_model import check_model
 from tests.dense import registered
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
@@ -116,6 +127,67 @@ def test_a_head_without_a_decoder_takes_the_encoder_alone(dense: Path) -> None:
     taken = task.take_over(head, load_file(dense / "decoder.safetensors"))  # type: ignore[attr-defined]
     assert not taken.taken
     assert len(taken.left) > 0
+
+
+class Odd3d(Segmentation3d):
+    """A segmentation that goes wrong in one of its methods."""
+
+    wrong: str = ""
+
+    def build_head(self, encoder: Encoder, num_classes: int) -> Any:
+        head = super().build_head(encoder, num_classes)
+        return [head] if self.wrong == "list" else head
+
+    def take_over(self, head: Any, weights: Any, levels: int | None = None) -> Any:
+        taken = super().take_over(head, weights, levels)
+        if self.wrong == "nothing":
+            return None
+        if self.wrong == "names":
+            return taken._replace(taken=frozenset({"stem.weight"}))
+        return taken.missing if self.wrong == "fails" else taken  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("list", "Odd3d .*: build_head returned a list; it has to return an nn.Module"),
+        ("nothing", "Odd3d .*: take_over returned a NoneType"),
+        ("names", "Odd3d .*: take_over says that it took 'stem.weight'"),
+        ("fails", "Odd3d .*: take_over failed: AttributeError"),
+    ],
+)
+def test_an_author_whose_head_takes_over_wrongly_is_named(
+    dense: Path, tmp_path: Path, wrong: str, said: str
+) -> None:
+    registry.register(Odd3d, name="odd3d")
+    try:
+        with pytest.raises(PluginError, match=f"{said}.*; see docs/"):
+            tuned(dense, tmp_path / "out", downstream={"name": "odd3d", "wrong": wrong})
+    finally:
+        registry._registered.pop("odd3d")
+    assert not (tmp_path / "out").exists()
+
+
+class Keeps(PretextModel):
+    """A model that names some module as its decoder."""
+
+    def __init__(self, encoder: Encoder, decoder: nn.Module) -> None:
+        super().__init__(encoder)
+        self.decoder = decoder
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {**super().parts(), "decoder": self.decoder}
+
+
+def test_a_module_that_cannot_be_a_decoder_is_refused_before_training() -> None:
+    encoder: Encoder = registry.create(SMALL).build(1)  # type: ignore[attr-defined]
+    for decoder, said in (
+        (nn.Identity(), "Identity as 'decoder'.* no weights"),
+        (nn.Sequential(encoder, nn.Conv3d(1, 1, 1)), "Sequential as 'decoder'.* of the encoder"),
+    ):
+        with pytest.raises(PluginError, match=rf"Mine3d: parts\(\) names a {said}.*my-own-task"):
+            check_model(Keeps(encoder, decoder), "Mine3d")
+    assert check_model(Keeps(encoder, UNetDecoder(encoder, 1, dims=3)), "Mine3d")
 
 
 def test_a_decoder_of_another_run_is_refused(dense: Path, tmp_path: Path) -> None:

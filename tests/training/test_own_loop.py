@@ -25,6 +25,23 @@ def encoder_of(spec: dict[str, Any] = SMALL) -> Any:
         return registry.create(spec).build(1)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("decoder", "said"),
+    [
+        ("unetdecoder", "a str is no nn.Module"),
+        (nn.Identity(), "Identity cannot be kept, for it has no weights"),
+        (nn.ModuleList([encoder_of()]), "it holds weights of the encoder"),
+    ],
+)
+def test_what_is_no_decoder_is_refused(decoder: Any, said: str, tmp_path: Path) -> None:
+    encoder = decoder[0] if isinstance(decoder, nn.ModuleList) else encoder_of()
+    with pytest.raises(ConfigError, match=said):
+        save_encoder(
+            tmp_path / "mine", encoder, backbone=SMALL, images=None, size=16, decoder=decoder
+        )
+    assert not (tmp_path / "mine").exists()
+
+
 def test_images_are_prepared_one_at_a_time_with_what_is_known_of_them() -> None:
     images = open_images(**DATA)
     assert images[0].shape == (1, 16, 16, 16)

@@ -9,7 +9,12 @@ from pydantic import BaseModel
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.settings.lengths import prolong
 from ssl_registry.training.settings.origins import RECORDED
-from ssl_registry.training.settings.stored import METRICS, check_same_kind, fill_up
+from ssl_registry.training.settings.stored import (
+    METRICS,
+    check_frozen_once,
+    check_same_kind,
+    fill_up,
+)
 
 
 def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,8 +27,10 @@ def with_stored(cls: type[BaseModel], fields: Mapping[str, Any]) -> dict[str, An
         fields: what the call says.
 
     Raises:
+        ConfigError: it says one thing twice, and differently.
         RunError: there is no run to resume, or it is one of another command.
     """
+    check_frozen_once(fields)
     if fields.get("resume") is not True or not isinstance(fields.get("out"), (str, Path)):
         return dict(fields)
     folder = RunFolder(Path(fields["out"]))

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from ssl_registry.downstream import Takeover
-from ssl_registry.errors import ConfigError
+from ssl_registry.authors_errors import blame, spell_component
+from ssl_registry.downstream import PAGE, DownstreamTask, Takeover
+from ssl_registry.errors import ConfigError, PluginError
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
 from ssl_registry.training.files.encoder_summary import EncoderSummary, encoder_folder
@@ -42,22 +43,42 @@ def take_over_decoder(
 
     Raises:
         EncoderFileError: the decoder cannot be read.
+        PluginError: the task's `take_over` fails, or does not say what it took.
         ConfigError: it was asked for, and nothing of it fits.
     """
     if summary is None or summary.decoder is None or settings.transfer == "encoder":
         return None
     assert settings.encoder is not None
     weights = read_decoder(encoder_folder(settings.encoder), summary.decoder)
-    taken = settings.downstream.take_over(head, weights, settings.transfer_levels)
+    task = settings.downstream
+    with blame(task, "take_over", page=PAGE):
+        taken: object = task.take_over(head, weights, settings.transfer_levels)
+    taken = _check_takeover(task, taken, head)
     if taken.taken:
         return taken
     if settings.transfer == "all":
-        name = registry.entry_of(settings.downstream).name
+        name = registry.entry_of(task).name
         raise ConfigError(
             f"transfer=all: nothing of the decoder in {settings.encoder} fits the head of {name}: "
             "say transfer=encoder"
         )
     return None
+
+
+def _check_takeover(task: DownstreamTask, taken: object, head: nn.Module) -> Takeover:
+    """Return what a task says that it took over, once the head has what it names."""
+    if not isinstance(taken, Takeover):
+        raise PluginError(
+            f"{spell_component(task)}: take_over returned a {type(taken).__name__}; it has to say "
+            "what it took, as DownstreamTask.take_over does: return what "
+            f"super().take_over(head, weights, levels) returned; see {PAGE}"
+        )
+    if strange := sorted(set(taken.taken) - set(head.state_dict())):
+        raise PluginError(
+            f"{spell_component(task)}: take_over says that it took {strange[0]!r}, which the head "
+            f"does not have: name weights as the head's state_dict() does; see {PAGE}"
+        )
+    return taken
 
 
 def spell_takeover(summary: EncoderSummary | None, taken: Takeover | None) -> str:

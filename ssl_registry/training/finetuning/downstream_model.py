@@ -6,13 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_registry.authors_errors import blame, spell_component
 from ssl_registry.backbone import Encoder
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.label_classes import by_value
 from ssl_registry.data.preparing.slice_answers import answer_slices, as_volume
 from ssl_registry.data.preparing.sliding_window import slide
 from ssl_registry.distributed import from_all
-from ssl_registry.downstream import DownstreamTask, Takeover
+from ssl_registry.downstream import PAGE, DownstreamTask, Takeover
+from ssl_registry.errors import PluginError
 from ssl_registry.pretext_model import Moment
 from ssl_registry.training.engine.answering import answering, read_ahead
 from ssl_registry.training.engine.trained import Trained
@@ -30,6 +32,22 @@ class DownstreamModel(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """Return the head's outputs."""
         return self.head(self.encoder(images))
+
+
+def build_checked_head(task: DownstreamTask, encoder: Encoder, classes: int) -> nn.Module:
+    """Return the head that a task builds, once it is seen to be a module.
+
+    Raises:
+        PluginError: it is none, or `build_head` fails.
+    """
+    with blame(task, "build_head", page=PAGE):
+        head: object = task.build_head(encoder, classes)
+    if not isinstance(head, nn.Module):
+        raise PluginError(
+            f"{spell_component(task)}: build_head returned a {type(head).__name__}; it has to "
+            f"return an nn.Module; see {PAGE}"
+        )
+    return head
 
 
 class LabelMaps(Sequence[Tensor]):
@@ -114,7 +132,9 @@ class Finetuning(Trained):
     ) -> dict[str, Tensor]:
         """Return the loss of images `[B, C, *S]` and their target, both augmented."""
         images, target = self._augment(*batch, generator)
-        return {"loss": self.task.loss(self.model(images), target)}
+        outputs = self.model(images)
+        with blame(self.task, "loss", page=PAGE):
+            return {"loss": self.task.loss(outputs, target)}
 
     def _augment(
         self, images: Tensor, target: Tensor, generator: torch.Generator
@@ -151,7 +171,8 @@ class Finetuning(Trained):
 
     def predict(self, outputs: Tensor) -> Sequence[Tensor]:
         """Return the hard prediction of each case; one of `outputs` has the slices of one case."""
-        predicted = self.task.predict(outputs)
+        with blame(self.task, "predict", page=PAGE):
+            predicted = self.task.predict(outputs)
         return _kept(predicted[None] if self.stacked else predicted)
 
     def outputs(self, images: Tensor) -> Tensor:

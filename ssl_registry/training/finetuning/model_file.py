@@ -29,7 +29,7 @@ from ssl_registry.training.files.handed_files import (
     read_weights,
 )
 from ssl_registry.training.files.run_folder import RunFolder
-from ssl_registry.training.finetuning.downstream_model import DownstreamModel
+from ssl_registry.training.finetuning.downstream_model import DownstreamModel, build_checked_head
 from ssl_registry.training.settings.origins import create_as_written, origins_of
 from ssl_registry.training.settings.size_setting import WrittenSize
 
@@ -196,4 +196,6 @@ def load_model(folder: str | Path) -> tuple[DownstreamModel, ModelSummary]:
 
 def _build(summary: ModelSummary) -> DownstreamModel:
     encoder = summary.backbone.build(summary.in_channels)
-    return DownstreamModel(encoder, summary.downstream.build_head(encoder, len(summary.labels)))
+    return DownstreamModel(
+        encoder, build_checked_head(summary.downstream, encoder, len(summary.labels))
+    )

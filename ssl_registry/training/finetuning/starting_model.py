@@ -8,7 +8,11 @@ from ssl_registry.backbone import Encoder, check_strides
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.files.encoder_file import load_encoder
 from ssl_registry.training.finetuning.decoder_transfer import take_over_decoder
-from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
+from ssl_registry.training.finetuning.downstream_model import (
+    DownstreamModel,
+    Finetuning,
+    build_checked_head,
+)
 from ssl_registry.training.finetuning.level_transfer import take_over
 from ssl_registry.training.finetuning.plan import Plan
 
@@ -50,7 +54,7 @@ def build_finetuning(plan: Plan) -> Finetuning:
     check_strides(encoder, plan.backbone.spatial_dims)
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
-        head = settings.downstream.build_head(encoder, len(plan.source.labels))
+        head = build_checked_head(settings.downstream, encoder, len(plan.source.labels))
     takeover = take_over_decoder(settings, plan.summary, head)
     model = DownstreamModel(encoder, head).train()
     spacing = _median_spacing(plan)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ssl_registry.authors_errors import blame, spell_component
 from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
 from ssl_registry.errors import PluginError, SslRegistryError
 from ssl_registry.pretext_model import PAGE, CaseInfo, Moment, PretextModel, check_answer
-from ssl_registry.question_model import blame, spell_task
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.preparation.case_infos import info_of
 from ssl_registry.training.settings.runs import PretrainSettings
@@ -45,7 +45,7 @@ class Pretraining(Trained):
         task = self.settings.task
         with blame(task, "the model's forward"):
             answer = self.model(batch, generator, moment)
-        loss, metrics = check_answer(answer, spell_task(task))
+        loss, metrics = check_answer(answer, spell_component(task))
         return {"loss": loss, **metrics}
 
     def validation_step(
@@ -73,7 +73,7 @@ class Pretraining(Trained):
     def explain(self, error: RuntimeError) -> SslRegistryError | None:
         """Say whose the fault is where an author kept a graph or wrote over what a loss needs."""
         said = str(error)
-        who = spell_task(self.settings.task)
+        who = spell_component(self.settings.task)
         if "backward through the graph a second time" in said:
             return PluginError(
                 f"{who}: something was kept from one step to the next with the graph that computed "

@@ -5,13 +5,14 @@ import copy
 import torch
 from torch import Tensor
 
+from ssl_registry.authors_errors import blame, spell_component
 from ssl_registry.backbone import FinestLevels
 from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry.pretext_model import PretextModel, check_kept, check_model
-from ssl_registry.question_model import blame, check_pieces, spell_task
+from ssl_registry.question_model import check_pieces
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import TrainingBatches, even_batches
@@ -50,8 +51,8 @@ def build_pretext_model(settings: PretrainSettings, channels: int) -> PretextMod
         with blame(task, "build_model"):
             model = task.build_model(seen, shape)
         with blame(task, "the model's parts"):
-            built = check_model(model, spell_task(task))
-        check_kept(built, encoder, spell_task(task))
+            built = check_model(model, spell_component(task))
+        check_kept(built, encoder, spell_component(task))
         return built
 
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from ssl_registry.documents import read_yaml
-from ssl_registry.errors import RunError, spell
+from ssl_registry.documents import brief, read_yaml
+from ssl_registry.errors import ConfigError, RunError, spell
 from ssl_registry.training.settings.lengths import prolong
 from ssl_registry.training.settings.reading import check_settings
 
@@ -46,6 +46,21 @@ def check_same_kind(cls: type[BaseModel], stored: Any, place: Path) -> None:
             )
 
 
+def check_frozen_once(said: Mapping[str, Any]) -> None:
+    """See that a call does not say one thing by `freeze_epochs`, and another by the field.
+
+    Raises:
+        ConfigError: it does.
+    """
+    short, downstream = said.get("freeze_epochs"), said.get("downstream")
+    field = downstream.get("freeze_epochs") if isinstance(downstream, Mapping) else None
+    if short is not None and field is not None and short != field:
+        raise ConfigError(
+            f"freeze_epochs={brief(short)} is a shorthand for downstream.freeze_epochs="
+            f"{brief(field)}, and they differ: say one of the two"
+        )
+
+
 def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> None:
     """See all of a call that can be seen without importing a component, or torch.
 
@@ -55,6 +70,7 @@ def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> N
         ConfigError, UnknownComponentError, NameConflictError: as `read_settings`.
         RunError: the run's settings cannot be read.
     """
+    check_frozen_once(said)
     if said.get("resume") is True and isinstance(said.get("out"), (str, Path)):
         config = Path(said["out"]) / CONFIG
         if not config.is_file():
