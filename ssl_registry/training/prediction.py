@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.label_classes import as_values
 from ssl_registry.data.sources.cases import Case, FileCase
 from ssl_registry.data.sources.layouts import LayoutName, Reading
-from ssl_registry.errors import DataError, ImageShapeError, RunError, SslRegistryError
+from ssl_registry.errors import BadFileError, DataError, ImageShapeError, RunError, SslRegistryError
 from ssl_registry.progress import ProgressBar
 from ssl_registry.training.ensemble import Ensemble, load_ensemble
 from ssl_registry.training.ensemble_answers import ScanAnswer
@@ -31,6 +32,10 @@ TABLE: Final = "predictions.csv"
 PROBABILITIES: Final = "_probabilities"
 AGREEMENT: Final = "_agreement"
 """What stands behind the name of an image in the names of further files."""
+
+LONGEST_NAME: Final = 200
+"""Bytes of an image's name without suffix: file systems allow 255, ours and what is added to be
+written safely included."""
 
 Existing = Literal["refuse", "skip", "overwrite"]
 
@@ -131,7 +136,8 @@ class _Work:
     def label_all(self, done: Done) -> list[Path]:
         """Write a label map for each image; return the files."""
         suffix = PICTURE if self.ensemble.summary.image_dims == 2 else VOLUME
-        files = {self.folder / f"{case.name}{suffix}": case for case in self.cases}
+        cases = [case for case in self.cases if self._may_be_named(case)]
+        files = {self.folder / f"{case.name}{suffix}": case for case in cases}
         wanted = _wanted(files, self.existing)
         for file in wanted:
             _check_apart(file, files[file])
@@ -153,6 +159,15 @@ class _Work:
                 written.append(file)
             done("predicting", count, len(wanted))
         return written
+
+    def _may_be_named(self, case: Case) -> bool:
+        """Whether files may be called after a case; if not, it is left out."""
+        length = len(os.fsencode(Path(case.name).name))
+        if length > LONGEST_NAME:
+            what = f"has a name of {length} bytes: predictions could not be called after it"
+            file = case.image if isinstance(case, FileCase) else case.name
+            self.leave_out(case.name, BadFileError(file, what, "rename it"))
+        return length <= LONGEST_NAME
 
     def _write_further(self, case: Case, answer: ScanAnswer, labels: Tensor) -> None:
         """Write probabilities, and how many models agree, beside the label map of a case."""

@@ -225,10 +225,14 @@ def test_one_bad_image_is_said_and_leaves_the_others(tmp_path: Path) -> None:
     (scans / "b.nii.gz").write_text("no scan")
     two = np.stack([np.asarray(nib.load(scans / "a.nii.gz").dataobj)] * 2, axis=-1)
     nib.save(nib.Nifti1Image(two, np.eye(4)), scans / "d.nii.gz")
+    write_scan(scans / f"{'e' * 240}.nii.gz", np.eye(4))
     run = threshold_run(tmp_path / "run", Preprocessing(**WINDOW), 24)
     done = predict(run, scans, tmp_path / "labels", quiet=True)
     assert [file.name for file in done.files] == ["a.nii.gz", "c.nii.gz"]
-    assert set(done.failed) == {"b", "d"}
+    assert set(done.failed) == {"b", "d", "e" * 240}
+    assert (
+        "has a name of 240 bytes: predictions could not be called after" in done.failed["e" * 240]
+    )
     assert "b.nii.gz" in done.failed["b"]
     assert "d has 2 channels; the model takes 1" in done.failed["d"]
     assert {path.name for path in (tmp_path / "labels").iterdir()} == {"a.nii.gz", "c.nii.gz"}
