@@ -4,6 +4,7 @@ import os
 import sqlite3
 from dataclasses import asdict
 from hashlib import sha256
+from itertools import combinations, permutations
 from pathlib import Path
 
 import pytest
@@ -123,10 +124,28 @@ def test_all_that_is_known_of_a_case_comes_back(index: ContentIndex) -> None:
 
 def test_channels_are_known_by_the_hashes_that_they_have_alone() -> None:
     one, other = torch.rand(2, 4, 5, 6)
-    alone = [contents_of(scan_of_array(image[None], "one")).image for image in (one, other)]
+    alone = [contents_of(scan_of_array(image[None], "one")) for image in (one, other)]
     stack = contents_of(scan_of_array(torch.stack([one, other, torch.zeros(4, 5, 6)]), "stack"))
-    assert stack.parts == (stack.image, *alone)
-    assert contents_of(scan_of_array(one[None], "one")).parts == (alone[0],)
+    assert stack.traces == (stack.image, *alone[0].channels, *alone[1].channels)
+    assert len(stack.traces) == 3
+    assert len({stack.voxels, alone[0].voxels, alone[1].voxels}) == 3
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (5, 5, 5), (6, 7, 1), (6, 6, 1)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_turned_or_mirrored_copy_is_known_again(shape: tuple[int, ...], channels: int) -> None:
+    image = torch.randint(0, 256, (channels, *shape), generator=torch.Generator().manual_seed(0))
+    known = contents_of(scan_of_array(image, "image"))
+    flips = [axes for count in range(4) for axes in combinations((1, 2, 3), count)]
+    for order in permutations((1, 2, 3)):
+        for axes in flips:
+            turned = image.permute(0, *order).flip(axes)
+            if shape[2] == 1 and turned.shape[3] != 1:
+                continue
+            assert contents_of(scan_of_array(turned, "turned")).voxels == known.voxels
+    changed = image.clone()
+    changed[0, 0, 0, 0] += 1
+    assert contents_of(scan_of_array(changed, "changed")).voxels != known.voxels
 
 
 def test_a_job_waits_while_another_writes(

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +53,15 @@ def test_a_scan_that_comes_back_as_a_channel_is_refused(encoder: Path, tmp_path:
         other = np.random.default_rng(90 + number).normal(size=(SIDE,) * 3)
         stack = np.stack([other, cube(number)[0]], axis=3).astype(np.float32)
         save(stack, data / "imagesTr" / f"c{number:02}.nii.gz")
+    assert "(as s0" in refused(encoder, data, tmp_path / "out")
+
+
+def test_copies_that_lost_their_affine_are_refused(encoder: Path, tmp_path: Path) -> None:
+    data = write_decathlon(tmp_path / "bare", SEEN)
+    for folder in ("imagesTr", "labelsTr"):
+        for path in (data / folder).iterdir():
+            as_itk_orders = np.asarray(nib.load(path).dataobj)[::-1, ::-1]
+            nib.save(nib.Nifti1Image(as_itk_orders, np.eye(4)), path)
     assert "(as s0" in refused(encoder, data, tmp_path / "out")
 
 

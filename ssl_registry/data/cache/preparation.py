@@ -18,7 +18,7 @@ from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import contents_of
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Part of every key; raised whenever what is kept of an image changes."""
 
 LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")

@@ -9,8 +9,8 @@
       "channel_names": ["T1", "T2"],       what these show, where the data say so
       "fingerprint": "5f1c...",            a hash of all contents, whatever the cases are called
       "seen": {"<content>": "<name>"},     each image of this run and of those before it, by the
-                                           hash that `cases.csv` has, and what it was called; of
-                                           one of several channels, also each of these
+                                           hash that `cases.csv` has, and what it was called; also
+                                           by that of each channel, however it was turned
       "complete": true,                    false if something before it is not known
       "declared": "ImageNet-1k",           what weights from elsewhere were trained on, in the words
                                            of whoever imported them and vouches that it is all
@@ -72,7 +72,7 @@ def provenance(
     """
     earlier = Seen({}, complete=True) if before is None else seen_of(before)
     declared = declared_in(before or {})
-    now = {part: c.case.name for c in [*cases, *selected_by] for part in c.contents.parts}
+    now = {part: c.case.name for c in [*cases, *selected_by] for part in c.contents.traces}
     return {
         "name": name,
         "fingerprint": fingerprint(case.contents.image for case in cases),
@@ -197,9 +197,10 @@ def _seen_in(names: Mapping[str, str], source: Source, test: Sequence[Case]) -> 
 def _known_as(source: Source, case: Case, voxels: Container[str]) -> str | None:
     """Return by which hash of voxels an image, or one of its channels, is known; None if by none.
 
-    A scan that was seen alone may come back as a channel of a stack, and the other way round.
+    A scan that was seen alone may come back as a channel of a stack, and the other way round; or
+    turned, where its affine was lost.
     """
-    parts = map(voxels_of, source.contents[case.name].parts)
+    parts = map(voxels_of, source.contents[case.name].traces)
     return next((part for part in parts if part in voxels), None)
 
 
