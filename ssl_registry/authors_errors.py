@@ -1,4 +1,4 @@
-"""Errors in an author's component, told as the author's: the plugin, the method, and the page."""
+"""Errors in an author's component, as the author's: plugin, method and page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -107,7 +107,7 @@ def check_pyramid(encoder: Encoder, pyramid: object, images: Tensor) -> list[Ten
     """Return what an encoder made of images, once it is seen to be the pyramid that it announces.
 
     Raises:
-        PluginError: it is no list of levels, or they differ from `channels`; says what came.
+        PluginError: it is not a list of levels, or they differ from `channels`; says what came.
     """
     who = type(whole_encoder(encoder)).__name__
     if not isinstance(pyramid, (list, tuple)) or not all(isinstance(p, Tensor) for p in pyramid):
@@ -279,5 +279,5 @@ def read_backbone(said: Backbone | str | Mapping[str, Any]) -> Backbone:
     """
     made = said if isinstance(said, Backbone) else registry.create(said)
     if not isinstance(made, Backbone):
-        raise ConfigError(f"backbone={said!r} is no backbone: `ssl-registry list` shows them")
+        raise ConfigError(f"backbone={said!r} is not a backbone: `ssl-registry list` shows them")
     return made

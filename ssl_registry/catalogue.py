@@ -78,7 +78,7 @@ class Catalogue:
         Raises:
             UnknownComponentError: nobody offers it; the message names what is near.
             NameConflictError: several distributions offer it.
-            ConfigError: the name is no string.
+            ConfigError: the name is not a string.
         """
         if not isinstance(name, str):
             raise ConfigError(

@@ -137,7 +137,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 def _check_depth(value: Any) -> None:
@@ -185,7 +185,7 @@ def _extent(node: "Node", known: dict[int, _Extent]) -> _Extent:
 def _measure(node: "Node", known: dict[int, _Extent]) -> _Extent:
     kind = node.tag.removeprefix("tag:yaml.org,2002:")
     if kind not in _TAGS:
-        raise ValueError(f"{brief(kind)} is no kind of value that settings have")
+        raise ValueError(f"{brief(kind)} is not a kind of value that settings have")
     if isinstance(node.value, str):
         return _Extent(1 + len(node.value) // 64, 1)
     inner = [_extent(one, known) for one in _inner_nodes(node)]

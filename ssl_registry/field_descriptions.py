@@ -23,7 +23,7 @@ class InWords:
 
 @dataclass(frozen=True)
 class Otherwise:
-    """Beside a type in `Annotated`: what holds where nothing is said, if that is no one value."""
+    """Beside a type in `Annotated`: what holds by default if that is no one value."""
 
     text: str
 

@@ -60,7 +60,7 @@ def _remedy(image_shape: tuple[int, ...], grid: tuple[int, ...], jitter: int) ->
         n if side >= due else 1 for n, side, due in zip(grid, image_shape, cells, strict=True)
     )
     if max(fitting) > 1 and min(image_shape) >= SMALLEST_TILE:
-        advice.append(f"say grid={str(list(fitting)).replace(' ', '')}")
+        advice.append(f"set grid={str(list(fitting)).replace(' ', '')}")
     return ", or ".join(advice)
 
 

@@ -69,7 +69,7 @@ class PretextTask(Component, ABC):
         repr=False,
         exclude_if=lambda levels: not levels,
         description="at which levels of the encoder's pyramid the loss is taken, 1 being the "
-        "finest, each with a head of its own; where nothing is said, once, on the whole pyramid",
+        "finest, each with a head of its own; by default once, on the whole pyramid",
     )
 
     @field_validator("levels", mode="before")

@@ -27,7 +27,7 @@ class CaseInfo(NamedTuple):
         spacing: of the prepared image, in mm a voxel, one for each spatial axis; None where the
             file says none, as with pictures.
         place: of a slice in its volume, from 0 for the first to 1 for the last; None for an image
-            that is no slice.
+            that is not a slice.
     """
 
     name: str
@@ -125,7 +125,7 @@ def check_model(model: object, who: str) -> PretextModel:
         who: the task in words, for a message.
 
     Raises:
-        PluginError: it is no pretext model, or lacks its encoder, or names parts that cannot be
+        PluginError: it is not a pretext model, or lacks its encoder, or names parts that cannot be
             kept.
     """
     if not isinstance(model, PretextModel):

@@ -211,7 +211,7 @@ def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> Non
     """See that a task can be joined with an encoder for images of a shape.
 
     Raises:
-        ConfigError: the encoder is none, or the shape is no tuple of as many whole numbers as
+        ConfigError: the encoder is none, or the shape is not a tuple of as many whole numbers as
             the task has dimensions.
     """
     if not isinstance(encoder, Encoder):

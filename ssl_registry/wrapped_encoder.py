@@ -55,7 +55,7 @@ def wrap_encoder(
     taken, axes = in_channels or found[0], dims or found[1]
     if taken is None or axes is None:
         raise ConfigError(
-            f"{type(module).__name__} has no convolution that says what images it takes: say "
+            f"{type(module).__name__} has no convolution that says what images it takes: set "
             "in_channels=... and dims=2 or dims=3"
         )
     shape = tuple(image_shape or (TRIAL_SIDE,) * axes)
@@ -125,8 +125,8 @@ def _try(
             pyramid = _levels_of(module(image), module)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ConfigError(
-            f"{type(module).__name__} cannot take an image of {list(image.shape)}: {error}; say "
-            "image_shape=..., in_channels=... or dims=..., or mend its forward"
+            f"{type(module).__name__} cannot take an image of {list(image.shape)}: {error}; set "
+            "image_shape=..., in_channels=... or dims=..., or correct its forward"
         ) from error
     order = sorted(range(len(pyramid)), key=lambda place: -pyramid[place].shape[2:].numel())
     for level in pyramid:

@@ -189,7 +189,7 @@ def test_a_class_stands_for_its_default_fields() -> None:
 
 
 def test_what_is_no_component_is_refused() -> None:
-    with pytest.raises(TypeError, match="is no PretextTask, Backbone or DownstreamTask"):
+    with pytest.raises(TypeError, match="is not a PretextTask, Backbone or DownstreamTask"):
         checks_of(dict)  # type: ignore[arg-type]
 
 

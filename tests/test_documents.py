@@ -121,8 +121,8 @@ def bomb(levels: int) -> str:
         ("- " * 200 + "1", "more than 64 levels"),
         ("a: 1\nb: 2\na: 3", "'a' stands twice"),
         ("a: {b: 1, b: 2}", "'b' stands twice"),
-        ("!!python/object/apply:os.system [ls]", "is no kind of value"),
-        ("!!set {a, b}", "'set' is no kind of value"),
+        ("!!python/object/apply:os.system [ls]", "is not a kind of value"),
+        ("!!set {a, b}", "'set' is not a kind of value"),
         ("!!timestamp x", "not valid YAML"),
         ("!!int ''", "not valid YAML"),
         ("a: 2001-02-30", "not valid YAML"),
@@ -156,8 +156,8 @@ def test_depth_is_counted_through_aliases() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"a": NaN}', "NaN is no JSON number"),
-        (b'{"a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a JSON number"),
         (b'{"a": 1, "a": 2}', "'a' stands twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" * 70 + b"]" * 70, "more than 64 levels"),

@@ -118,7 +118,7 @@ def test_images_too_small_for_tiles_are_told_the_size_they_need() -> None:
 def test_images_too_thin_for_tiles_are_told_the_grid_that_fits() -> None:
     with pytest.raises(
         ImageShapeError,
-        match=r"at least \[128, 128, 21\], or say grid=\[3,3,1\]",
+        match=r"at least \[128, 128, 21\], or set grid=\[3,3,1\]",
     ):
         tile_shape((128, 128, 8), (3, 3, 3), jitter=3)
     assert tile_shape((128, 128, 8), (3, 3, 1), jitter=3) == (39, 39, 8)

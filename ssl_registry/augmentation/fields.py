@@ -19,14 +19,14 @@ class AugmentationFields(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    rotation_probability: Probability = Field(0.3, description="probability of a turn")
+    rotation_probability: Probability = Field(0.3, description="probability of a rotation")
     rotation_degrees: float = Field(
-        15, ge=0, le=180, description="largest turn of a volume about each axis"
+        15, ge=0, le=180, description="largest rotation of a volume about each axis"
     )
     plane_rotation_degrees: float = Field(
-        30, ge=0, le=180, description="largest turn of a picture, or within thick slices"
+        30, ge=0, le=180, description="largest rotation of a picture, or within thick slices"
     )
-    scaling_probability: Probability = Field(0.3, description="probability of a change of size")
+    scaling_probability: Probability = Field(0.3, description="probability of scaling")
     scaling_range: tuple[Factor, Factor] = Field(
         (0.8, 1.25), description="how many times as large what is shown becomes"
     )
@@ -45,9 +45,9 @@ class AugmentationFields(BaseModel):
     )
     thick_axis: Axis | Literal["auto"] | None = Field(
         "auto",
-        description="axis of a volume across which slices are thick: turns, sizes, deformation and "
-        "low resolution stay within slices. auto: where the spacing is 3 times the finest, or "
-        "the side a third of the longest",
+        description="axis of a volume across which slices are thick: rotation, scaling, "
+        "deformation and low resolution stay within slices. auto: where the spacing is 3 times the "
+        "finest, or the side a third of the longest",
     )
     flips: Literal["all"] | tuple[Axis, ...] = Field(
         (),
@@ -93,7 +93,7 @@ class AugmentationFields(BaseModel):
     gamma_range: tuple[Factor, Factor] = Field((0.7, 1.5), description="its exponent")
     channel_wise: bool = Field(
         True,
-        description="draw how far the intensities change for each channel on its own, as befits "
+        description="draw how far the intensities change for each channel on its own, as suits "
         "the sequences of an MR scan; false keeps the colours of a photograph together",
     )
 

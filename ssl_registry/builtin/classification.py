@@ -31,7 +31,7 @@ class Classification(DownstreamTask):
         0.0, ge=0, lt=1, description="probability of dropping a feature before the linear layer"
     )
     balanced: bool = Field(
-        False, description="let each class of a batch count alike in the loss, however rare"
+        False, description="weight the classes of a batch equally in the loss, however rare"
     )
 
     def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:

@@ -48,7 +48,7 @@ class WeightedTask(BaseModel):
         task = registry.create(spec)
         if not isinstance(task, PretextTask):
             raise ConfigError(
-                f"{spec['name']} is no pretext task: `ssl-registry list --kind pretext` shows "
+                f"{spec['name']} is not a pretext task: `ssl-registry list --kind pretext` shows "
                 "which there are"
             )
         return {"task": task, "weight": value.get("weight", 1.0)}

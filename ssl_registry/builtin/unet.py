@@ -36,7 +36,7 @@ class UNet(Backbone):
     ] = Field(
         None,
         description="pooling that leads to each level, along each axis, such as "
-        "[[1,1,1],[2,2,1],[2,2,2]]; where nothing is said, 2 along each, but for images of "
+        "[[1,1,1],[2,2,1],[2,2,2]]; by default 2 along each, but for images of "
         "unequal sides along those axes that are fine enough",
     )
     norm: Norm = Field(

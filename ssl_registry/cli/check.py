@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run_check(
     data: Annotated[str, typer.Argument(help="what data=... may name")],
     deep: Annotated[
-        bool, typer.Option("--deep", help="read every voxel, not the headers alone")
+        bool, typer.Option("--deep", help="read every voxel, not only the headers")
     ] = False,
     dims: Annotated[
         int | None, typer.Option(min=2, max=3, help="2 for pictures, 3 for volumes")

@@ -89,7 +89,7 @@ def _read_engine(on: str | None, said: dict[str, Any]) -> Any:
         spare = [key for key, value in said.items() if value]
         if spare:
             option = "slurm" if spare[0] == "parameters" else spare[0]
-            raise ConfigError(f"--{option} is for an engine: say --on ray or --on slurm, too")
+            raise ConfigError(f"--{option} is for an engine: use --on ray or --on slurm, too")
         return None
     from ssl_registry.experiments.engines.options import read_options
 
@@ -100,7 +100,7 @@ def _pairs(words: list[str]) -> dict[str, str]:
     """Return what is handed to `sbatch`.
 
     Raises:
-        ConfigError: a word is no pair.
+        ConfigError: a word is not a pair.
     """
     pairs = [word.removeprefix("--").partition("=") for word in words]
     for key, equals, value in pairs:

@@ -45,7 +45,7 @@ def run_embed(
     if not encoder.exists():
         raise EncoderFileError(f"{spell(encoder)}: there is no such folder")
     if out is None and figure is None and neighbours is None:
-        raise ConfigError("nothing is asked for: say --out, --figure, or --neighbours")
+        raise ConfigError("nothing is asked for: use --out, --figure, or --neighbours")
     if projection not in ("auto", "pca", "umap"):
         raise ConfigError(f"--projection {spell(projection)}: choose auto, pca or umap")
     mention_failures()

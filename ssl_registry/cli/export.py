@@ -48,7 +48,7 @@ def run_export(
         _write_graph(run, out, to, part)
         return
     if part is not None:
-        raise ConfigError(f"--part {spell(part)} is of graphs: say --to onnx or --to torch-export")
+        raise ConfigError(f"--part {spell(part)} is of graphs: use --to onnx or --to torch-export")
     from ssl_registry.training.files.encoder_summary import read_encoder_summary
     from ssl_registry.training.files.export import write_export
     from ssl_registry.training.files.export_code import loading_lines

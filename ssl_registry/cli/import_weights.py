@@ -27,7 +27,7 @@ WORDS: Final[dict["Fate", str]] = {
 
 
 def run_import(
-    file: Annotated[Path, typer.Argument(help="weights: .safetensors, or a file of PyTorch's")],
+    file: Annotated[Path, typer.Argument(help="weights: .safetensors, or a PyTorch file")],
     out: Annotated[Path, typer.Option(help="a new folder for the encoder")],
     format_name: Annotated[
         str | None,

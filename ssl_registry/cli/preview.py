@@ -154,7 +154,7 @@ def _create(name: str, words: list[str]) -> "PretextTask":
     """Return the task of that name, with the fields that the words say.
 
     Raises:
-        ConfigError: it is no pretext task, or a field is wrong.
+        ConfigError: it is not a pretext task, or a field is wrong.
     """
     from ssl_registry.registry import registry
 

@@ -30,7 +30,7 @@ def check_place(path: Path, folder: Path) -> Path:
         there = found.exists()
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, NUL, too long
         raise BadFileError(
-            path, f"is no usable path ({spell(str(error))})", "correct it"
+            path, f"is not a usable path ({spell(str(error))})", "correct it"
         ) from error
     roots = [folder.resolve(), *allowed_folders()]
     if not any(found.is_relative_to(root) for root in roots):

@@ -12,7 +12,7 @@ def right_share(scores: Tensor, right: Tensor) -> Tensor:
     same are no better than guessing, whatever their order.
 
     Args:
-        scores: `[N, M]`, the higher the nearer; minus infinity for what is no candidate.
+        scores: `[N, M]`, the higher the nearer; minus infinity for what is not a candidate.
         right: `[N]` int64, which candidate is right.
     """
     own = scores.gather(1, right[:, None])
@@ -39,7 +39,7 @@ def nt_xent(
         right: `[N]` int64, the right candidate of each anchor.
         excluded: `[N, M]` bool, what is neither right nor wrong: the anchor itself, the same
             image again, an empty place of a queue. The right one counts in any case.
-        temperature: by which similarities are divided.
+        temperature: temperature of the similarities.
 
     Reference: Sohn 2016 (NIPS), van den Oord et al. 2018 (arXiv:1807.03748); with temperature
     Chen et al. 2020 (arXiv:2002.05709), equation 1.

@@ -20,7 +20,7 @@ class Teacher(nn.Module):
         teacher = momentum * teacher + (1 - momentum) * student
 
     The momentum rises from `momentum` to `final` along half a cosine over the whole run, as in
-    BYOL; with `final` left out it stays, as in MoCo. What is no weight of the student (running
+    BYOL; with `final` left out it stays, as in MoCo. What is not a weight of the student (running
     means of batch normalisation) the teacher gathers itself, in its own forward passes, where
     `statistics` is `"own"`, or takes over from the student as it is.
 
@@ -31,7 +31,7 @@ class Teacher(nn.Module):
         statistics: where buffers of the student come from.
 
     Raises:
-        ConfigError: the student is no module, or a momentum not from 0 to 1.
+        ConfigError: the student is not a module, or a momentum not from 0 to 1.
 
     References: He et al. 2020 (arXiv:1911.05722), equation 2; Grill et al. 2020
     (arXiv:2006.07733), section 3.2, for the schedule; Tarvainen and Valpola 2017

@@ -22,13 +22,13 @@ def read_style(said: str | None, kind: Kind) -> Style:
     """Return the style of a new plugin's pretext task; a question where nothing is said.
 
     Raises:
-        ConfigError: there is no such style, or the component is no pretext task.
+        ConfigError: there is no such style, or the component is not a pretext task.
     """
     if said is None:
         return "question"
     if kind != "pretext":
         raise ConfigError(
-            f"--style {said} is for pretext tasks: leave it out with --kind {kind}, or say "
+            f"--style {said} is for pretext tasks: leave it out with --kind {kind}, or use "
             "--kind pretext"
         )
     for known in SUMMARIES:

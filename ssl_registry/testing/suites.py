@@ -101,7 +101,7 @@ def checks_of(checked: Checked) -> list[Check]:
         return checks_of_backbone(made)
     if isinstance(made, DownstreamTask):
         return checks_of_downstream_task(made)
-    raise TypeError(f"{made!r} is no PretextTask, Backbone or DownstreamTask")
+    raise TypeError(f"{made!r} is not a PretextTask, Backbone or DownstreamTask")
 
 
 def check_pretext_task(

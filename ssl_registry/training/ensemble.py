@@ -156,7 +156,7 @@ def _check_same_question(
     for what, (mine, theirs) in asked.items():
         if mine != theirs:
             raise ModelFileError(
-                f"{one} and {two} make no ensemble, for their {what} differ: {mine} and {theirs}"
+                f"{one} and {two} cannot form an ensemble: their {what} differ: {mine} and {theirs}"
             )
     check_channels(
         f"the model in {one}",
@@ -185,5 +185,5 @@ def choose_prediction_device(device: str) -> torch.device:
     """
     gpu = torch.cuda.is_available()
     if device == "gpu" and not gpu:
-        raise ConfigError("device=gpu, but torch sees no GPU: say device=cpu or device=auto")
+        raise ConfigError("device=gpu, but torch sees no GPU: set device=cpu or device=auto")
     return torch.device("cuda" if gpu and device != "cpu" else "cpu")

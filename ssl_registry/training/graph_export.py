@@ -110,7 +110,7 @@ def _check_call(path: Path, to: str) -> None:
     if to == "onnx" and not (find_spec("onnxscript") and find_spec("onnxruntime")):
         raise ConfigError(
             'to=onnx takes onnxscript and onnxruntime: pip install "ssl-registry[onnx]" brings '
-            "them; or say to=torch-export"
+            "them; or set to=torch-export"
         )
 
 

@@ -230,8 +230,8 @@ def _check_built_by(encoder: object, backbone: Backbone) -> None:
     """See that an encoder has the weights that its backbone builds, by name and shape."""
     if not isinstance(encoder, Encoder):
         raise ConfigError(
-            f"a {type(encoder).__name__} is no Encoder: save what backbone.build(...) returned, "
-            "not the model around it"
+            f"a {type(encoder).__name__} is not an Encoder: save what backbone.build(...) "
+            "returned, not the model around it"
         )
     with lend_to_torch(derive_generator(0, "save")):
         fresh = backbone.build(encoder.in_channels).state_dict()
@@ -254,7 +254,7 @@ def _check_decoder(decoder: object, encoder: Encoder) -> None:
         return
     if not isinstance(decoder, nn.Module):
         raise ConfigError(
-            f"decoder: a {type(decoder).__name__} is no nn.Module: save the module that was "
+            f"decoder: a {type(decoder).__name__} is not an nn.Module: save the module that was "
             "trained beside the encoder"
         )
     if fault := decoder_fault(decoder, [encoder]):

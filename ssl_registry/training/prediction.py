@@ -230,7 +230,7 @@ def _wanted(files: Iterable[Path], existing: Existing) -> list[Path]:
     there = [file for file in files if file.exists()]
     if there and existing == "refuse":
         raise RunError(
-            f"{len(there)} predictions are there already ({there[0]}, ...): say --overwrite, or "
+            f"{len(there)} predictions are there already ({there[0]}, ...): use --overwrite, or "
             "--skip-existing to make the others alone, or name another folder"
         )
     done = set(there) if existing == "skip" else set()

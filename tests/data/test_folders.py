@@ -68,7 +68,7 @@ def test_names_that_are_no_numbers_are_classes(tmp_path: Path, ending: str) -> N
     assert {case.name: case.grade for case in source.cases} == {
         "benign/i0": 0, "benign/i1": 0, "malignant/i0": 1, "malignant/i1": 1,
     }  # fmt: skip
-    assert "if they are something else, say layout=images" in source.notes[0]
+    assert "if they are something else, set layout=images" in source.notes[0]
     assert open_source(tmp_path, reading=IMAGES).labelled == ()
 
 
@@ -216,11 +216,12 @@ def test_nothing_is_left_out_in_silence(tmp_path: Path) -> None:
     assert {(Path(one.file).name, one.problem) for one in source.left_out} == {
         ("p1_seg.nii.gz", "is called as a label map of an image beside it, and left out"),
         ("p2-mask.nii.gz", "is called as a label map of an image beside it, and left out"),
-        ("notes.txt", "is no image, and left out"),
-        ("readme.md", "is no image, and left out"),
+        ("notes.txt", "is not an image, and left out"),
+        ("readme.md", "is not an image, and left out"),
     }
     assert any(
-        note == "2 files, readme.md and so on: is no image, and left out" for note in source.notes
+        note == "2 files, readme.md and so on: is not an image, and left out"
+        for note in source.notes
     )
 
 

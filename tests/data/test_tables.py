@@ -228,7 +228,7 @@ def test_patients_come_from_a_column_or_from_the_names(tmp_path: Path) -> None:
     ("column", "pattern", "message"),
     [
         ("patient", None, "no such column; there are none"),
-        (None, "(", "is no regular expression"),
+        (None, "(", "is not a regular expression"),
         (None, ".+_", "has 0 groups in parentheses"),
         (None, "(.)(.)", "has 2 groups"),
         (None, "([a-z]+)", "does not match '0_left'"),

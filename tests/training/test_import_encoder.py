@@ -228,7 +228,7 @@ def broken(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("truncated", r"w\.pth is damaged, or no file of PyTorch's"),
+        ("truncated", r"w\.pth is damaged, or not a PyTorch file"),
         ("nan", r"blocks\.0\.body\.1\.bias holds values that are NaN"),
         ("many", r"none of its 10000 tensors \(layer\.0, layer\.1.* is one of the network's"),
         ("shape", r"bias has the shape \[3\], and the network's .* \[2\]"),
@@ -257,7 +257,7 @@ def test_one_of_several_state_dicts_is_taken_by_its_name(tmp_path: Path) -> None
     [
         ({}, "it does not say of which network it is"),
         ({"format": "tensorflow"}, "format=tensorflow: there is no such format; .*torchvision"),
-        ({"backbone": "segmentation3d"}, "is no backbone"),
+        ({"backbone": "segmentation3d"}, "is not a backbone"),
         ({"backbone": UNET, "format": "torchvision"}, "holds nothing of the format torchvision"),
         ({"backbone": UNET, "names": {"x": "y"}}, "has no tensor x"),
         ({"backbone": UNET, "seen": " "}, "seen="),

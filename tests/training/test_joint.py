@@ -60,7 +60,7 @@ def test_every_parameter_is_counted_once_and_trained() -> None:
     [
         (["rotation3d"], "at least 2"),
         (["rotation3d", "rotation2d"], "rotation3d in 3D, rotation2d in 2D"),
-        (["rotation3d", "unet3d"], "unet3d is no pretext task"),
+        (["rotation3d", "unet3d"], "unet3d is not a pretext task"),
         (["rotation3d", {"name": "rotation3d", "weight": 0}], "weight=0"),
         (["rotation3d", "rotaton3d"], "rotation3d"),
     ],

@@ -28,7 +28,7 @@ def encoder_of(spec: dict[str, Any] = SMALL) -> Any:
 @pytest.mark.parametrize(
     ("decoder", "said"),
     [
-        ("unetdecoder", "a str is no nn.Module"),
+        ("unetdecoder", "a str is not an nn.Module"),
         (nn.Identity(), "Identity cannot be kept, for it has no weights"),
         (nn.ModuleList([encoder_of()]), "it holds weights of the encoder"),
     ],
@@ -121,7 +121,7 @@ def test_one_that_does_not_say_what_it_has_seen_needs_somebodys_word(tmp_path: P
     ("backbone", "words"),
     [
         ({**SMALL, "levels": 3}, "is not what .*weights differ"),
-        ("segmentation3d", "no backbone"),
+        ("segmentation3d", "not a backbone"),
         ("unte3d", "unet3d"),
     ],
 )
@@ -133,7 +133,7 @@ def test_another_backbone_is_refused(tmp_path: Path, backbone: Any, words: str) 
 
 def test_a_model_around_the_encoder_is_refused(tmp_path: Path) -> None:
     around: Any = nn.Sequential(encoder_of())
-    with pytest.raises(ConfigError, match="a Sequential is no Encoder"):
+    with pytest.raises(ConfigError, match="a Sequential is not an Encoder"):
         save_encoder(tmp_path / "mine", around, backbone=SMALL, images=None)
 
 

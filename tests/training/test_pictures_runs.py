@@ -174,9 +174,9 @@ def test_small_volumes_are_classified_from_an_archive(tmp_path: Path) -> None:
         (
             "segmentation2d",
             "aptos",
-            "for each image: say downstream=classification2d",
+            "for each image: set downstream=classification2d",
         ),
-        ("classification2d", "phantoms:8", "has label maps: say downstream=segmentation2d"),
+        ("classification2d", "phantoms:8", "has label maps: set downstream=segmentation2d"),
         ("segmentation3d", "aptos", r"holds pictures \(2D\), but volumes \(3D\) are asked for"),
     ],
 )

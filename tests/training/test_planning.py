@@ -173,7 +173,7 @@ def test_nothing_is_overwritten_and_wrong_words_are_refused(data: Path, tmp_path
     with pytest.raises(ConfigError, match="sliced"):
         write_plan(tmp_path / "new.yaml", data, sliced="thick")
     refused = run_command("plan", data, "--memory", "much", "--out", tmp_path / "p.yaml", status=2)
-    assert "is no size" in refused.stderr
+    assert "is not a size" in refused.stderr
 
 
 def test_hounsfield_units_are_recognised(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_bfloat16_is_chosen_where_it_is_proven_and_float32_where_it_is_wrong() -
     assert refused.precision == "32-true"
     assert "bfloat16 gives last, input [3, 256], a wrong gradient" in refused.why
     assert choose(model(precision="bf16-mixed")).precision == "bf16-mixed"
-    with pytest.raises(ConfigError, match=r"precision=bf16-mixed: .*wrong gradient.*say precision"):
+    with pytest.raises(ConfigError, match=r"precision=bf16-mixed: .*wrong gradient.*set precision"):
         choose(model(WrongLinear, precision="bf16-mixed"))
 
 

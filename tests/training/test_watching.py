@@ -103,7 +103,7 @@ def test_without_labels_there_is_nothing_to_keep_by(tmp_path: Path) -> None:
     chosen = {**RUN, "data": scans}
     with pytest.raises(ConfigError, match="no labels of two patients or more"):
         pretrain(**chosen, watch=1, keep="best-probe", out=tmp_path / "no")
-    with pytest.raises(ConfigError, match="looked at every .* say watch=1"):
+    with pytest.raises(ConfigError, match="looked at every .* set watch=1"):
         pretrain(**RUN, keep="best-probe", out=tmp_path / "no")
     done = pretrain(**chosen, watch=1, out=tmp_path / "run")
     assert "watch_rank" in rows_of(done.folder)[0]

@@ -44,7 +44,7 @@ class _Local(TwoViews):
         "image", description="whose other places it is to be far from"
     )
     points: int = Field(64, ge=2, le=4096, description="places that are drawn of each image")
-    temperature: float = Field(0.1, gt=0, le=10, description="by which similarities are divided")
+    temperature: float = Field(0.1, gt=0, le=10, description="temperature of the similarities")
     embedding: int = Field(64, ge=2, le=8192, description="length of an embedding")
     hidden: int = Field(64, ge=1, le=8192, description="units of the projection's hidden layer")
 

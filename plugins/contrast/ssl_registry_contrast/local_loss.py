@@ -59,7 +59,7 @@ def contrast_places(
         apart: which places are negatives of which, in both views: of the same image, `[B, K, K]`,
             or of all images, `[B * K, B * K]`; bool.
         related: `[B, B]` bool, in which other images place number k is the same.
-        temperature: by which similarities are divided.
+        temperature: temperature of the similarities.
 
     Reference: Chaitanya et al. 2020 (arXiv:2006.10511), equation 4; with the positives of other
     images its strategy D, and Zeng et al. 2021 (arXiv:2106.09157), equation 2.

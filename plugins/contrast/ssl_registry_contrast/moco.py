@@ -21,7 +21,7 @@ class _Moco(SlowCopyTask):
     queue: int = Field(
         1024, ge=0, le=2**20, description="embeddings of earlier images to compare with; 0 is off"
     )
-    temperature: float = Field(0.1, gt=0, le=10, description="by which similarities are divided")
+    temperature: float = Field(0.1, gt=0, le=10, description="temperature of the similarities")
 
     def smallest_batch(self) -> int:
         """Return 1 where there is a queue to compare with, else 2."""

@@ -29,7 +29,7 @@ def related_images(positives: Positives, near: float, count: int, moment: Moment
     if moment is None or len(moment.cases) != count:
         raise ConfigError(
             f"positives={positives} needs to know of whom the images are, and nothing was said: "
-            "hand a Moment with their `cases` to the model, or say positives=view"
+            "hand a Moment with their `cases` to the model, or set positives=view"
         )
     if positives == "patient":
         groups = [case.group for case in moment.cases]
@@ -44,7 +44,7 @@ def _place(name: str, place: float | None) -> float:
     if place is None:
         raise ConfigError(
             f"positives=place needs to know how high each slice lies in its scan, but {name} is no "
-            "slice of a scan: pretrain a 2D task on the slices of volumes, or say positives=view "
+            "slice of a scan: pretrain a 2D task on the slices of volumes, or set positives=view "
             "or positives=patient"
         )
     return place

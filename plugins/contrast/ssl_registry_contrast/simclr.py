@@ -18,7 +18,7 @@ class _Simclr(TwoViews):
 
     alone: ClassVar[str] = "holds no other image to compare with"
 
-    temperature: float = Field(0.1, gt=0, le=10, description="by which similarities are divided")
+    temperature: float = Field(0.1, gt=0, le=10, description="temperature of the similarities")
     embedding: int = Field(128, ge=2, le=8192, description="length of an embedding")
     hidden: int = Field(256, ge=1, le=8192, description="units of the projection's hidden layer")
 

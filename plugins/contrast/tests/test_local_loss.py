@@ -154,7 +154,7 @@ def test_what_has_to_be_known_of_the_images_is_asked_for_in_words() -> None:
     images = torch.rand(2, 1, 16, 16, generator=seeded())
     with pytest.raises(ConfigError, match=r"positives=place .* `cases`.*positives=view"):
         model(images, seeded())
-    with pytest.raises(ConfigError, match=r"case 1 is no slice.*positives=view"):
+    with pytest.raises(ConfigError, match=r"case 1 is not a slice.*positives=view"):
         model(images, seeded(), cases(("a", 0.1), ("b", None)))
 
 

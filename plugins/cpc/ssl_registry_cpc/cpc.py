@@ -58,7 +58,7 @@ class _Cpc(PretextTask):
         "both",
         description="where the other tiles come from: the same image, other images, or both",
     )
-    temperature: float = Field(0.1, gt=0, le=10, description="by which similarities are divided")
+    temperature: float = Field(0.1, gt=0, le=10, description="temperature of the similarities")
     code: int = Field(128, ge=2, le=8192, description="length of a tile's code")
     hidden: int = Field(256, ge=2, le=8192, description="units of the context network")
 
@@ -78,7 +78,7 @@ class _Cpc(PretextTask):
         if self.gap is not None and self.gap < least:
             raise ConfigError(
                 f"gap={self.gap}: with overlap={self.overlap:g} tiles so near share voxels, and "
-                f"the answer could be copied: say gap={least} or more, or leave it out"
+                f"the answer could be copied: set gap={least} or more, or leave it out"
             )
         if grid[self.axis] < self.rows_between + 2:
             raise ConfigError(
@@ -231,7 +231,7 @@ class CpcModel(QuestionModel):
         if self.task.negatives == "others" and bool((identity == identity[0]).all()):
             raise ImageShapeError(
                 "a batch of one image holds no other image to take negatives from: raise "
-                "`batch_size` to at least 2 different images, or say negatives=both"
+                "`batch_size` to at least 2 different images, or set negatives=both"
             )
 
 

@@ -40,13 +40,13 @@ class _Exemplar(PretextTask):
         0.5, ge=0, le=1, description="probability of a flip, for each axis on its own"
     )
     rotation_probability: float = Field(
-        0.5, ge=0, le=1, description="probability of a turn in one plane"
+        0.5, ge=0, le=1, description="probability of a rotation in one plane"
     )
     rotation: Literal["quarter", "any"] = Field(
         "quarter", description="quarter: exact turns by 90, 180, 270 degrees; any: interpolated"
     )
     rotation_degrees: float = Field(
-        180, gt=0, le=180, description="largest turn to either side in degrees"
+        180, gt=0, le=180, description="largest rotation either way, in degrees"
     )
     intensity_probability: float = Field(
         0.5, ge=0, le=1, description="probability of a change of brightness and contrast"
@@ -57,7 +57,7 @@ class _Exemplar(PretextTask):
     contrast: float = Field(
         0.5, ge=0, lt=1, description="largest relative change of contrast: 0.5 is 0.5 to 1.5"
     )
-    zoom_probability: float = Field(0.2, ge=0, le=1, description="probability of a change of size")
+    zoom_probability: float = Field(0.2, ge=0, le=1, description="probability of scaling")
     zoom: float = Field(
         0.2, ge=0, lt=1, description="largest relative change of size: 0.2 is 0.8 to 1.2"
     )

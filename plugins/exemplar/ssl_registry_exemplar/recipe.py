@@ -12,13 +12,13 @@ class Ranges(NamedTuple):
 
     Attributes:
         flip: probability of a flip, for each axis on its own.
-        rotation: probability of a turn in one plane.
+        rotation: probability of a rotation in one plane.
         quarters: whether turns are whole quarters, or by any angle.
         degrees: the largest turn to either side.
         intensity: probability of a change of brightness and contrast.
         brightness: the largest shift, as a share of the image's range of values.
         contrast: the largest relative change of contrast.
-        zoom: probability of a change of size.
+        zoom: probability of scaling.
         scale: the largest relative change of size.
     """
 

@@ -140,7 +140,7 @@ class _Fusion(PretextTask):
         if batch == 1:
             raise ImageShapeError(
                 "a batch of one image holds no other image to mix it with: raise `batch_size` to "
-                "at least 2, or say mix=self to mix two parts of the same image"
+                "at least 2, or set mix=self to mix two parts of the same image"
             )
         steps = torch.randint(1, batch, (batch,), generator=generator, device=generator.device)
         return (torch.arange(batch, device=generator.device) + steps) % batch

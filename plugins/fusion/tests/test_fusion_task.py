@@ -153,7 +153,7 @@ def accuracy_after_training(images: Tensor) -> float:
 
 
 def test_a_network_learns_from_images_that_differ_and_stays_at_chance_without() -> None:
-    """Equal images leave the padding of the convolutions, and what else is no picture."""
+    """Equal images leave the padding of the convolutions, and what else is not a picture."""
     grey = torch.full((4, 1, 16, 16), 0.5)
     assert accuracy_after_training(grey) == pytest.approx(1 / 3, abs=0.03)
     grey[::2] = 1
@@ -225,7 +225,7 @@ def test_blind_answers_vary_no_more_than_guesses_would(cls: type[Fusion], classe
 
 @pytest.mark.parametrize("cls", BOTH)
 def test_an_image_alone_is_refused_or_mixed_with_itself(cls: type[Fusion]) -> None:
-    with pytest.raises(ImageShapeError, match=r"raise `batch_size` to at least 2, or say mix=self"):
+    with pytest.raises(ImageShapeError, match=r"raise `batch_size` to at least 2, or set mix=self"):
         cls().make_batch(images_for(cls, batch=1), seeded())
     views = cls(mix="self").make_batch(images_for(cls, batch=1), seeded()).views
     assert len(views) == 1

@@ -165,7 +165,7 @@ def test_few_thick_slices_are_cut_within_their_plane(fusion: str) -> None:
 
 
 def test_what_a_grid_cannot_do_is_refused_in_words() -> None:
-    with pytest.raises(ImageShapeError, match=r"\[128, 128, 8\].*or say grid=\[3,3,1\]"):
+    with pytest.raises(ImageShapeError, match=r"\[128, 128, 8\].*or set grid=\[3,3,1\]"):
         Jigsaw3d().view_shape((128, 128, 8))
     with pytest.raises(ConfigError, match=r"4 tiles, .* 23 ways: lower `permutations`"):
         registry.create("jigsaw3d", grid=[2, 2, 1])

@@ -32,12 +32,12 @@ class _Masked(PretextTask):
     )
     normalise: bool = Field(
         False,
-        description="ask for each cube with mean 0 and deviation 1, so that texture counts as "
-        "much as brightness",
+        description="normalise what is asked for in each cube to mean 0 and deviation 1, so that "
+        "texture counts as much as brightness",
     )
     sparse: bool = Field(
         False,
-        description="let convolutions and normalisations see visible voxels alone (SparK); for "
+        description="let convolutions and normalisations see only visible voxels (SparK); for "
         "convolutional encoders, with cubes of a multiple of the coarsest stride",
     )
 
@@ -234,7 +234,7 @@ def _check_sparse(task: _Masked, encoder: Encoder, image_shape: tuple[int, ...])
     if any(width % stride for width, stride in zip(cube, coarsest, strict=True)):
         raise ConfigError(
             f"sparse=true: cubes of {list(cube)} voxels are no multiple of the encoder's coarsest "
-            f"stride, {list(coarsest)}, where a mask would cut through features: say "
+            f"stride, {list(coarsest)}, where a mask would cut through features: set "
             f"task.cube={_least_multiple(cube, coarsest)}, or use a backbone with fewer levels"
         )
     if any(side % width for side, width in zip(image_shape, cube, strict=True)):
@@ -245,7 +245,7 @@ def _check_sparse(task: _Masked, encoder: Encoder, image_shape: tuple[int, ...])
     attending = {type(part).__name__ for part in encoder.modules()}
     if found := sorted(name for name in attending if name.endswith("Attention")):
         raise ConfigError(
-            f"sparse=true is for convolutional encoders, and this one has {found[0]} layers: say "
+            f"sparse=true is for convolutional encoders, and this one has {found[0]} layers: set "
             "task.sparse=false (with task.fill=token a learned value stands in hidden voxels)"
         )
 

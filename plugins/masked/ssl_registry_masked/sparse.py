@@ -80,7 +80,7 @@ class VisibleAlone(TorchFunctionMode):
         named = dict(kwargs or {})
         if function in _ATTENDING:
             raise ConfigError(
-                "sparse=true is for convolutional encoders, and this one attends to tokens: say "
+                "sparse=true is for convolutional encoders, and this one attends to tokens: set "
                 "task.sparse=false (with task.fill=token a learned value stands in hidden voxels)"
             )
         if function in _NORMALISING:

@@ -248,7 +248,7 @@ def test_a_network_learns_what_neighbours_tell_and_nothing_where_they_do_not(
         ({"cube": (4, 20)}, (16, 16), "one number for each axis"),
         ({"cube": 16}, (16, 16), "is one cube"),
         ({"cube": (4, 4, 4)}, (16, 16), r"cube=\[4, 4, 4\]: images in 2D have 2 axes"),
-        ({"cube": (4, 3), "sparse": True}, (16, 12), r"say task.cube=\[4, 4\]|task.cube=4"),
+        ({"cube": (4, 3), "sparse": True}, (16, 12), r"set task.cube=\[4, 4\]|task.cube=4"),
         ({"cube": 4, "sparse": True}, (16, 18), "no multiple of the cubes' .*change `size`"),
     ],
     ids=str,

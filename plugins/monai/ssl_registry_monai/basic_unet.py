@@ -97,7 +97,7 @@ class BasicUnetEncoder(Encoder):
             raise ImageShapeError(
                 f"views of {list(x.shape[2:])} leave {left} voxels at the coarsest level of "
                 "monai-basicunet3d, too few: raise `size` so that views have 32 voxels a side or "
-                "more, or, with 16 or more, say backbone.norm=batch"
+                "more, or, with 16 or more, set backbone.norm=batch"
             )
         pyramid = [self.conv_0(x)]
         for level in range(1, 5):

@@ -107,7 +107,7 @@ class SwinUnetrEncoder(Encoder):
         """Return features `[B, channels[l], *S_l]`, finest first, of volumes `[B, C, *S]`.
 
         Raises:
-            ImageShapeError: a side is no multiple of 32, or all are 32, where instance
+            ImageShapeError: a side is not a multiple of 32, or all are 32, where instance
                 normalisation would meet a single voxel.
         """
         sides = list(x.shape[2:])

@@ -101,7 +101,7 @@ class NnunetBackbone(Backbone):
             said = network_numbers(read_plans(path, name, dims), cls.own_number, dims)
             given = {**said, **given, "plans": None, "configuration": None}
         elif path is None and isinstance(name, str):
-            raise ConfigError(f"configuration={name}: of which plans? say plans=FILE")
+            raise ConfigError(f"configuration={name}: of which plans? set plans=FILE")
         stages = given.get("n_stages", _stages_of(given))
         if not isinstance(stages, int) or not 2 <= stages <= MOST_STAGES:
             return {**given, "n_stages": stages}

@@ -64,8 +64,9 @@ class NnunetEncoder(Encoder):
         """Return features `[B, channels[l], *S_l]`, finest first, of images `[B, C, *S]`.
 
         Raises:
-            ImageShapeError: a side is no multiple of the stride where the network is residual, or
-                the coarsest stage would have a single voxel, which instance normalisation erases.
+            ImageShapeError: a side is not a multiple of the stride where the network is residual,
+                or the coarsest stage would have a single voxel, which instance normalisation
+                erases.
         """
         self._check(tuple(x.shape[2:]))
         pyramid = self.encoder(x.permute(self.to_network).contiguous())

@@ -77,13 +77,13 @@ def configuration_in(content: Mapping[str, Any], name: str, where: str) -> dict[
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise ConfigError(f"plans={path} is no plans file: it has over {MOST_BYTES:,} bytes")
+            raise ConfigError(f"plans={path} is not a plans file: it has over {MOST_BYTES:,} bytes")
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"plans={path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(
-            f"plans={path} is no plans file of nnU-Net, but a {type(content).__name__}"
+            f"plans={path} is not a plans file of nnU-Net, but a {type(content).__name__}"
         )
     return content
 

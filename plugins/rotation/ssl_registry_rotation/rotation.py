@@ -51,7 +51,7 @@ class _Rotation(PretextTask):
     window: Side | tuple[Side, ...] | None = Field(
         None,
         description="voxels a side of a window, or its sides along each axis, cut from the image "
-        "at a random place and turned in its stead; without it the whole image is turned",
+        "at a random place and turned in its place; without it the whole image is turned",
     )
 
     @field_validator("window")
@@ -186,7 +186,7 @@ class Rotation3d(_Rotation):
     axes: tuple[Literal["x", "y", "z"], ...] | None = Field(
         None,
         min_length=1,
-        description="axes about which volumes are turned; where nothing is said, those across "
+        description="axes about which volumes are turned; by default those across "
         "which the other two sides are equal",
     )
 
@@ -233,7 +233,7 @@ class Rotation3d(_Rotation):
         for axis in self.for_shape(image_shape).turned_axes():
             if not turns.turns_within(axis, seen):
                 fitting = [one for one in turns.AXES if turns.turns_within(one, seen)]
-                hint = f"say axes=[{','.join(fitting)}], or " if fitting else ""
+                hint = f"set axes=[{','.join(fitting)}], or " if fitting else ""
                 raise ImageShapeError(
                     f"what is turned has {_spell_shape(seen)} voxels, and turning it by 90 degrees "
                     f"about {axis} would change its shape: {hint}set `size` to equal sides across "

@@ -146,7 +146,7 @@ def test_cubes_are_turned_about_all_axes_and_axes_may_be_chosen() -> None:
     assert Rotation3d().chance(1).accuracy == 0.1
     assert Rotation3d(axes="zx").axes == ("x", "z")
     assert Rotation3d(axes="zx").chance(1).accuracy == 1 / 7
-    with pytest.raises(ImageShapeError, match=r"about x would change its shape: say axes=\[z\]"):
+    with pytest.raises(ImageShapeError, match=r"about x would change its shape: set axes=\[z\]"):
         Rotation3d(axes="x").view_shape((8, 8, 6))
     with pytest.raises(ConfigError, match="named once"):
         registry.create("rotation3d", axes=["x", "x"])

@@ -41,8 +41,8 @@ class _Place(PretextTask):
     augment: Augmentation = Field(
         Augmentation(),
         repr=False,
-        description="how light and pose of the crop are altered: a preset (light, nnunet, none) "
-        "or fields",
+        description="how intensities and pose of the crop are augmented: a preset (light, nnunet, "
+        "none) or fields",
     )
 
     @model_validator(mode="after")

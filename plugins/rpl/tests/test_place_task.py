@@ -211,7 +211,7 @@ def test_the_place_of_a_slice_is_told_where_it_is_known() -> None:
     assert torch.equal(model(images, seeded(7), moment(None, None, None))[0], without)
     known, metrics = model(images, seeded(7), moment(0.0, None, 1.0))
     assert torch.allclose(known, metrics["place_loss"] + metrics["slice_loss"])
-    # What an image that is no slice is told to be makes no difference.
+    # What an image that is not a slice is told to be makes no difference.
     again, _ = model(images, seeded(7), moment(0.0, None, 1.0))
     assert torch.equal(known, again)
     assert not torch.equal(model(images, seeded(7), moment(0.0, 0.5, 1.0))[0], known)

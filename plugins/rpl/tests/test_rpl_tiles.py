@@ -181,5 +181,5 @@ def test_few_thick_slices_are_cut_within_their_plane(fields: dict[str, Any]) -> 
 def test_a_grid_needs_a_centre_and_room() -> None:
     with pytest.raises(ConfigError, match=r"grid=\[2, 3, 1\] has no tile in its middle"):
         registry.create("rpl3d", grid=[2, 3, 1])
-    with pytest.raises(ImageShapeError, match=r"or say grid=\[3,3,1\]"):
+    with pytest.raises(ImageShapeError, match=r"or set grid=\[3,3,1\]"):
         Rpl3d().view_shape((128, 128, 8))

@@ -39,7 +39,7 @@ class _Voco(PretextTask):
     augment: Augmentation = Field(
         Augmentation(),
         repr=False,
-        description="how light and pose of the random crops are altered, so that equal "
+        description="how intensities and pose of the random crops are augmented, so that equal "
         "voxels do not give the overlap away: a preset (light, nnunet, none) or fields",
     )
     embedding: int = Field(128, ge=2, le=8192, description="length of an embedding")
@@ -126,7 +126,7 @@ class _Voco(PretextTask):
         if batch == 1:
             raise ImageShapeError(
                 "a batch of one image holds no other image to compare with: raise `batch_size` to "
-                "at least 2, or say inter=0 to compare within each image alone"
+                "at least 2, or set inter=0 to compare within each image alone"
             )
         steps = torch.randint(1, batch, (batch,), generator=generator, device=generator.device)
         return (torch.arange(batch, device=generator.device) + steps) % batch

@@ -193,7 +193,7 @@ def test_a_network_learns_where_things_lie_and_stays_at_chance_where_nothing_doe
 
 @pytest.mark.parametrize("cls", BOTH)
 def test_an_image_alone_is_refused_or_compared_with_itself(cls: type[Voco]) -> None:
-    with pytest.raises(ImageShapeError, match=r"raise `batch_size` to at least 2, or say inter=0"):
+    with pytest.raises(ImageShapeError, match=r"raise `batch_size` to at least 2, or set inter=0"):
         task_of(cls).make_batch(images_for(cls, batch=1), seeded())
     batch = task_of(cls, inter=0).make_batch(images_for(cls, batch=1), seeded())
     assert isinstance(batch.target, dict)

@@ -100,7 +100,7 @@ class Prepared:
 
     @property
     def place(self) -> None:
-        """Where it lies in a volume: nowhere, for it is no slice."""
+        """Where it lies in a volume: nowhere, for it is not a slice."""
         return None
 
     @property

@@ -45,7 +45,7 @@ def cache_limit() -> int | None:
     """Return `$SSL_REGISTRY_CACHE_LIMIT` in bytes; None where there is none.
 
     Raises:
-        ConfigError: it is no size.
+        ConfigError: it is not a size.
     """
     said = os.environ.get(LIMIT)
     if not said:
@@ -53,7 +53,7 @@ def cache_limit() -> int | None:
     try:
         return int(TypeAdapter(ByteSize).validate_python(said))
     except ValidationError as error:
-        raise ConfigError(f"{LIMIT}={said!r} is no size: write it as 200GB or 1.5TB") from error
+        raise ConfigError(f"{LIMIT}={said!r} is not a size: write it as 200GB or 1.5TB") from error
 
 
 def spell_bytes(count: int) -> str:

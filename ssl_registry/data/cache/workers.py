@@ -69,7 +69,7 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
             yield future.result()
     except BrokenProcessPool as error:
         raise DataError(
-            "a process that prepares images died, perhaps for want of memory: use fewer workers; "
+            "a process that prepares images died, perhaps out of memory: use fewer workers; "
             "what is prepared is kept (in a script, start runs below `if __name__ == '__main__':`)"
         ) from error
     finally:

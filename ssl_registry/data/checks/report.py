@@ -94,7 +94,7 @@ def check_data(
         group_column: column of the table that names the patient.
         group_pattern: the same from the names of the cases.
         split: a division to check: a table of the columns `case,part`, or a `splits_final.json`.
-        deep: whether to read every voxel, not the headers alone.
+        deep: whether to read every voxel, not only the headers.
         size: of the prepared images; read every image, and report components of labels that
             resampling to it would erase, and by how much images would be stretched.
         usual_sizes: the side where none is given, by the dimensions of the images; empty leaves

@@ -43,11 +43,11 @@ def read_array_headers(path: Path, names: Collection[str], kind: str) -> dict[st
         kind: what the archive is, in words.
 
     Raises:
-        BadFileError: it is no archive; a header announces more than the archive can hold or than
-            may be read; or an array holds Python objects.
+        BadFileError: it is not an archive; a header announces more than the archive can hold or
+            than may be read; or an array holds Python objects.
     """
     if not path.is_file():  # a pipe in its place would be waited for
-        raise BadFileError(path, "is not there, or is no file", REPLACE)
+        raise BadFileError(path, "is not there, or is not a file", REPLACE)
     with decoding(path, kind), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if len(entries) > MOST_MEMBERS:

@@ -65,7 +65,7 @@ def is_series(folder: Path) -> bool:
         files = (Path(entry.path) for entry in entries_of(folder))
         first = list(itertools.islice((file for file in files if file.is_file()), LOOKED_AT))
         return any(_is_slice(file) for file in first)
-    except (DataError, OSError):  # a folder that may not be looked into is no image
+    except (DataError, OSError):  # a folder that may not be looked into is not an image
         return False
 
 

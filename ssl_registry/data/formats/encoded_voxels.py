@@ -69,7 +69,7 @@ def check_numbers(file: Path, opened: IO[bytes], count: int, dtype: np.dtype[Any
         dtype: which they must fit.
 
     Raises:
-        BadFileError: there are fewer, one is no number, or it lies beyond the type.
+        BadFileError: there are fewer, one is not a number, or it lies beyond the type.
     """
     pattern = _REAL if dtype.kind == "f" else _WHOLE
     bounds = None if dtype.kind == "f" else np.iinfo(dtype)

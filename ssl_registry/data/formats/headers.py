@@ -95,7 +95,7 @@ def check_shape(file: Path, sides: tuple[int, ...], dtype: np.dtype[Any]) -> Non
     """See that what a file announces is a volume that may be taken into memory.
 
     Raises:
-        BadFileError: it is no volume of real numbers, is thinner than `THINNEST`, or has more
+        BadFileError: it is not a volume of real numbers, is thinner than `THINNEST`, or has more
             voxels than an image may have.
     """
     axes = volume_sides(sides)

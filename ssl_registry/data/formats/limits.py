@@ -26,7 +26,7 @@ def most_voxels() -> int:
     """Return the voxels that one image may have.
 
     Raises:
-        ConfigError: `SSL_REGISTRY_MAX_VOXELS` is no positive whole number.
+        ConfigError: `SSL_REGISTRY_MAX_VOXELS` is not a positive whole number.
     """
     said = os.environ.get(VARIABLE)
     if not said:

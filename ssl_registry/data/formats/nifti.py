@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
     """Return the header of a NIfTI file; of a compressed one, its first block is unpacked.
 
     Raises:
-        BadFileError: it is no NIfTI file, is cut short, or `make_header` refuses it.
+        BadFileError: it is not a NIfTI file, is cut short, or `make_header` refuses it.
     """
     with decoding(path, KIND):
         fields = nibabel_header(path)

@@ -60,7 +60,7 @@ def picture_header(path: Path) -> PictureHeader:
     """Return the header of a picture; its pixels are not read.
 
     Raises:
-        BadFileError: it is no picture, holds several pages, or announces too many pixels.
+        BadFileError: it is not a picture, holds several pages, or announces too many pixels.
     """
     with decoding(path, KIND), _opened(path) as picture:
         width, height = _stored_size(picture)

@@ -249,5 +249,7 @@ def voxels_file(path: Path, name: str) -> Path:
         problem = f"names {brief(name)} for its voxels, which {error.problem}"
         raise BadFileError(path, problem, error.remedy) from error
     if not found.is_file():
-        raise BadFileError(path, f"names {brief(name)} for its voxels, which is no file", REPLACE)
+        raise BadFileError(
+            path, f"names {brief(name)} for its voxels, which is not a file", REPLACE
+        )
     return found

@@ -83,7 +83,7 @@ class _Reader(Protocol):
 
 def _reader_of(path: Path) -> _Reader:
     if not path.is_file():
-        raise BadFileError(path, "is no file", "take it out of the data")
+        raise BadFileError(path, "is not a file", "take it out of the data")
     return _text_format_of(path) or nifti
 
 

@@ -56,7 +56,7 @@ def _through_window(image: Tensor, fields: PreprocessingFields, name: str) -> Te
     if fields.mean is not None and float((image > high).float().mean()) > MOST_ABOVE:
         raise DataError(
             f"{name}: most of its pixels lie above window={list(fields.window)}, which is of "
-            "pictures of 8 bits: say preprocessing.window=[LOW,HIGH] for its own range, or "
+            "pictures of 8 bits: set preprocessing.window=[LOW,HIGH] for its own range, or "
             "preprocessing.window=null for its percentiles"
         )
     return ((image - low) / (high - low)).clamp_(0, 1)

@@ -62,16 +62,16 @@ class PreprocessingFields(BaseModel):
     mean: tuple[FiniteFloat, ...] | None = Field(
         None,
         min_length=1,
-        description="subtracted from each channel in the end, as ImageNet's weights want it; "
-        "images of other channels get the average",
+        description="subtracted from each channel in the end, as weights trained on ImageNet "
+        "expect; images of other channels get the average",
     )
     deviation: tuple[Positive, ...] | None = Field(
         None, min_length=1, description="what each channel is divided by then"
     )
     fit: Fit = Field(
         "stretch",
-        description="how an image comes to `size`: stretch fills it along each axis; the others "
-        "keep proportions: pad fills up with 0, crop cuts off what is over",
+        description="how an image is brought to `size`: stretch fills it along each axis; the "
+        "others keep proportions: pad fills up with 0, crop cuts off the excess",
     )
     dtype: Literal["float32", "float16"] = Field(
         "float32", description="of the intensities in the cache; float16 halves it"

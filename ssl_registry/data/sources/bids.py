@@ -83,7 +83,7 @@ def open_bids(folder: Path, channels: Sequence[str], on_bad_file: OnBadFile) -> 
         said = f" of the modalities {', '.join(map(spell, channels))}" if channels else ""
         raise DataError(
             f"{spell(folder)} holds no scan{said} called as BIDS has it, such as sub-*/anat/*_T1w"
-            ".nii.gz: say layout=images for all images, however they are called"
+            ".nii.gz: set layout=images for all images, however they are called"
         )
     if len(channels) > 1:
         cases = _stacked(scans, channels, on_bad_file)
@@ -128,11 +128,11 @@ def _scans_in(found: FoundImages, channels: Sequence[str]) -> tuple[list[BidsSca
         p for reason, files in why.items() for p in leave_out(files, f"{reason}, and left out")
     ]
     strangers = [path for path in found.others if not _is_described(path)]
-    return scans, [*problems, *leave_out(strangers, "is no image, and left out")]
+    return scans, [*problems, *leave_out(strangers, "is not an image, and left out")]
 
 
 def _is_described(path: Path) -> bool:
-    """Whether BIDS knows a file that is no image: what describes the data and each scan."""
+    """Whether BIDS knows a file that is not an image: what describes the data and each scan."""
     return path.suffix in (".json", ".tsv") or path.stem in ("README", "CHANGES", "LICENSE")
 
 

@@ -285,7 +285,7 @@ class Source:
             compiled = re.compile(pattern)
         except re.error as error:
             raise DataError(
-                f"group_pattern={pattern!r} is no regular expression: {error}"
+                f"group_pattern={pattern!r} is not a regular expression: {error}"
             ) from error
         if compiled.groups != 1:
             raise DataError(

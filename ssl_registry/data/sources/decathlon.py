@@ -147,6 +147,8 @@ def _volume(folder: Path, name: str) -> Path:
     check_name(path)
     if not (is_volume(path) and found.is_file()) and not (found.is_dir() and is_series(found)):
         raise BadFileError(
-            path, "is no volume (.nii, .nii.gz, .nrrd, .mha, .mhd)", "name the volume in its place"
+            path,
+            "is not a volume (.nii, .nii.gz, .nrrd, .mha, .mhd)",
+            "name the volume in its place",
         )
     return path

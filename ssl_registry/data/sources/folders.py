@@ -30,7 +30,7 @@ from ssl_registry.errors import BadFileError, DataError, spell
 Dims: TypeAlias = Literal[2, 3] | None
 """2 where pictures are asked for, 3 where volumes are, None where nobody said."""
 
-NO_IMAGE: Final = "is no image, and left out"
+NO_IMAGE: Final = "is not an image, and left out"
 
 
 def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
@@ -49,7 +49,7 @@ def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFa
     source = _as_classes(folder, found, dims, on_bad_file, facts)
     note = (
         f"its {len(source.labels)} folders are taken for classes ({_few(source.labels.values())}); "
-        "if they are something else, say layout=images"
+        "if they are something else, set layout=images"
     )
     return replace(source, notes=(note, *source.notes))
 
@@ -176,13 +176,13 @@ def _as_classes(
         raise DataError(
             f"{spell(folder)} holds folders that are called as parts of a split "
             f"({_few(folders)}), without the same class folders in each: for images without "
-            "labels say layout=images"
+            "labels set layout=images"
         )
     if len(folders) < 2:
         there = f"one folder of images, {spell(folders[0])}" if folders else "no folder of images"
         raise DataError(
             f"{spell(folder)} holds {there}, and a class needs another one beside it: for images "
-            "without labels say layout=images"
+            "without labels set layout=images"
         )
     images = look_at(files, folder, on_bad_file, facts)
     grades = {
@@ -225,7 +225,7 @@ def _check_spelling(folder: Path, classes: Iterable[str]) -> None:
         if other != name:
             raise DataError(
                 f"{spell(folder)} holds the class folders {spell(other)} and {spell(name)}, which "
-                "differ in spelling alone: make one of them, or, for images without labels, say "
+                "differ in spelling alone: make one of them, or, for images without labels, set "
                 "layout=images"
             )
 

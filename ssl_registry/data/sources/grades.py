@@ -29,7 +29,7 @@ def read_grades(
         lines: the row in which it does.
 
     Raises:
-        DataError: no image has a grade, numbers and words are mixed, or a number is no grade.
+        DataError: no image has a grade, numbers and words are mixed, or a number is not a grade.
     """
     words = {name: word for name, text in said.items() if (word := tidy(text))}
     if not words:

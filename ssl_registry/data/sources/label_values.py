@@ -27,7 +27,7 @@ def values_of(label: Path) -> frozenset[int]:
     """Return the values that a label map holds.
 
     Raises:
-        BadFileError: it cannot be read, or holds what is no whole number from 0 to 65535.
+        BadFileError: it cannot be read, or holds what is not a whole number from 0 to 65535.
     """
     if is_picture(label):
         return frozenset(mask_values(read_mask(label)))

@@ -51,7 +51,7 @@ class Reading:
         if self.label_maps is not None and not patterns:
             raise ConfigError(
                 f"label_maps={self.label_maps!r} is the pattern of label maps, and needs those of "
-                "the images: say channels='{case}_t1.nii.gz' too, with your own endings"
+                "the images: set channels='{case}_t1.nii.gz' too, with your own endings"
             )
 
 

@@ -135,7 +135,7 @@ def _cases_in(
         on_bad_file(
             BadFileError(label, f"has no image in {images}", "add the image, or remove the map")
         )
-    why = f"is no file <case>_0000{summary.ending}, and left out"
+    why = f"is not a file <case>_0000{summary.ending}, and left out"
     return cases, leave_out([*strangers, *others], why)
 
 
@@ -210,7 +210,7 @@ def check_file(path: Path, folder: Path) -> Path:
     if path.is_symlink() or not path.is_file():
         found = check_place(path, folder)
         if not found.is_file():
-            raise BadFileError(path, "is no file", "take it out of the data")
+            raise BadFileError(path, "is not a file", "take it out of the data")
     return path
 
 

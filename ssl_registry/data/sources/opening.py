@@ -123,11 +123,11 @@ def _refuse_dims(data: str, there: int, asked: Dims, slices: SliceAxis | None) -
     if slices is not None:
         return (
             f"slices={slices} takes volumes by their slices, but data={data} holds pictures (2D): "
-            "leave it out, or say slices=none where an encoder brings it"
+            "leave it out, or set slices=none where an encoder brings it"
         )
     kinds = {2: "pictures (2D)", 3: "volumes (3D)"}
     by_slices = (
-        "say slices=thick to take them by their slices (or x, y, z: the axis across them), "
+        "set slices=thick to take them by their slices (or x, y, z: the axis across them), "
         if there == 3
         else ""
     )
@@ -265,7 +265,7 @@ def _find_layout(path: Path, reading: Reading) -> LayoutName:
     if (path / "imagesTr").is_dir():
         raise DataError(
             f"{spell(path)} holds imagesTr, but no {SUMMARY} beside it, which says what channels "
-            "and labels mean: add it, or say layout=images for images without labels"
+            "and labels mean: add it, or set layout=images for images without labels"
         )
     return "auto"
 

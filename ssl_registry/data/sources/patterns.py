@@ -89,7 +89,7 @@ def open_pattern(
         channel_names=tuple(map(_channel_name, channels)) if len(channels) > 1 else (),
         left_out=(
             *leave_out(rest, "fits no pattern, and left out"),
-            *leave_out(found.others, "is no image, and left out"),
+            *leave_out(found.others, "is not an image, and left out"),
         ),
     )
 

@@ -40,7 +40,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Return the names of a table's columns and its rows, by the names of the columns.
 
     Raises:
-        DataError: it is no table in UTF-8, is too large, has a column twice, or a row has
+        DataError: it is not a table in UTF-8, is too large, has a column twice, or a row has
             more or fewer columns than the first.
     """
     try:

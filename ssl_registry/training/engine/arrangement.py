@@ -51,7 +51,7 @@ def lay_out_channels(model: Trained, batch: Any, settings: RunSettings) -> None:
         return
     wrong = why_unequal(model, lambda copied: copied.to(memory_format=layout), batch, device)
     if wrong is not None:
-        raise ConfigError(f"channels_last=true: {wrong}; say channels_last=auto or false")
+        raise ConfigError(f"channels_last=true: {wrong}; set channels_last=auto or false")
     model.to(memory_format=layout)
 
 

@@ -36,13 +36,13 @@ def check_device(settings: RunSettings) -> None:
     """
     gpu = torch.cuda.is_available() and settings.device != "cpu"
     if settings.device == "gpu" and not gpu:
-        raise ConfigError("device=gpu, but torch sees no GPU: say device=cpu or device=auto")
+        raise ConfigError("device=gpu, but torch sees no GPU: set device=cpu or device=auto")
     if gpu and settings.devices > torch.cuda.device_count():
         raise ConfigError(
             f"devices={settings.devices}, but torch sees {torch.cuda.device_count()} GPUs here"
         )
     if settings.precision == "16-mixed" and not gpu:
-        raise ConfigError("precision=16-mixed needs a GPU: say precision=auto")
+        raise ConfigError("precision=16-mixed needs a GPU: set precision=auto")
     if settings.sync_batchnorm and not gpu:
         raise ConfigError("sync_batchnorm=true needs GPUs: leave it out, or use instance norm")
     if settings.num_nodes > 1 and not {"MASTER_ADDR", "SLURM_NTASKS"} & set(os.environ):
@@ -85,7 +85,7 @@ def launch(settings: RunSettings) -> L.Fabric:
     if len(set(from_all(settings.precision))) > 1:
         raise RunError(
             f"the processes chose different precisions, number {rank()} {settings.precision}: the "
-            "machines are not alike; say precision=32-true"
+            "machines are not alike; set precision=32-true"
         )
     return fabric
 

@@ -42,7 +42,7 @@ def choose_logger(settings: RunSettings) -> str:
     if name in LIBRARIES and find_spec(name) is None:
         raise ConfigError(
             f"logger={name}: the library is not installed; `pip install "
-            f'"ssl-registry[{name}]"` brings it, or say logger=none'
+            f'"ssl-registry[{name}]"` brings it, or set logger=none'
         )
     return name
 

@@ -60,7 +60,7 @@ def train(
         The rows of `metrics.csv`.
 
     Raises:
-        RunError: the loss is no number any more, or something cannot be written or read.
+        RunError: the loss is not a number any more, or something cannot be written or read.
     """
     settings = model.settings
     metrics = MetricsFile(folder)
@@ -186,7 +186,7 @@ class Training:
         return Moment(self.step, self.total, self.epoch, cases)
 
     def check_loss(self) -> None:
-        """Stop where training has diverged; once the loss is no number, its mean stays so.
+        """Stop where training has diverged; once the loss is not a number, its mean stays so.
 
         Raises:
             RunError: the loss is not a finite number, in any process.

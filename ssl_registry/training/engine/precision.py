@@ -66,7 +66,7 @@ def choose_precision(
     if wrong is None:
         return Choice("bf16-mixed", "bfloat16, proven layer by layer against float32")
     if settings.precision == "bf16-mixed":
-        raise ConfigError(f"precision=bf16-mixed: {wrong}; say precision=auto or 32-true")
+        raise ConfigError(f"precision=bf16-mixed: {wrong}; set precision=auto or 32-true")
     return Choice("32-true", f"float32, for {wrong}")
 
 

@@ -33,7 +33,7 @@ def sharding_strategy(processes: int) -> ModelParallelStrategy:
     except ImportError as error:
         raise ConfigError(
             f"strategy=fsdp needs torch 2.6 or newer, with distributed training; here is "
-            f"{torch.__version__}: say strategy=auto, or install another"
+            f"{torch.__version__}: set strategy=auto, or install another"
         ) from error
     return ModelParallelStrategy(_shard, data_parallel_size=processes, tensor_parallel_size=1)
 

@@ -63,7 +63,7 @@ def read_decoder(folder: str | Path, summary: DecoderSummary) -> Mapping[str, Te
     except (OSError, SafetensorError, MemoryError) as error:
         raise EncoderFileError(
             f"{path} cannot be read, though encoder.json describes it: {error}; copy the folder "
-            "again as a whole, or say transfer=encoder"
+            "again as a whole, or set transfer=encoder"
         ) from error
     numbers = sum(value.numel() for value in weights.values())
     if (len(weights), numbers) != (summary.tensors, summary.parameters):

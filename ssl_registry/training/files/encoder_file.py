@@ -114,7 +114,7 @@ def load_encoder(folder: str | Path, in_channels: int | None = None) -> Encoder:
             converted by `convert_input`; None keeps it as it is.
 
     Raises:
-        ConfigError: `in_channels` is no number of channels.
+        ConfigError: `in_channels` is not a number of channels.
         EncoderFileError: there is no encoder, its files do not fit each other, or it cannot
             be converted.
         UnknownComponentError: the backbone's plugin is not installed.

@@ -84,7 +84,7 @@ class RunFolder:
             self.check_same(settings, started_from, may_be_longer=True)
         elif self.started:
             raise RunError(
-                f"out={out} holds an unfinished run: say resume=true to go on with it, or name "
+                f"out={out} holds an unfinished run: set resume=true to go on with it, or name "
                 "another folder"
             )
         elif out.is_dir() and self._strangers():

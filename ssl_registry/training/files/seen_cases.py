@@ -158,7 +158,7 @@ def check_unseen(
     if not seen.complete and not assume_unseen:
         raise ConfigError(
             f"the file of {what} does not say on which images it was trained, so whether it has "
-            "seen the test cases is unknown: say assume_unseen=true if you know that it has not"
+            "seen the test cases is unknown: set assume_unseen=true if you know that it has not"
         )
 
 

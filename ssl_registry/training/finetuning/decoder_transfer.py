@@ -28,7 +28,7 @@ def check_transfer(settings: FinetuneSettings, summary: EncoderSummary | None) -
     if asked == "all" and summary is not None and summary.decoder is None:
         task = summary.task["name"] if summary.task else "training with labels"
         raise ConfigError(
-            f"transfer=all: no decoder was kept in {settings.encoder}, for {task} trains none; say "
+            f"transfer=all: no decoder was kept in {settings.encoder}, for {task} trains none; set "
             "transfer=encoder, or pretrain by a task with a decoder"
         )
 
@@ -60,7 +60,7 @@ def take_over_decoder(
         name = registry.entry_of(task).name
         raise ConfigError(
             f"transfer=all: nothing of the decoder in {settings.encoder} fits the head of {name}: "
-            "say transfer=encoder"
+            "set transfer=encoder"
         )
     return None
 

@@ -233,7 +233,7 @@ def _check_labels(settings: FinetuneSettings, source: Source) -> None:
         instead = {"class": "classification", "mask": "segmentation"}[there]
         raise ConfigError(
             f"{registry.entry_of(settings.downstream).name} learns from {words[wanted]}, but "
-            f"data={settings.data} has {words[there]}: say downstream={instead}{source.dims}d"
+            f"data={settings.data} has {words[there]}: set downstream={instead}{source.dims}d"
         )
 
 

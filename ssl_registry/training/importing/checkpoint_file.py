@@ -74,7 +74,7 @@ def _read_pickled(path: Path) -> Any:
                 "made it, load it by yourself and save its state dict alone"
             ) from error
         raise EncoderFileError(
-            f"{spell(path)} is damaged, or no file of PyTorch's: {_line(error)}"
+            f"{spell(path)} is damaged, or not a PyTorch file: {_line(error)}"
         ) from error
 
 

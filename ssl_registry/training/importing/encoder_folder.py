@@ -138,12 +138,12 @@ def _notes(weights: ForeignWeights, fit: Fit, seen: str | None, ours: bool) -> t
         notes.append(f"images are prepared as it expects: {json.dumps(dict(weights.images))}")
     else:
         notes.append(
-            "the file does not say how images are prepared: they are as this library does it; say "
+            "the file does not say how images are prepared: they are as this library does it; set "
             "preprocessing=... where you use it"
         )
     if seen is None:
         notes.append(
-            "what it has seen is unknown: import it with --seen, or say assume_unseen=true where "
+            "what it has seen is unknown: import it with --seen, or set assume_unseen=true where "
             "it is scored"
         )
     return tuple(notes)

@@ -23,7 +23,7 @@ COUNTER: Final = "num_batches_tracked"
 """How many batches a batch normalisation has seen: older files lack it, and nothing reads it."""
 
 Fate = Literal["fitted", "left", "missing", "counter"]
-"""What became of a tensor: taken; found no place; drawn anew for want of one; set to 0."""
+"""What became of a tensor: taken; found no place; drawn anew, as it lacked one; set to 0."""
 
 
 class TensorRow(NamedTuple):

@@ -34,7 +34,7 @@ def import_encoder(
     gives the whole network back.
 
     Args:
-        file: `.safetensors`, or a file of PyTorch's, of which nothing is run.
+        file: `.safetensors`, or a PyTorch file, of which nothing is run.
         out: a new folder: `encoder.safetensors`, `encoder.json`, and `import.csv`, the table of
             what became of each tensor.
         format: whose file it is, where the file does not show it: a name in the

@@ -38,7 +38,7 @@ def rename_tensors(
     if state is None:
         held = ", ".join(map(spell, states_in(content))) or "none"
         raise EncoderFileError(
-            f"{spell(path)}: names are given to one state dict, and it holds {held}: say --part"
+            f"{spell(path)}: names are given to one state dict, and it holds {held}: use --part"
         )
     if names == IN_ORDER:
         return _in_order(state, backbone, path)

@@ -99,7 +99,7 @@ def take_fingerprint(source: Source, across: SliceAxis | None = None) -> Dataset
         lines = [f"{spell(problem.file)} {problem.reason}" for problem in errors[:SHOWN]]
         more = [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
         raise DataError(
-            "\n".join([*lines, *more, "mend the data, or take such files out: a plan is of all"])
+            "\n".join([*lines, *more, "correct the data, or take such files out: a plan is of all"])
         )
     places = np.linspace(0, len(source.cases) - 1, min(SAMPLED, len(source.cases)))
     sample = [source.cases[round(place)] for place in places]
@@ -108,7 +108,7 @@ def take_fingerprint(source: Source, across: SliceAxis | None = None) -> Dataset
     if len(channels) > 1:
         raise DataError(
             f"the images of {spell(source.name)} differ in their number of channels "
-            f"({', '.join(map(str, sorted(channels)))}): keep those of one, or say channels=..."
+            f"({', '.join(map(str, sorted(channels)))}): keep those of one, or set channels=..."
         )
     shapes, spacings = _grids(headers, looked, across)
     kept = np.median([np.divide(one.cropped, one.shape) for one in looked], axis=0)

@@ -49,7 +49,7 @@ def read_machine(memory: str | None, gpu: bool | None) -> Machine:
     """Return the machine at hand, or one of which something else is said.
 
     Raises:
-        ConfigError: the memory is no size.
+        ConfigError: the memory is not a size.
     """
     here = this_machine()
     if memory is None:
@@ -57,5 +57,5 @@ def read_machine(memory: str | None, gpu: bool | None) -> Machine:
     try:
         size = int(TypeAdapter(ByteSize).validate_python(memory))
     except ValidationError as error:
-        raise ConfigError(f"memory={memory!r} is no size: write it as 24GB") from error
+        raise ConfigError(f"memory={memory!r} is not a size: write it as 24GB") from error
     return Machine(size, here.gpu if gpu is None else gpu)

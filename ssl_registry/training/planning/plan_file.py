@@ -48,7 +48,7 @@ def write_plan(
     """
     path = Path(out).expanduser()
     if path.exists() and not overwrite:
-        raise RunError(f"out={path} is there already: name another file, or say --overwrite")
+        raise RunError(f"out={path} is there already: name another file, or use --overwrite")
     said = {"data": str(data), **settings}
     chosen = read_settings(DataSettings, said, "plan")
     asked: Literal[2, 3] | None = 2 if chosen.across else dims

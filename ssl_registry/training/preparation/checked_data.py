@@ -147,7 +147,7 @@ def _without(
 def _refusal(errors: Sequence[Problem], data: str) -> str:
     lines = "\n".join(_lines(errors))
     return (
-        f"{lines}\nmend the data, or leave such files out with on_bad_data=skip; `ssl-registry "
+        f"{lines}\ncorrect the data, or leave such files out with on_bad_data=skip; `ssl-registry "
         f"check {spell(data)}` shows all that is wrong"
     )
 

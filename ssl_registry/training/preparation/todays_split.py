@@ -33,7 +33,7 @@ def keep_split(
     """
     path = Path(out).expanduser()
     if path.exists() and not overwrite:
-        raise RunError(f"out={path} is there already: name another file, or say --overwrite")
+        raise RunError(f"out={path} is there already: name another file, or use --overwrite")
     chosen = read_settings(SplitSettings, settings, "split")
     _, split = open_split(chosen, dims, quiet_or_loud(quiet))
     try:

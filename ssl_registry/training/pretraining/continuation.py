@@ -24,7 +24,7 @@ from ssl_registry.training.settings.suited_backbone import suit_backbone
 def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a call; of one that starts from an encoder, filled in from its file.
 
-    These are its network, and, where nothing is said, size with patches, preprocessing, slices, and
+    These are its network, and, by default size with patches, preprocessing, slices, and
     how patients are recognised.
 
     Raises:
@@ -80,7 +80,7 @@ def starting_point(
         )
     if settings.transfer == "all" and summary.decoder is None:
         raise ConfigError(
-            f"transfer=all: no decoder was kept in {settings.encoder}; say transfer=encoder"
+            f"transfer=all: no decoder was kept in {settings.encoder}; set transfer=encoder"
         )
     return settings.model_copy(update={"backbone": summary.backbone}), summary
 
@@ -114,7 +114,7 @@ def take_over_pretrained_decoder(
     if not taken and settings.transfer == "all":
         raise ConfigError(
             f"transfer=all: nothing of the decoder in {settings.encoder} fits that of "
-            f"{registry.entry_of(settings.task).name}: say transfer=encoder"
+            f"{registry.entry_of(settings.task).name}: set transfer=encoder"
         )
     if not taken or decoder is None:
         return None

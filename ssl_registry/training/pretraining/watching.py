@@ -155,7 +155,7 @@ def plan_watching(
         if wanted:
             raise ConfigError(
                 f"keep=best-probe: the features are looked at every {every} of "
-                f"{settings.epochs} epochs, so there is nothing to choose by: say watch=1, or more"
+                f"{settings.epochs} epochs, so there is nothing to choose by: set watch=1, or more"
             )
         return None
     sample = FeatureSample(cases, source, settings.size, settings.seed)

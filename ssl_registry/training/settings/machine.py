@@ -23,7 +23,7 @@ class MachineSettings(BaseModel):
     )
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"] = Field(
         "auto",
-        description="of the arithmetic; auto is bfloat16 where the processor has it and it is "
+        description="numerical precision; auto is bfloat16 where the processor has it and it is "
         "proven right for every layer of the model, and float32 elsewhere",
     )
     gradient_checkpointing: bool = Field(
@@ -51,7 +51,7 @@ class MachineSettings(BaseModel):
             if self.precision == "16-mixed":
                 raise ConfigError(
                     "strategy=fsdp does not go with precision=16-mixed, whose scale each process "
-                    "would find for itself: say precision=auto, bf16-mixed or 32-true"
+                    "would find for itself: set precision=auto, bf16-mixed or 32-true"
                 )
             if self.compile:
                 raise ConfigError(

@@ -13,10 +13,10 @@ class OptimisationSettings(BaseModel):
     """The optimiser, and how fast it may go when."""
 
     learning_rate: float = Field(
-        1e-3, gt=0, description="the highest that the schedule comes to, after the warm-up"
+        1e-3, gt=0, description="the peak of the schedule, reached after the warm-up"
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field(
-        "adam", description="which rule turns gradients into steps; sgd has Nesterov's momentum"
+        "adam", description="the optimiser; sgd has Nesterov momentum"
     )
     momentum: float = Field(MOMENTUM, ge=0, lt=1, description="of sgd alone")
     weight_decay: float = Field(
@@ -33,10 +33,10 @@ class OptimisationSettings(BaseModel):
         0.0,
         ge=0,
         le=1,
-        description="share of the steps in which the learning rate rises to its full",
+        description="share of the steps over which the learning rate warms up",
     )
     clip: float = Field(
-        1.0, ge=0, description="norm that the gradient is scaled down to where larger; 0 for never"
+        1.0, ge=0, description="norm to which larger gradients are clipped; 0 never clips"
     )
 
     @model_validator(mode="after")

@@ -27,14 +27,14 @@ class Workers(BaseModel):
 class TrainingOptions(Workers, MachineSettings, OptimisationSettings):
     """What pretraining and fine-tuning have in common, alone and in an experiment."""
 
-    batch_size: int = Field(4, ge=1, description="images a step, on each device")
+    batch_size: int = Field(4, ge=1, description="images per step, on each device")
     accumulate: int = Field(1, ge=1, description="batches whose gradients make one optimiser step")
     checkpoint_minutes: float = Field(
         1.0, ge=0, description="least time between two checkpoints; 0 writes one after every step"
     )
     logger: Logger = Field(
         "auto",
-        description="what a run is followed with; auto is TensorBoard where it is installed",
+        description="where a run is logged; auto is TensorBoard where it is installed",
     )
 
 
@@ -53,8 +53,8 @@ class Passes(BaseModel):
     steps_per_epoch: int | None = Field(
         None,
         ge=1,
-        description="optimiser steps an epoch, few images or many; without it an epoch is one pass "
-        "over the training cases",
+        description="optimiser steps per epoch, few images or many; without it an epoch is one "
+        "pass over the training cases",
     )
 
     @model_validator(mode="before")
@@ -74,7 +74,7 @@ class PretrainingOptions(Passes, TrainingOptions):
         None,
         ge=1,
         description="how many of the encoder's levels the task sees and trains, the finest first; "
-        "fine-tuning takes over these and begins the others anew; all where nothing is said",
+        "fine-tuning takes over these and begins the others anew; all by default",
     )
     watch: int | None = Field(
         None,
@@ -89,7 +89,7 @@ class PretrainingOptions(Passes, TrainingOptions):
         "training patients with labels",
     )
     patches: int = Field(
-        0, ge=0, description="patches of `size` cut from each image an epoch; 0 fits it as a whole"
+        0, ge=0, description="patches of `size` cut from each image per epoch; 0 fits it as a whole"
     )
 
 
@@ -100,17 +100,17 @@ class FinetuningOptions(TrainingOptions):
         None,
         ge=1,
         description="how many of the encoder's levels are taken over, the finest first; the "
-        "others begin anew and are never frozen; all that were pretrained where nothing is said",
+        "others begin anew and are never frozen; by default all that were pretrained",
     )
     transfer: Literal["all", "encoder"] | None = Field(
         None,
         description="what is taken over: all is the encoder and the decoder that its pretext task "
-        "trained, encoder the encoder alone; all that was kept where nothing is said",
+        "trained, encoder the encoder alone; by default all that was kept",
     )
     patches: int | None = Field(
         None,
         ge=0,
-        description="patches of `size` cut from each image an epoch; windows of `size` are slid "
+        description="patches of `size` cut from each image per epoch; windows of `size` are slid "
         "over it for validation and test; 0 fits it as a whole",
     )
     foreground: float = Field(

@@ -46,7 +46,7 @@ class RunSettings(Passes, TrainingOptions, SplitSettings):
     """What pretraining and fine-tuning have in common."""
 
     out: Path = Field(description="folder of the run")
-    seed: int = Field(0, ge=0, description="where all chance of the run comes from")
+    seed: int = Field(0, ge=0, description="seed of all that is random in the run")
     resume: bool = Field(False, description="go on with the unfinished run in `out`")
     validate_every: int = Field(5, ge=1, description="epochs between two validations")
     num_nodes: int = Field(1, ge=1, description="machines")
@@ -90,7 +90,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     transfer: Literal["all", "encoder"] | None = Field(
         None,
         description="what is taken over of it: all is the encoder and the decoder that was kept "
-        "beside it, encoder the encoder alone; all that fits where nothing is said",
+        "beside it, encoder the encoder alone; by default all that fits",
     )
     size: Annotated[SizeSetting, Otherwise("224 pixels or 64 voxels")] = Field(
         description="side of the prepared image, or of a patch; or its sides along each axis, such "

@@ -19,7 +19,7 @@ class Patients3d(PretextTask):
 
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 
-    temperature: float = Field(0.1, gt=0, description="by which similarities are divided")
+    temperature: float = Field(0.1, gt=0, description="temperature of the similarities")
 
     def judged_by(self) -> Literal["loss"]:
         """Return that the loss tells."""
