@@ -9,10 +9,10 @@ import numpy as np
 from ssl_registry.experiments import EfficiencySettings
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, make_grid
 from ssl_registry.training.files.case_table import as_text
-from ssl_registry.training.files.run_folder import CASES, METRICS
+from ssl_registry.training.files.run_folder import CASES
 from ssl_registry.training.files.run_result import RESULT
 from ssl_registry.training.preparation.cases import quiet_or_loud
-from ssl_registry.training.settings.stored import CONFIG
+from ssl_registry.training.settings.stored import CONFIG, METRICS
 
 TASKS = 8
 COUNTS = [1, 2, 3, 4]

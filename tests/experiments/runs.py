@@ -12,10 +12,10 @@ from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import split_source
 from ssl_registry.experiments.statistics.rows import PretrainRow, Row
-from ssl_registry.training.files.run_folder import METRICS, RunFolder
+from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.predictions_file import write_predictions
 from ssl_registry.training.settings.runs import FinetuneSettings
-from ssl_registry.training.settings.stored import CONFIG
+from ssl_registry.training.settings.stored import CONFIG, METRICS
 from tests.experiments.rows import make_pretrain_row, make_row
 
 
