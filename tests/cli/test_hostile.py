@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ssl_registry.data.sources.phantoms import write_phantoms
 from tests.commands import run_command
@@ -55,6 +56,24 @@ def test_a_settings_file_that_explodes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bomb.yaml").write_text("\n".join(lines))
     said = call("pretrain", tmp_path / "bomb.yaml", f"out={tmp_path / 'run'}", status=2)
     assert "bomb.yaml is not valid YAML: its aliases stand for more than" in said
+
+
+def test_a_linked_folder_of_pictures_is_refused_once_and_not_for_each_picture(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "archive").mkdir()
+    names = [f"picture{number}" for number in range(3)]
+    for name in names:
+        Image.new("L", (16, 16), 9).save(tmp_path / "archive" / f"{name}.png")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train_images").symlink_to(tmp_path / "archive")
+    rows = ["id_code,diagnosis", *(f"{name},{i}" for i, name in enumerate(names))]
+    (data / "train.csv").write_text("\n".join(rows))
+    said = call("check", data, status=1)
+    assert "SSL_REGISTRY_ALLOW_OUTSIDE" in said
+    assert "1 error" in said
+    assert "picture1" not in said
 
 
 def test_a_link_out_is_followed_where_its_folder_is_named(

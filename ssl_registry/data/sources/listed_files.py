@@ -21,9 +21,10 @@ def files_of_table(
     `on_bad_file` is called with images that are listed and not there.
 
     Raises:
-        DataError: there is none at all.
+        DataError: there is none at all, or the folder of the images lies outside the data folder.
     """
     root, folder = table.path.parent, _image_folder(table.path)
+    check_place(folder, root)  # one refusal, not one for each image that is then not found
     bad: list[BadFileError] = []
     if table.listed and all("/" in name or _beside(table, name) for name in table.rows):
         files, left_out = _by_path(table, {}, bad), []
@@ -86,9 +87,7 @@ def image_at(path: Path, root: Path) -> Path:
     named = is_picture(path) or is_volume(path)
     if not (named and found.is_file()) and not (found.is_dir() and is_series(found)):
         raise BadFileError(
-            path,
-            "is not an image (volume, picture, folder of DICOM slices)",
-            "name one in its place",
+            path, "is no image (volume, picture, folder of DICOM slices)", "name one in its place"
         )
     return path
 
