@@ -34,7 +34,7 @@ class Picture:
 
     Attributes:
         path: of the PNG file.
-        alt: text alternative, which says what it shows.
+        alt: what it shows, for readers who cannot see it.
     """
 
     path: Path

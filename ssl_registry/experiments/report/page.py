@@ -27,7 +27,12 @@ from ssl_registry.experiments.statistics.verdicts import (
     judge_lines,
     spell_tests,
 )
-from ssl_registry.experiments.statistics.wording import spell_estimate, spell_p, spell_share
+from ssl_registry.experiments.statistics.wording import (
+    join,
+    spell_estimate,
+    spell_p,
+    spell_share,
+)
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.seen_cases import declared_in
 
@@ -79,7 +84,7 @@ def write_efficiency_report(
         settings=yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False),
         caption=_caption(settings, rows) if rows else "",
         verdicts=verdicts,
-        few=[spell_share(share) for share in few_label_fractions(rows)],
+        few=join([spell_share(share) for share in few_label_fractions(rows)]),
         test_sets=len({row.fold for row in rows}),
         tests=spell_tests(rows) if rows else "",
         table=_table(rows, summaries),

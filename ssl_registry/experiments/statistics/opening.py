@@ -39,7 +39,7 @@ def spell_opening(
     if all(verdict.outcome is Effect.WORSE for verdict in verdicts):
         return "Training from scratch did better than every line here."
     many = "the line" if len(verdicts) == 1 else f"any of the {len(verdicts)} lines"
-    return f"From these repeats {many} cannot be said to help where labels are few."
+    return f"From these repeats it is unclear whether {many} helps where labels are few."
 
 
 def _factor_of(summary: Summary) -> float:
@@ -51,15 +51,16 @@ def _spell_best(rows: Sequence[Row], best: Summary) -> str:
     factor = best.shown_factor
     assert factor is not None
     own = spell_labelled(best.labelled, best.unit, "labelled")
+    own += " was" if best.labelled == 1 else " were"
     if factor.bound:  # ">" alone, for a factor of less than one saves nothing
         most = round(best.labelled * factor.value)
-        return f"After {best.line}, {own} were worth more than {most} from scratch, the most tried."
+        return f"After {best.line}, {own} worth more than {most} from scratch, the most tried."
     equal = best.labelled * factor.value
     count = f"{equal:.0f}" if equal >= 10 else f"{equal:.2g}"
     interval = interval_of(rows, best)
     ends = f" (95 % interval {interval}, by bootstrap over the repeats)" if interval else ""
     return (
-        f"After {best.line}, {own} were worth as much as {count} from scratch: {factor} times the "
+        f"After {best.line}, {own} worth as much as {count} from scratch: {factor} times the "
         f"labels{ends}."
     )
 

@@ -255,6 +255,8 @@ def _spell_factor(factor: LabelFactor | None) -> str:
     """Return the label-efficiency factor in words."""
     if factor is None:
         return ""
+    if str(factor) == ">1":
+        return "From scratch no number of labels that was tried reaches this score."
     words = {"": "", "<": "fewer than ", ">": "more than "}[factor.bound]
     return f"From scratch this score takes {words}{factor.value:.2g} times as many labels."
 
