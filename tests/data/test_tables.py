@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_registry.data.cache.kept_facts import KeptFacts
+from ssl_registry.data.sources.file_facts import READ_ANEW
 from ssl_registry.data.sources.layouts import Reading
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import DataError
@@ -298,3 +300,41 @@ def test_patients_differ_by_more_than_what_nobody_sees(tmp_path: Path) -> None:
         write_picture(tmp_path / f"{name}.png")
     groups = open_source(tmp_path).grouped(None, "(.+)_").groups
     assert groups["p1 _a"] == groups["p1_b"] != groups["p2_b"] == groups["p2\u200b_a"]
+
+
+def write_palette(folder: Path, name: str, colours: dict[int, tuple[int, int, int]]) -> None:
+    """Write a picture and a mask with a palette, in which each index of `colours` occurs."""
+    write_picture(folder / "images" / f"{name}.png", len(name), "L", (16, 16))
+    (folder / "masks").mkdir(exist_ok=True)
+    marks = np.zeros((16, 16), np.uint8)
+    for row, index in enumerate(colours):
+        marks[row] = index
+    mask = Image.fromarray(marks, "P")
+    palette = [0] * 768
+    for index, colour in colours.items():
+        palette[3 * index : 3 * index + 3] = colour
+    mask.putpalette(palette)
+    mask.save(folder / "masks" / f"{name}.png")
+
+
+BLACK, RED, GREEN = (0, 0, 0), (255, 0, 0), (0, 255, 0)
+
+
+@pytest.mark.parametrize(
+    "second", [{0: BLACK, 1: GREEN}, {0: BLACK, 1: GREEN, 2: RED}, {0: BLACK, 2: RED}]
+)
+def test_masks_whose_palettes_contradict_each_other_are_refused(
+    tmp_path: Path, second: dict[int, tuple[int, int, int]]
+) -> None:
+    write_palette(tmp_path, "a", {0: BLACK, 1: RED})
+    write_palette(tmp_path, "b", second)
+    for facts in (READ_ANEW, KeptFacts(), KeptFacts()):
+        with pytest.raises(DataError, match=r"b\.png has another palette than a\.png, in which"):
+            open_source(tmp_path, facts=facts)
+
+
+def test_masks_of_one_palette_are_read_by_its_indices(tmp_path: Path) -> None:
+    write_palette(tmp_path, "a", {0: BLACK, 1: RED})
+    write_palette(tmp_path, "b", {0: BLACK, 2: GREEN})
+    write_palette(tmp_path, "c", {0: BLACK, 1: RED, 2: GREEN})
+    assert dict(open_source(tmp_path).labels) == {0: "background", 1: "1", 2: "2"}

@@ -15,7 +15,7 @@ from ssl_registry.errors import BadFileError, DataError
 
 T = TypeVar("T")
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same file is described in another way."""
 
 FilesOf: TypeAlias = Mapping[Path, Sequence[Path]]

@@ -166,6 +166,17 @@ def read_mask(path: Path) -> torch.Tensor:
     return torch.from_numpy(values)[None, ..., None]
 
 
+def mask_colours(path: Path) -> dict[int, tuple[int, ...]]:
+    """Return the colour of each index of a mask's palette; nothing where it has none.
+
+    Raises:
+        BadFileError: the mask cannot be read.
+    """
+    with decoding(path, KIND), _opened(path) as picture:
+        flat = (picture.getpalette() or []) if picture.mode == "P" else []
+    return dict(enumerate(zip(flat[::3], flat[1::3], flat[2::3], strict=True)))
+
+
 def mask_size(mask: torch.Tensor) -> tuple[int, int]:
     """Return (height, width) of a mask `[1, H, W, 1]`."""
     return mask.shape[1], mask.shape[2]

@@ -5,13 +5,14 @@ start opens no file again.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from ssl_registry.data.formats.pictures import (
     PictureHeader,
     is_picture,
+    mask_colours,
     mask_size,
     mask_values,
     picture_header,
@@ -19,11 +20,14 @@ from ssl_registry.data.formats.pictures import (
 )
 from ssl_registry.data.formats.volumes import files_of, has_text_header
 from ssl_registry.data.sources.label_values import values_of
-from ssl_registry.errors import BadFileError
+from ssl_registry.errors import BadFileError, spell
 
 T = TypeVar("T")
 
 Files: TypeAlias = tuple[Path, ...]
+
+_Meant: TypeAlias = int | tuple[int, ...]
+"""A value of a label map, or the colour in which a palette shows it."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class LabelFacts:
     Attributes:
         values: that occur in it.
         size: (height, width) of a picture's mask in pixels; None of a volume's.
+        colours: in which its palette shows these values, where it has one.
     """
 
     values: frozenset[int]
     size: tuple[int, int] | None = None
+    colours: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,9 @@ def _label_facts(path: Path) -> LabelFacts:
     if not is_picture(path):
         return LabelFacts(values_of(path))
     mask = read_mask(path)
-    return LabelFacts(frozenset(mask_values(mask)), mask_size(mask))
+    values, colours = mask_values(mask), mask_colours(path)
+    shown = {value: colours[value] for value in sorted(values & colours.keys())}
+    return LabelFacts(frozenset(values), mask_size(mask), shown)
 
 
 PICTURE: Final = Fact(
@@ -72,8 +80,12 @@ PICTURE: Final = Fact(
 LABELS: Final = Fact(
     "labels",
     _label_facts,
-    lambda facts: [sorted(facts.values), facts.size],
-    lambda _, said: LabelFacts(frozenset(said[0]), tuple(said[1]) if said[1] else None),
+    lambda facts: [sorted(facts.values), facts.size, list(facts.colours.items())],
+    lambda _, said: LabelFacts(
+        frozenset(said[0]),
+        tuple(said[1]) if said[1] else None,
+        {value: tuple(colour) for value, colour in said[2]},
+    ),
 )
 VOXELS: Final = Fact(
     "voxels",
@@ -92,10 +104,15 @@ class FileFacts:
         return self._find_all(PICTURE, {file: (file,) for file in files})
 
     def labels(self, maps: Iterable[Path]) -> dict[Path, LabelFacts | BadFileError]:
-        """Return what each label map holds, picture or volume."""
+        """Return what each label map holds, picture or volume.
+
+        One whose palette shows a value in another colour than those before it is bad: in one of
+        them the value stands for something else.
+        """
         files = self.files_of_images(maps)
         whole = {path: some for path, some in files.items() if not isinstance(some, BadFileError)}
         found = self._find_all(LABELS, whole)
+        found = _of_one_palette(found)
         return found | {path: e for path, e in files.items() if isinstance(e, BadFileError)}
 
     def files_of_images(self, images: Iterable[Path]) -> dict[Path, Files | BadFileError]:
@@ -114,6 +131,33 @@ class FileFacts:
     ) -> dict[Path, T | BadFileError]:
         """Return a fact of each image, of which it is said what files it consists of."""
         return {path: find(fact.find, path) for path in files}
+
+
+def _of_one_palette(
+    found: Mapping[Path, LabelFacts | BadFileError],
+) -> dict[Path, LabelFacts | BadFileError]:
+    """Return what masks hold, with an error for each that contradicts the palettes before it."""
+    first: dict[_Meant, tuple[_Meant, Path]] = {}
+    checked: dict[Path, LabelFacts | BadFileError] = {}
+    for path, holds in found.items():
+        checked[path] = holds
+        if isinstance(holds, BadFileError) or len({*holds.colours.values()}) < len(holds.colours):
+            continue
+        pairs: list[tuple[_Meant, _Meant]] = [*holds.colours.items()]
+        pairs += [(colour, value) for value, colour in holds.colours.items()]
+        odd = [(key, first[key]) for key, meant in pairs if key in first and first[key][0] != meant]
+        if odd:
+            key, (meant, other) = odd[0]
+            checked[path] = BadFileError(
+                path,
+                f"has another palette than {spell(other.name)}, in which {key} is {meant}: its "
+                "values may mean other things",
+                "save masks as grey pictures whose values are the classes",
+            )
+        else:
+            for key, meant in pairs:
+                first.setdefault(key, (meant, path))
+    return checked
 
 
 def sound(fact: T | BadFileError) -> T:
