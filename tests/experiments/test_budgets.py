@@ -49,7 +49,9 @@ def test_what_the_experiment_decides_is_refused_by_name_with_the_reason(
     for name in set(run_settings.model_fields) - set(budget.model_fields):
         with pytest.raises(ConfigError) as caught:
             settings(OUT, **{budget.kind: {name: 1}})
-        assert str(caught.value).startswith(f"{budget.kind}.{name} is no setting of an experiment:")
+        assert str(caught.value).startswith(
+            f"{budget.kind}.{name} is not a setting of an experiment:"
+        )
 
 
 def test_what_is_said_for_the_experiment_holds_for_both_budgets_unless_they_say_otherwise() -> None:
@@ -77,7 +79,7 @@ def test_a_line_may_say_how_it_is_pretrained_and_none_how_it_is_fine_tuned() -> 
     [
         ({"optimizer": "lion"}, "optimizer='lion'.*'adam', 'adamw' or 'sgd'"),
         ({"warmup_epochs": 1}, "'warmup_epochs'; did you mean warmup"),
-        ({"out": "x"}, "pretrain.out is no setting of an experiment"),
+        ({"out": "x"}, "pretrain.out is not a setting of an experiment"),
     ],
 )
 def test_what_a_line_cannot_mean_is_refused_by_its_name(

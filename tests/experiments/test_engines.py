@@ -173,9 +173,9 @@ def test_sizes_and_times_are_read_as_people_write_them() -> None:
     assert [parse_minutes(said) for said in ("90", "1:30", "12:00:00", "1-12", "2-00:30:00")] == [
         90, 2, 720, 36 * 60, 2 * 24 * 60 + 30,
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match=r"--on slurm.*soon.*is no time"):
+    with pytest.raises(ConfigError, match=r"--on slurm.*soon.*is not a time"):
         SlurmOptions.read(time="soon")
-    with pytest.raises(ConfigError, match=r"memory.*is no size"):
+    with pytest.raises(ConfigError, match=r"memory.*is not a size"):
         RayOptions.read(memory="much")
     with pytest.raises(ConfigError, match="--on ray knows no partition"):
         read_options("ray", partition="gpu")
@@ -264,7 +264,7 @@ def test_the_command_says_what_would_be_queued(tmp_path: Path) -> None:
 def test_options_of_an_engine_without_one_are_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     said = run_command("efficiency", config, f"out={tmp_path / 'o'}", "--cpus", "2", status=2)
-    assert "--cpus is for an engine: say --on ray or --on slurm, too" in said.stderr
+    assert "--cpus is for an engine: use --on ray or --on slurm, too" in said.stderr
     said = run_command("efficiency", config, "--on", "dask", f"out={tmp_path / 'o'}", status=2)
     assert "there are ray and slurm" in said.stderr
 

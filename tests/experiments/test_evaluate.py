@@ -217,7 +217,9 @@ def test_an_ensemble_of_grades_says_how_many_agree(ward: Path, tmp_path: Path) -
 
 
 def test_models_of_other_questions_make_no_ensemble(ward: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match="make no ensemble, for their downstream task differ"):
+    with pytest.raises(
+        ModelFileError, match="cannot form an ensemble: their downstream task differ"
+    ):
         evaluate([ward / "mask0", ward / "grade"], ward / "away", tmp_path / "no", quiet=True)
     with pytest.raises(ConfigError, match="named twice"):
         evaluate([ward / "mask0", ward / "mask0"], ward / "away", tmp_path / "no", quiet=True)

@@ -87,7 +87,9 @@ def image_at(path: Path, root: Path) -> Path:
     named = is_picture(path) or is_volume(path)
     if not (named and found.is_file()) and not (found.is_dir() and is_series(found)):
         raise BadFileError(
-            path, "is no image (volume, picture, folder of DICOM slices)", "name one in its place"
+            path,
+            "is not an image (volume, picture, folder of DICOM slices)",
+            "name one in its place",
         )
     return path
 

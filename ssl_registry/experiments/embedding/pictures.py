@@ -40,7 +40,7 @@ def flatten_vectors(
     there = find_spec("umap") is not None
     if projection == "umap" and not there:
         raise ConfigError(
-            "projection=umap: pip install umap-learn brings it; or say projection=pca"
+            "projection=umap: pip install umap-learn brings it; or set projection=pca"
         )
     from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 

@@ -25,7 +25,7 @@ def parse_bytes(said: object) -> object:
     found = _SIZE.fullmatch(said.strip())
     unit = found[2].lower() if found else "?"
     if found is None or unit not in {**_BYTES, **_BINARY}:
-        raise ValueError(f"{said!r} is no size: write 16GB or 500MiB")
+        raise ValueError(f"{said!r} is not a size: write 16GB or 500MiB")
     return round(float(found[1]) * {**_BYTES, **_BINARY}[unit])
 
 
@@ -39,7 +39,7 @@ def parse_minutes(said: object) -> object:
         return said
     found = _TIMES.fullmatch(said.strip())
     if found is None:
-        raise ValueError(f"{said!r} is no time: write minutes, 12:00:00 or 2-00:00:00")
+        raise ValueError(f"{said!r} is not a time: write minutes, 12:00:00 or 2-00:00:00")
     days, first, second, third = (int(part) if part else None for part in found.groups())
     assert first is not None
     if days is not None:

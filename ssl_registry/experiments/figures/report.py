@@ -34,7 +34,7 @@ class Picture:
 
     Attributes:
         path: of the PNG file.
-        alt: what it shows, for readers who cannot see it.
+        alt: text alternative, which says what it shows.
     """
 
     path: Path

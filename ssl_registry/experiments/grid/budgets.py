@@ -67,7 +67,7 @@ class Budget(TrainingOptions):
         for name in values if isinstance(values, Mapping) else ():
             if name in cls.decided and name not in cls.model_fields:
                 why = cls.decided[name].format(name=name)
-                raise ConfigError(f"{cls.kind}.{name} is no setting of an experiment: {why}")
+                raise ConfigError(f"{cls.kind}.{name} is not a setting of an experiment: {why}")
         return values
 
     def for_a_run(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class FinetuneBudget(FinetuningOptions, Budget):
     )
 
     logger: Logger = Field("none", description=FOLLOWED)
-    batch_size: int = Field(2, ge=1, description="images a step, on each device")
+    batch_size: int = Field(2, ge=1, description="images per step, on each device")
     steps: int = Field(600, ge=1, description="optimiser steps of every run, few labels or many")
     freeze_share: float = Field(
         0.0, ge=0, lt=1, description="share of the steps with a pretrained encoder frozen"

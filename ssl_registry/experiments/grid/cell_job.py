@@ -131,6 +131,6 @@ def _wait_for(job: CellJob, log: int, begun: Callable[["subprocess.Popen[bytes]"
 def _why(status: int, said: str) -> str:
     if status < 0:
         name = signal.Signals(-status).name
-        hint = ", perhaps for want of memory: try fewer jobs" if name == "SIGKILL" else ""
+        hint = ", perhaps out of memory: try fewer jobs" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{hint}"
     return (said.strip() or "its process ended without a word").splitlines()[-1]

@@ -55,7 +55,7 @@ def check_unchanged(grid: Grid) -> None:
         changes = dict.fromkeys(change for found in outdated.values() for change in found)
         raise RunError(
             f"the data are not those with which {len(outdated)} runs in out={out} were made: "
-            f"{tell(list(changes))}. Put the data back as they were; or say on_changed_data=rerun, "
+            f"{tell(list(changes))}. Put the data back as they were; or set on_changed_data=rerun, "
             f"which deletes these runs and begins them again; or name another folder ({names})"
         )
     spell = SettingsSpeller()

@@ -76,7 +76,7 @@ class TaskLine(BaseModel):
             line = value.get("label", value.get("name"))
             raise ConfigError(
                 f"tasks: {line} has no finetune of its own, for all lines are fine-tuned alike: "
-                "say finetune.KEY=... for the experiment"
+                "set finetune.KEY=... for the experiment"
             )
         own = ("label", "pretrain", "transfer", "encoder")
         spec = {key: inner for key, inner in value.items() if key not in own}
@@ -245,7 +245,7 @@ class EfficiencySettings(DataSettings):
         """Return the budget of a line: the experiment's, but for what the line says itself.
 
         Raises:
-            ConfigError: the line says something that is no budget.
+            ConfigError: the line says something that is not a budget.
         """
         try:
             return PretrainBudget(**with_length(self.pretrain.model_dump(), line.pretrain))
