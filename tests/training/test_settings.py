@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ssl_registry.errors import ConfigError
+from ssl_registry.registry import registry
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings, RunSettings
 
@@ -13,6 +14,23 @@ from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettin
 def read(cls: type[RunSettings], **fields: Any) -> Any:
     command = cls.__name__.removesuffix("Settings").lower()
     return read_settings(cls, {"out": Path("run"), **fields}, command)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({}, "place3d"),
+        ({"slices": "thick"}, "place2d"),
+        ({"backbone": "densenet121"}, "place2d"),
+        ({"backbone": {"name": "unet3d", "levels": 3}}, "place3d"),
+        ({"backbone": {"levels": 3}}, "place3d"),
+    ],
+    ids=str,
+)
+def test_without_a_task_it_is_the_one_that_did_best(said: dict[str, Any], name: str) -> None:
+    settings = read(PretrainSettings, **said)
+    assert settings.task == registry.create(name)
+    assert settings.backbone.spatial_dims == settings.task.spatial_dims
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -45,7 +63,7 @@ def test_fields_without_a_name_are_those_of_the_component_that_is_there_anyway(d
             {"downstream": {"name": "rotation3d"}},
             "rotation3d is a pretext task, not a downstream task: .* --kind downstream",
         ),
-        (PretrainSettings, {}, "pretrain needs the field 'task'"),
+        (PretrainSettings, {"encoder": "runs/a"}, "pretrain needs the field 'task'"),
         (PretrainSettings, {"task": {"jitter": 1}}, "no 'name' that says which"),
     ],
     ids=str,

@@ -41,6 +41,9 @@ from ssl_registry.training.settings.suited_backbone import suit_in_settings
 DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
 
+DEFAULT_TASKS: Final[Mapping[int, str]] = {2: "place2d", 3: "place3d"}
+"""The pretext task where the user says none: the one that did best so far (docs/results.md)."""
+
 
 class RunSettings(Passes, TrainingOptions, SplitSettings):
     """What pretraining and fine-tuning have in common."""
@@ -81,7 +84,9 @@ class RunSettings(Passes, TrainingOptions, SplitSettings):
 class PretrainSettings(PretrainingOptions, RunSettings):
     """Settings of `pretrain`."""
 
-    task: TaskSpec = Field(description="the pretext task: a name, or a mapping with a name")
+    task: Annotated[
+        TaskSpec, Otherwise("place2d where slices or a backbone for 2D are asked for, or place3d")
+    ] = Field(description="the pretext task: a name, or a mapping with a name")
     encoder: Path | None = Field(
         None,
         description="folder of an encoder to go on from, which brings its network, preprocessing "
@@ -114,7 +119,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
         """Fill in the backbone and the size that go with the task's dimensions."""
         if not isinstance(values, dict):
             return values
-        values = own_settings(values, "pretrain")
+        values = _with_task(own_settings(values, "pretrain"), info)
         made = {"task": find_or_create(values["task"], info)} if "task" in values else {}
         dims = getattr(made.get("task"), "spatial_dims", None) or 3
         backbone = named(values.get("backbone", {}), f"unet{dims}d")
@@ -136,6 +141,21 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     def image_shape(self) -> tuple[int, ...]:
         """Spatial shape of what the network learns from: a prepared image, or a patch."""
         return sides_of(self.size, self.task.spatial_dims)
+
+
+def _with_task(values: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    """Add the task that did best so far, of the dimensions asked for, where none is said.
+
+    Whoever goes on from an encoder says which task: what it was pretrained on is one as well.
+    """
+    if "task" in values or values.get("encoder") is not None:
+        return dict(values)
+    network = values.get("backbone")
+    if isinstance(network, str) or (isinstance(network, Mapping) and "name" in network):
+        dims = getattr(find_or_create(network, info), "spatial_dims", None) or 3
+    else:
+        dims = 3 if values.get("slices") is None else 2
+    return {"task": DEFAULT_TASKS[dims], **values}
 
 
 class FinetuneSettings(FinetuningOptions, RunSettings):
