@@ -150,6 +150,35 @@ def test_classes_that_are_asked_for_may_hold_folders_of_patients(tmp_path: Path)
     assert "1 images lie in no class folder: for pretraining alone" in source.notes
 
 
+PLACES = ("P01/t1.png", "P01/t2.png", "P02/t1.png", "P03/t1.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nii"])
+def test_folders_of_patients_count_in_a_table_as_without_one(tmp_path: Path, suffix: str) -> None:
+    places = [place.replace(".png", suffix) for place in PLACES]
+    for place in places:
+        write(tmp_path / place)
+    expected = {"P01/t1": "P01", "P01/t2": "P01", "P02/t1": "P02", "P03/t1": "P03"}
+    assert open_source(tmp_path).groups == expected
+    (tmp_path / "train.csv").write_text("image\n" + "\n".join(places))
+    source = open_source(tmp_path)
+    assert source.groups == expected
+    assert any("3 patients by the names of the folders (P01, ...)" in note for note in source.notes)
+    (tmp_path / "train.csv").write_text("image,patient\n" + "".join(f"{p},a\n" for p in places))
+    assert set(open_source(tmp_path).groups.values()) == {"a"}
+    (tmp_path / "train.csv").write_text("image\n" + "\n".join(places[:2]))
+    assert open_source(tmp_path).groups == {}
+
+
+def test_folders_of_patients_count_in_the_decathlons_list(tmp_path: Path) -> None:
+    places = ("imagesTr/P01/a.nii", "imagesTr/P01/b.nii", "imagesTr/P02/c.nii", "imagesTr/d.nii")
+    for place in places:
+        write(tmp_path / place)
+    said = {"training": [{"image": place} for place in places]}
+    (tmp_path / "dataset.json").write_text(json.dumps(said))
+    assert open_source(tmp_path).groups == {"a": "P01", "b": "P01", "c": "P02"}
+
+
 def test_a_folder_that_stands_for_nothing_is_no_class(tmp_path: Path) -> None:
     for place in (
         "mild/a.png",

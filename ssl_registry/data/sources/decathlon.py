@@ -11,6 +11,7 @@ from ssl_registry.data.places import check_name, check_place
 from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.finding import find_images, leave_out
+from ssl_registry.data.sources.folder_names import patients_of_listed
 from ssl_registry.documents import brief, read_json
 from ssl_registry.errors import BadFileError, DataError, spell
 
@@ -42,11 +43,16 @@ def open_decathlon(folder: Path, on_bad_file: OnBadFile) -> Source:
         raise DataError(f"{spell(path)}: 'training' and 'test' list no scan that is there")
     files = {file for case in cases.values() for file in (*case.images, case.label)}
     found = find_images(folder, folder, lambda _: None).files.values()
+    patients, notes = patients_of_listed(
+        {name: case.image.relative_to(folder).as_posix() for name, case in cases.items()}
+    )
     return Source(
         str(folder),
         tuple(cases.values()),
         dims=3,
         labels=labels,
+        groups=patients,
+        notes=tuple(notes),
         modalities=_modalities(summary),
         channel_names=_channel_names(summary),
         layout="decathlon",

@@ -75,6 +75,25 @@ def patients_of(names: Iterable[str]) -> dict[str, str]:
     return {name: first for first, inside in by_folder.items() for name in inside}
 
 
+def patients_of_listed(paths: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the patients of images that a list names by their paths, and a note on them.
+
+    The folders say it as where there is no list; but one alone, which holds all images, is none.
+
+    Args:
+        paths: of the images, from the list on, by the names of the cases.
+    """
+    by_path = patients_of(paths.values())
+    found = {name: by_path[path] for name, path in paths.items() if path in by_path}
+    if len(set(found.values())) < 2:
+        return {}, []
+    first = spell(next(iter(found.values())))
+    return found, [
+        f"{len(set(found.values()))} patients by the names of the folders ({first}, ...); "
+        "group_pattern says otherwise"
+    ]
+
+
 def patients_in_names(names: Iterable[str]) -> dict[str, str]:
     """Return the patient that the file names of images begin with, by the images' paths.
 

@@ -10,6 +10,7 @@ from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.file_facts import FileFacts, find, sound
 from ssl_registry.data.sources.finding import FolderImages, look_at, of_dims
+from ssl_registry.data.sources.folder_names import patients_of_listed
 from ssl_registry.data.sources.grades import doubtful_classes, read_grades
 from ssl_registry.data.sources.image_table import (
     LABEL,
@@ -47,15 +48,18 @@ def open_table(
     images = look_at(files, path.parent, on_bad_file, facts)
     source = _labelled(table, images, on_bad_file, facts)
     rest = {table.images, table.grades, table.labels}
+    patients, notes = patients_in(table, images.files), tell_patients(table)
+    if table.listed and not patients and not parts_in(table, images.files):
+        patients, notes = patients_of_listed({name: name for name in images.files})
     return replace(
         source,
-        groups=patients_in(table, images.files),
+        groups=patients,
         parts=parts_in(table, images.files),
         columns={
             name: {column: value for column, value in row.items() if column not in rest}
             for name, row in table.rows.items()
         },
-        notes=(*source.notes, *tell_patients(table), *tell_parts(table)),
+        notes=(*source.notes, *notes, *tell_parts(table)),
         layout="table",
         left_out=(*left_out, *others),
     )
