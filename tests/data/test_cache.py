@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ssl_registry.data.cache import prepared
+from ssl_registry.data.cache import preparation
 from ssl_registry.data.cache.cache_file import open_cache_file
 from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.prepared import Prepared, prepare_case, prepare_cases
@@ -112,8 +112,8 @@ def test_what_another_version_of_a_library_made_is_not_taken(
     case: Case, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     first = prepare_case(case, Preprocessing(), 8).entry.path
-    known = dict(prepared.library_versions())
-    monkeypatch.setattr(prepared, "library_versions", lambda: known | {name: "0.0"})
+    known = dict(preparation.library_versions())
+    monkeypatch.setattr(preparation, "library_versions", lambda: known | {name: "0.0"})
     assert prepare_case(case, Preprocessing(), 8).entry.path != first
 
 
