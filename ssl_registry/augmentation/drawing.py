@@ -131,33 +131,14 @@ def draw(
     channel = torch.rand(batch, channels, 8, generator=generator, device=generator.device)
     if not ranges.channel_wise:
         channel = channel[:, :1].expand(-1, channels, -1)
-    flips = image.numbers(len(shape)) < ranges.flip_probability
-    flips &= torch.tensor(
-        [axis in ranges.flipped_axes(len(shape)) for axis in range(len(shape))],
-        device=flips.device,
-    )
+    flips = _draw_flips(ranges, image, len(shape))
     warped, control = _draw_map(ranges, image, flips, shape, spacing, thick)
-    of_axis = _share_of_blur(spacing, generator.device)
-    touched = channel[..., :2] < ranges.channel_share
-    blurred = image.below(ranges.blur_probability)[:, None] & touched[..., 0]
-    coarse = image.below(ranges.low_resolution_probability)[:, None] & touched[..., 1]
-    sigma = _between(channel[..., 2], ranges.blur_range).where(blurred, 0.0)
-    left = _between(channel[..., 3], ranges.low_resolution_range).where(coarse, 1.0)
+    sigma, left = _draw_filters(ranges, image, channel)
     resolution = left[..., None].repeat(1, 1, len(shape))
     if thick is not None:
         resolution[..., thick] = 1.0
     noisy, deviation = image.below(ranges.noise_probability), image.next() * ranges.noise
-    light = [
-        _factor(channel[..., 4 + place], limits).where(image.below(probability)[:, None], 1.0)
-        for place, (probability, limits) in enumerate(
-            [
-                (ranges.brightness_probability, ranges.brightness_range),
-                (ranges.contrast_probability, ranges.contrast_range),
-                (ranges.gamma_probability, ranges.gamma_range),
-                (ranges.inverted_gamma_probability, ranges.gamma_range),
-            ]
-        )
-    ]
+    brightness, contrast, gamma, inverted_gamma = _draw_light(ranges, image, channel)
     return Drawn(
         shape=shape,
         warped=warped,
@@ -165,12 +146,12 @@ def draw(
         control=control,
         noise=deviation.where(noisy, 0.0)[:, None].repeat(1, channels),
         noise_seed=int(torch.randint(2**62, (), generator=generator, device=generator.device)),
-        blur=sigma[..., None] * of_axis,
+        blur=sigma[..., None] * _share_of_blur(spacing, generator.device),
         resolution=resolution,
-        brightness=light[0],
-        contrast=light[1],
-        gamma=light[2],
-        inverted_gamma=light[3],
+        brightness=brightness,
+        contrast=contrast,
+        gamma=gamma,
+        inverted_gamma=inverted_gamma,
     )
 
 
@@ -192,6 +173,39 @@ class _Chances:
         """Return `[B, *shape]` more."""
         size = (self.batch, *shape)
         return torch.rand(size, generator=self.generator, device=self.generator.device)
+
+
+def _draw_flips(ranges: "Augmentation", chances: _Chances, dims: int) -> Tensor:
+    """Return along which axes each image is flipped, `[B, dims]` bool."""
+    flips = chances.numbers(dims) < ranges.flip_probability
+    allowed = [axis in ranges.flipped_axes(dims) for axis in range(dims)]
+    return flips & torch.tensor(allowed, device=flips.device)
+
+
+def _draw_filters(
+    ranges: "Augmentation", chances: _Chances, channel: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the blur, 0 for none, and the share of the voxels that is left, `[B, C]` each."""
+    touched = channel[..., :2] < ranges.channel_share
+    blurred = chances.below(ranges.blur_probability)[:, None] & touched[..., 0]
+    coarse = chances.below(ranges.low_resolution_probability)[:, None] & touched[..., 1]
+    sigma = _between(channel[..., 2], ranges.blur_range).where(blurred, 0.0)
+    left = _between(channel[..., 3], ranges.low_resolution_range).where(coarse, 1.0)
+    return sigma, left
+
+
+def _draw_light(ranges: "Augmentation", chances: _Chances, channel: Tensor) -> list[Tensor]:
+    """Return brightness, contrast, gamma and inverted gamma, `[B, C]` each, 1 for no change."""
+    limits = [
+        (ranges.brightness_probability, ranges.brightness_range),
+        (ranges.contrast_probability, ranges.contrast_range),
+        (ranges.gamma_probability, ranges.gamma_range),
+        (ranges.inverted_gamma_probability, ranges.gamma_range),
+    ]
+    return [
+        _factor(channel[..., 4 + place], within).where(chances.below(probability)[:, None], 1.0)
+        for place, (probability, within) in enumerate(limits)
+    ]
 
 
 def _draw_map(

@@ -81,6 +81,46 @@ def _three(values: object) -> bool:
     )
 
 
+def _adaptation_plan(structure: "NnunetBackbone", in_channels: int, recipe: Any) -> dict[str, Any]:
+    """Return how the encoder is built, and where its weights lie, as nnssl writes it."""
+    numbers = structure.model_dump(mode="json", exclude={"plans", "configuration", "axes"})
+    preset = is_resenc_l(structure)
+    size, spacing, scheme = _of_recipe(recipe)
+    return {
+        "architecture_plans": {
+            "arch_class_name": ARCHITECTURE if preset else "ResidualEncoderUNet",
+            "arch_kwargs": None if preset else numbers,
+        },
+        "pretrain_plan": _pretrain_plan(size, spacing, [scheme] * in_channels),
+        "pretrain_num_input_channels": in_channels,
+        "recommended_downstream_patchsize": size,
+        "key_to_encoder": "encoder.stages",
+        "key_to_stem": "encoder.stem",
+        "keys_to_in_proj": ["encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"],
+        "key_to_lpe": None,
+    }
+
+
+def _pretrain_plan(size: Any, spacing: Any, schemes: list[Any]) -> dict[str, Any]:
+    """Return how the images were prepared, as nnssl writes it."""
+    return {
+        "dataset_name": "pretrained with ssl-registry",
+        "plans_name": "ssl-registry",
+        "original_median_spacing_after_transp": spacing,
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "transpose_backward": [0, 1, 2],
+        "experiment_planner_used": "ssl-registry",
+        "configurations": {
+            CONFIGURATION: {
+                "spacing": spacing,
+                "normalization_schemes": schemes,
+                "patch_size": size,
+            }
+        },
+    }
+
+
 def nnssl_checkpoint(
     structure: "NnunetBackbone", weights: LibraryWeights, in_channels: int, recipe: Any
 ) -> LibraryWeights:
@@ -92,42 +132,10 @@ def nnssl_checkpoint(
         in_channels: of the images.
         recipe: how these are prepared, as `load_encoder` keeps it; None where that is unknown.
     """
-    numbers = structure.model_dump(mode="json", exclude={"plans", "configuration", "axes"})
-    preset = is_resenc_l(structure)
-    size, spacing, scheme = _of_recipe(recipe)
-    pretraining = {
-        "dataset_name": "pretrained with ssl-registry",
-        "plans_name": "ssl-registry",
-        "original_median_spacing_after_transp": spacing,
-        "image_reader_writer": "SimpleITKIO",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "experiment_planner_used": "ssl-registry",
-        "configurations": {
-            CONFIGURATION: {
-                "spacing": spacing,
-                "normalization_schemes": [scheme] * in_channels,
-                "patch_size": size,
-            }
-        },
-    }
-    plan = {
-        "architecture_plans": {
-            "arch_class_name": ARCHITECTURE if preset else "ResidualEncoderUNet",
-            "arch_kwargs": None if preset else numbers,
-        },
-        "pretrain_plan": pretraining,
-        "pretrain_num_input_channels": in_channels,
-        "recommended_downstream_patchsize": size,
-        "key_to_encoder": "encoder.stages",
-        "key_to_stem": "encoder.stem",
-        "keys_to_in_proj": ["encoder.stem.convs.0.conv", "encoder.stem.convs.0.all_modules.0"],
-        "key_to_lpe": None,
-    }
     own = structure.model_dump(mode="json", exclude={"plans", "configuration"})
     content = {
         WEIGHTS: dict(weights.state),
-        ADAPTATION: plan,
+        ADAPTATION: _adaptation_plan(structure, in_channels, recipe),
         "trainer_name": "ssl-registry",
         "init_args": {},
         STRUCTURE: own,

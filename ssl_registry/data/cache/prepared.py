@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssl_registry.data.cache.budget import CacheBudget
 from ssl_registry.data.cache.cache_file import Array, CacheFile
 from ssl_registry.data.cache.index import Done
 from ssl_registry.data.cache.preparation import Preparation, files_of_cases
-from ssl_registry.data.cache.store import InUse, Store, cache_folder, cache_limit
+from ssl_registry.data.cache.store import InUse, Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import WorkerCount, in_processes, processes_for, threads_for
 from ssl_registry.data.formats.headers import Affine
@@ -249,7 +250,7 @@ def _gather(
     for key in whole:
         store.touch(key)
     missing = {key: case for key, case in cases.items() if key not in whole}
-    budget, making = _Budget(store), _make_all(missing, recipe, store, workers)
+    budget, making = CacheBudget(store), _make_all(missing, recipe, store, workers)
     for count, (key, entry) in enumerate(making, start=1):
         whole[key] = entry
         budget.spend(entry.size)
@@ -269,22 +270,3 @@ def _make_all(
 def _make(root: Path, key: str, case: Case, recipe: Preparation) -> tuple[str, CacheFile]:
     with one_thread():
         return key, Store(root).make(key, lambda: recipe.make(case))
-
-
-class _Budget:
-    """Keeps the cache within its limit while it grows."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.limit = cache_limit()
-        self.total = sum(image.size for image in store.kept()) if self.limit is not None else 0
-        self.next = self.limit or 0
-        self.spend(0)
-
-    def spend(self, size: int) -> None:
-        """Count `size` bytes more, and make room where they are too many."""
-        self.total += size
-        if self.limit is not None and self.total > self.next:
-            self.total -= sum(image.size for image in self.store.remove(self.limit))
-            # Where all is in use, a look at every single image would find it so.
-            self.next = max(self.limit, self.total + self.limit // 20)

@@ -51,6 +51,43 @@ def open_pattern(
             f"{spell(folder)} holds no file that fits channels={','.join(map(spell, channels))}"
         )
     maps = _of_names(maps, names)
+    cases, values = _cases_of(names, stacks, channels, maps, on_bad_file, facts)
+    named = labels_of(values, folder) if any(case.label for case in cases) else {}
+    cases = [with_labels(case, values, named) for case in cases]
+    used = {file for case in cases for file in (*case.images, case.label)}
+    known = used | {path for stack in (*stacks, maps) for path in stack.values()}
+    rest = [path for path in found.files.values() if path not in known]
+    bare = sum(case.label is None for case in cases) if labels is not None else 0
+    return Source(
+        str(folder),
+        tuple(cases),
+        dims_of([case.image for case in cases], folder) if cases else 3,
+        labels=named,
+        groups=_patients(cases, folder),
+        modalities=len(channels) if len(channels) > 1 else None,
+        notes=tuple(_notes(len(cases), len(channels), bare, named)),
+        layout="pattern",
+        channel_names=tuple(map(_channel_name, channels)) if len(channels) > 1 else (),
+        left_out=(
+            *leave_out(rest, "fits no pattern, and left out"),
+            *leave_out(found.others, "is not an image, and left out"),
+        ),
+    )
+
+
+def _cases_of(
+    names: Sequence[str],
+    stacks: Sequence[Mapping[str, Path]],
+    channels: Sequence[str],
+    maps: dict[str, Path],
+    on_bad_file: OnBadFile,
+    facts: FileFacts,
+) -> tuple[list[FileCase], dict[Path, frozenset[int]]]:
+    """Return the cases that are whole, and the values in their label maps.
+
+    `on_bad_file` is called with the others, and with the maps that remain without an image; of
+    `maps` only these are left.
+    """
     holds = facts.labels(maps[name] for name in names if name in maps)
     values: dict[Path, frozenset[int]] = {}
     cases = []
@@ -67,31 +104,15 @@ def open_pattern(
         on_bad_file(
             BadFileError(label, "has no image of its name", "add the image, or remove the map")
         )
-    named = labels_of(values, folder) if any(case.label for case in cases) else {}
-    cases = [with_labels(case, values, named) for case in cases]
-    used = {file for case in cases for file in (*case.images, case.label)}
-    known = used | {path for stack in (*stacks, maps) for path in stack.values()}
-    rest = [path for path in found.files.values() if path not in known]
-    bare = sum(case.label is None for case in cases) if labels is not None else 0
-    notes = [f"{len(cases)} images of {len(channels)} channels, by the pattern of their names"]
-    notes += tell_labels(named)
+    return cases, values
+
+
+def _notes(cases: int, channels: int, bare: int, labels: Mapping[int, str]) -> list[str]:
+    notes = [f"{cases} images of {channels} channels, by the pattern of their names"]
+    notes += tell_labels(labels)
     if bare:
         notes.append(f"{bare} images have no label map: for pretraining alone")
-    return Source(
-        str(folder),
-        tuple(cases),
-        dims_of([case.image for case in cases], folder) if cases else 3,
-        labels=named,
-        groups=_patients(cases, folder),
-        modalities=len(channels) if len(channels) > 1 else None,
-        notes=tuple(notes),
-        layout="pattern",
-        channel_names=tuple(map(_channel_name, channels)) if len(channels) > 1 else (),
-        left_out=(
-            *leave_out(rest, "fits no pattern, and left out"),
-            *leave_out(found.others, "is not an image, and left out"),
-        ),
-    )
+    return notes
 
 
 def _patients(cases: Sequence[FileCase], folder: Path) -> dict[str, str]:

@@ -62,22 +62,7 @@ def write_imported(
     """Write the encoder's files and the table, and say what is to be known."""
     preprocessing = _preprocessing(weights, path)
     size = weights.size or DEFAULT_SIZES[structure.spatial_dims]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    imported = {
-        "file": path.name,
-        "sha256": digest,
-        "format": weights.format,
-        "learned_from": weights.learned_from,
-        "drawn_anew": fit.names("missing"),
-    }
-    data: dict[str, Any] = {
-        "name": seen or weights.learned_from or f"whatever {path.name} was trained on",
-        "image_channels": fit.encoder.in_channels,
-        "seen": {},
-        "complete": seen is not None,
-        **({"declared": seen} if seen else {}),
-    }
+    data = _declared_data(path, weights, fit, seen)
     ours = _exported(path)
     if ours is not None:
         # What is declared is added to what an export has seen, and never stands in its place.
@@ -95,7 +80,7 @@ def write_imported(
         data=data,
         versions=versions_of(structure),
         decoder=weights.decoder or None,
-        imported=imported,
+        imported=_origin(path, weights, fit),
     )
     left = {name: weights.tensors[name].contiguous() for name in fit.names("left")}
     if left:
@@ -103,6 +88,32 @@ def write_imported(
     RunFolder(folder).write(TABLE, fit.as_csv())
     notes = _notes(weights, fit, seen, ours is not None)
     return ImportedEncoder(folder, weights.format, structure, fit.rows, notes)
+
+
+def _origin(path: Path, weights: ForeignWeights, fit: Fit) -> dict[str, Any]:
+    """Return what `encoder.json` says of the file that was imported."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "format": weights.format,
+        "learned_from": weights.learned_from,
+        "drawn_anew": fit.names("missing"),
+    }
+
+
+def _declared_data(
+    path: Path, weights: ForeignWeights, fit: Fit, seen: str | None
+) -> dict[str, Any]:
+    """Return what `encoder.json` says of the data, as far as somebody declares it."""
+    return {
+        "name": seen or weights.learned_from or f"whatever {path.name} was trained on",
+        "image_channels": fit.encoder.in_channels,
+        "seen": {},
+        "complete": seen is not None,
+        **({"declared": seen} if seen else {}),
+    }
 
 
 def _preprocessing(weights: ForeignWeights, path: Path) -> Preprocessing:

@@ -83,6 +83,22 @@ class _Looked:
     marked: Numbers
 
 
+def _usable_headers(source: Source) -> Mapping[str, Header]:
+    """Return the headers of all images.
+
+    Raises:
+        DataError: some files cannot be used.
+    """
+    problems, headers = check_headers(source)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        lines = [f"{spell(problem.file)} {problem.reason}" for problem in errors[:SHOWN]]
+        more = [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
+        remedy = "correct the data, or take such files out: a plan is made for all of them"
+        raise DataError("\n".join([*lines, *more, remedy]))
+    return headers
+
+
 def take_fingerprint(source: Source, across: SliceAxis | None = None) -> DatasetFingerprint:
     """Look at a data set.
 
@@ -93,14 +109,7 @@ def take_fingerprint(source: Source, across: SliceAxis | None = None) -> Dataset
     Raises:
         DataError: files cannot be used, or the images differ in their number of channels.
     """
-    problems, headers = check_headers(source)
-    errors = [problem for problem in problems if problem.severity == "error"]
-    if errors:
-        lines = [f"{spell(problem.file)} {problem.reason}" for problem in errors[:SHOWN]]
-        more = [f"and {len(errors) - SHOWN} more"] if len(errors) > SHOWN else []
-        raise DataError(
-            "\n".join([*lines, *more, "correct the data, or take such files out: a plan is of all"])
-        )
+    headers = _usable_headers(source)
     places = np.linspace(0, len(source.cases) - 1, min(SAMPLED, len(source.cases)))
     sample = [source.cases[round(place)] for place in places]
     looked = [_look_at(case, across) for case in sample]

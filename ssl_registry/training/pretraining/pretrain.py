@@ -23,9 +23,7 @@ from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.files.run_result import RunResult
 from ssl_registry.training.files.seen_cases import provenance
 from ssl_registry.training.preparation.case_infos import case_infos
-from ssl_registry.training.preparation.cases import (
-    quiet_or_loud,
-)
+from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
 from ssl_registry.training.pretraining.announcement import announce
