@@ -17,7 +17,7 @@ from ssl_registry.augmentation.settings import PRESETS, Augmentation
 
 if TYPE_CHECKING:
     from ssl_registry.augmentation.changes import Changes, carry_changes
-    from ssl_registry.augmentation.drawing import Drawn
+    from ssl_registry.augmentation.drawn import Drawn
 
 __all__ = ["PRESETS", "Augmentation", "Changes", "Drawn", "carry_changes"]
 

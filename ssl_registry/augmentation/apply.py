@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssl_registry.augmentation.changes import Changes, carry_changes
 from ssl_registry.augmentation.deformation import spline_at, warp_images, warp_labels
-from ssl_registry.augmentation.drawing import Drawn
+from ssl_registry.augmentation.drawn import Drawn
 from ssl_registry.augmentation.filters import blur_matrices, coarsening_matrices, filter_along
 from ssl_registry.augmentation.light import (
     add_noise,

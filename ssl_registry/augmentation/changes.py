@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_registry.augmentation.deformation import as_grid_points
-from ssl_registry.augmentation.drawing import Drawn
+from ssl_registry.augmentation.drawn import Drawn
 from ssl_registry.transfer import carry
 
 LIGHT: Final = ("noise", "brightness", "contrast", "inverted_gamma", "gamma")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ssl_registry.augmentation.changes import Changes
-    from ssl_registry.augmentation.drawing import Drawn
+    from ssl_registry.augmentation.drawn import Drawn
 
 
 class Augmentation(AugmentationFields):

@@ -34,12 +34,12 @@ from ssl_registry.training.settings.components import (
     find_or_create,
 )
 from ssl_registry.training.settings.data_settings import DataSettings
+from ssl_registry.training.settings.dimensions import check_sides, check_slices
 from ssl_registry.training.settings.lengths import with_length
 from ssl_registry.training.settings.options import TrainingOptions
 from ssl_registry.training.settings.origins import check_installed, origins_of
 from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.reading import read_settings
-from ssl_registry.training.settings.runs import check_sides, check_slices
 from ssl_registry.training.settings.size_setting import SizeSetting
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

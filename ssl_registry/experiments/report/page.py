@@ -27,12 +27,7 @@ from ssl_registry.experiments.statistics.verdicts import (
     judge_lines,
     spell_tests,
 )
-from ssl_registry.experiments.statistics.wording import (
-    join,
-    spell_estimate,
-    spell_p,
-    spell_share,
-)
+from ssl_registry.experiments.statistics.wording import join, spell_estimate, spell_p, spell_share
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.seen_cases import declared_in
 

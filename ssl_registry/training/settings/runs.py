@@ -1,6 +1,5 @@
 """Settings of a run: what the YAML file, the command line and Python calls may say."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -9,9 +8,8 @@ import yaml
 from pydantic import Field, ValidationInfo, computed_field, field_validator, model_validator
 
 from ssl_registry.component import Component
-from ssl_registry.data.formats.limits import VARIABLE, most_voxels
 from ssl_registry.data.preparing.preprocessing_fields import PreprocessingFields
-from ssl_registry.data.preparing.sizes import Size, sides_of, written
+from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.errors import ConfigError
 from ssl_registry.field_descriptions import Otherwise
@@ -21,11 +19,11 @@ from ssl_registry.training.settings.components import (
     DownstreamSpec,
     PreprocessingSpec,
     TaskSpec,
-    entry_of,
     find_or_create,
     named,
 )
-from ssl_registry.training.settings.data_settings import DataSettings, SplitSettings
+from ssl_registry.training.settings.data_settings import SplitSettings
+from ssl_registry.training.settings.dimensions import check_dims, check_sides, check_slices
 from ssl_registry.training.settings.options import (
     FinetuningOptions,
     Passes,
@@ -127,7 +125,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
 
     @model_validator(mode="after")
     def _dimensions_agree(self) -> Self:
-        _check_dims(self.task, self.backbone)
+        check_dims(self.task, self.backbone)
         check_slices(self, self.task)
         check_sides(self.size, self.task)
         return self
@@ -228,7 +226,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
                 "name one, or leave it out"
             )
         if self.backbone is not None:
-            _check_dims(self.downstream, self.backbone)
+            check_dims(self.downstream, self.backbone)
         if self.size is not None:
             check_sides(self.size, self.downstream)
         return self
@@ -260,43 +258,3 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
         """Spatial shape of what the network learns from: a prepared image, or a patch."""
         assert self.size is not None
         return sides_of(self.size, self.downstream.spatial_dims)
-
-
-def check_sides(size: Size, asked: Component) -> None:
-    """See that a size suits a component, and that such an image may be taken into memory.
-
-    Raises:
-        ConfigError: it has more or fewer sides than the component's images have axes, or too
-            many voxels.
-    """
-    if not asked.spatial_dims:  # a joint's are known once it is made
-        return
-    voxels = math.prod(sides_of(size, asked.spatial_dims, f"the images of {entry_of(asked).name}"))
-    if voxels > most_voxels():
-        raise ConfigError(
-            f"size={written(size)} makes images of {voxels:,} voxels, more than the "
-            f"{most_voxels():,} that one may have: lower it, or set {VARIABLE} to a higher number"
-        )
-
-
-def check_slices(settings: DataSettings, asked: Component) -> None:
-    """See that slices are asked for by what works in the plane.
-
-    Raises:
-        ConfigError: they are not.
-    """
-    if settings.across is not None and asked.spatial_dims == 3:
-        raise ConfigError(
-            f"slices={settings.slices}: {entry_of(asked).name} works in 3D and takes volumes "
-            "whole: leave slices out, or choose a task for 2D (`ssl-registry list --dims 2`)"
-        )
-
-
-def _check_dims(asked: Component, backbone: Component) -> None:
-    known = asked.spatial_dims and backbone.spatial_dims  # a joint's are, once it is made
-    if known and asked.spatial_dims != backbone.spatial_dims:
-        raise ConfigError(
-            f"{entry_of(asked).name} works in {asked.spatial_dims}D and "
-            f"{entry_of(backbone).name} in {backbone.spatial_dims}D: choose a backbone for "
-            f"{asked.spatial_dims}D (`ssl-registry list` shows them)"
-        )
