@@ -1,6 +1,6 @@
 """nnU-Net's plain and residual encoders, built from the numbers of a plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePath
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
@@ -12,15 +12,10 @@ from ssl_registry import Backbone, Encoder, ForeignWeights, LibraryWeights
 from ssl_registry.errors import ConfigError
 from ssl_registry_nnunet.checkpoint import nnunet_checkpoint, whole_network
 from ssl_registry_nnunet.encoder import NnunetEncoder
+from ssl_registry_nnunet.layer_lists import spelt_out, stages_of
 from ssl_registry_nnunet.nnssl import nnssl_checkpoint
 from ssl_registry_nnunet.plans import network_numbers, read_plans
 from ssl_registry_nnunet.published import NNSSL, NNUNET, numbers_in, read_published
-
-FEATURES: Final = 32
-"""Channels of the finest stage where no plan says them; they double at each stage."""
-
-MOST_FEATURES: Final = {2: 512, 3: 320}
-"""Where they stop to."""
 
 MOST_STAGES: Final = 10
 
@@ -102,10 +97,10 @@ class NnunetBackbone(Backbone):
             given = {**said, **given, "plans": None, "configuration": None}
         elif path is None and isinstance(name, str):
             raise ConfigError(f"configuration={name}: of which plans? set plans=FILE")
-        stages = given.get("n_stages", _stages_of(given))
+        stages = given.get("n_stages", stages_of(given))
         if not isinstance(stages, int) or not 2 <= stages <= MOST_STAGES:
             return {**given, "n_stages": stages}
-        return {**given, "n_stages": stages, **_spelt_out(given, stages, dims, cls._usual(stages))}
+        return {**given, "n_stages": stages, **spelt_out(given, stages, dims, cls._usual(stages))}
 
     @classmethod
     def _usual(cls, stages: int) -> dict[str, Any]:
@@ -268,37 +263,3 @@ class ResEnc3d(ResEnc):
 
     export_formats: ClassVar[tuple[str, ...]] = (NNUNET, NNSSL)
     spatial_dims: ClassVar[Literal[2, 3]] = 3
-
-
-def _stages_of(given: dict[str, Any]) -> Any:
-    """Return how many stages the lists that are given have; 6 where there is none."""
-    lists = ("features_per_stage", "strides", "kernel_sizes")
-    lengths = [len(given[key]) for key in lists if isinstance(given.get(key), (list, tuple))]
-    return lengths[0] if lengths else 6
-
-
-def _spelt_out(
-    given: dict[str, Any], stages: int, dims: int, usual: dict[str, Any]
-) -> dict[str, Any]:
-    """Return all numbers as a list over the stages, and over the axes where they have them."""
-    features = [min(FEATURES * 2**stage, MOST_FEATURES[dims]) for stage in range(stages)]
-    several = {
-        "features_per_stage": given.get("features_per_stage", features),
-        **{key: given.get(key, value) for key, value in usual.items()},
-    }
-    made: dict[str, Any] = {}
-    for key, value in several.items():
-        count = stages - 1 if key == "n_conv_per_stage_decoder" else stages
-        made[key] = [value] * count if isinstance(value, int) else value
-    defaults = {"kernel_sizes": 3, "strides": [1] + [2] * (stages - 1)}
-    for key, default in defaults.items():
-        value = given.get(key, default)
-        value = [value] * stages if isinstance(value, int) else value
-        made[key] = [_along(one, dims) for one in value] if isinstance(value, Sequence) else value
-    made["axes"] = given.get("axes", list(range(dims)))
-    return made
-
-
-def _along(value: Any, dims: int) -> Any:
-    """Return a number of each axis."""
-    return [value] * dims if isinstance(value, int) else value

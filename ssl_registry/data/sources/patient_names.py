@@ -15,7 +15,7 @@ def one_spelling(patients: Mapping[str, str]) -> dict[str, str]:
     That is in upper and lower case, in stray spaces and characters that nobody sees, in the Unicode
     form of a letter, or, of names that are numbers, in zeros in front or behind the point. The
     first spelling in the order of the cases stays. To take two patients for one costs a smaller
-    choice of splits, and no more; to take one for two puts a patient on both sides.
+    choice of splits, and no more; to take one for two puts a patient into training and test.
     """
     first: dict[str, str] = {}
     return {case: first.setdefault(plain_name(name), name) for case, name in patients.items()}
