@@ -150,6 +150,15 @@ def test_classes_that_are_asked_for_may_hold_folders_of_patients(tmp_path: Path)
     assert "1 images lie in no class folder: for pretraining alone" in source.notes
 
 
+def test_images_of_formats_that_are_not_read_are_told_from_what_is_none(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii")
+    for name in ("b.img", "c.MGZ", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    told = {Path(one.file).name: one.problem for one in open_source(tmp_path).left_out}
+    other = "is of a format that is not read, and left out"
+    assert told == {"b.img": other, "c.MGZ": other, "notes.txt": "is not an image, and left out"}
+
+
 PLACES = ("P01/t1.png", "P01/t2.png", "P02/t1.png", "P03/t1.png")
 
 

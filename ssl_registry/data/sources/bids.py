@@ -13,7 +13,12 @@ from typing import Final, NamedTuple
 from ssl_registry.data.places import entries_of
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source
-from ssl_registry.data.sources.finding import FoundImages, find_images, leave_out
+from ssl_registry.data.sources.finding import (
+    FoundImages,
+    find_images,
+    leave_out,
+    leave_out_strangers,
+)
 from ssl_registry.data.sources.folder_names import SUBJECT
 from ssl_registry.errors import BadFileError, DataError, spell
 
@@ -128,7 +133,7 @@ def _scans_in(found: FoundImages, channels: Sequence[str]) -> tuple[list[BidsSca
         p for reason, files in why.items() for p in leave_out(files, f"{reason}, and left out")
     ]
     strangers = [path for path in found.others if not _is_described(path)]
-    return scans, [*problems, *leave_out(strangers, "is not an image, and left out")]
+    return scans, [*problems, *leave_out_strangers(strangers)]
 
 
 def _is_described(path: Path) -> bool:

@@ -14,6 +14,15 @@ from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.errors import BadFileError, DataError, spell
 
+NO_IMAGE: Final = "is not an image, and left out"
+
+NOT_READ: Final = (
+    *(".hdr", ".img", ".img.gz", ".mgh", ".mgz", ".mnc", ".mif", ".nii.bz2", ".nii.xz", ".nii.zst"),
+    *(".par", ".vtk", ".vti", ".gipl", ".bmp", ".gif", ".webp", ".jp2", ".svs", ".czi", ".npy"),
+    *(".h5", ".hdf5"),
+)
+"""What the names of images end with whose formats are not read."""
+
 MOST_WAYS: Final = 4
 """Times that one folder is looked into, if links lead to it."""
 
@@ -141,6 +150,18 @@ def leave_out(
 ) -> list[Problem]:
     """Return notes on files that are part of no case."""
     return [Problem("note", file, why, remedy) for file in files]
+
+
+def leave_out_strangers(files: Iterable[Path]) -> list[Problem]:
+    """Return notes on files that are no images, or images of formats that are not read."""
+    notes = []
+    for file in files:
+        if file.name.lower().endswith(NOT_READ):
+            why = "is of a format that is not read, and left out"
+            notes += leave_out([file], why, "save it as .nii.gz or .png")
+        else:
+            notes += leave_out([file], NO_IMAGE)
+    return notes
 
 
 def outside(folder: Path, within: Iterable[Path], why: str) -> list[Problem]:

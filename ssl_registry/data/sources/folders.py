@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
@@ -13,7 +13,14 @@ from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Source, tidy
 from ssl_registry.data.sources.channel_numbers import stacks_of
 from ssl_registry.data.sources.file_facts import FileFacts
-from ssl_registry.data.sources.finding import FoundImages, find_images, leave_out, look_at, of_dims
+from ssl_registry.data.sources.finding import (
+    FoundImages,
+    find_images,
+    leave_out,
+    leave_out_strangers,
+    look_at,
+    of_dims,
+)
 from ssl_registry.data.sources.folder_names import (
     classes_in,
     in_order,
@@ -29,8 +36,6 @@ from ssl_registry.errors import BadFileError, DataError, spell
 
 Dims: TypeAlias = Literal[2, 3] | None
 """2 where pictures are asked for, 3 where volumes are, None where nobody said."""
-
-NO_IMAGE: Final = "is not an image, and left out"
 
 
 def open_folders(folder: Path, dims: Dims, on_bad_file: OnBadFile, facts: FileFacts) -> Source:
@@ -113,7 +118,7 @@ def _usable(folder: Path, found: FoundImages, dims: Dims) -> tuple[dict[str, Pat
             "is called as a label map of an image beside it, and left out",
             f"to learn from it, give patterns: channels='{{case}}{suffix}' and label_maps",
         )
-    left_out += leave_out(found.others, NO_IMAGE)
+    left_out += leave_out_strangers(found.others)
     return {name: path for name, path in files.items() if name not in maps}, left_out
 
 
@@ -157,7 +162,7 @@ def _stacked(folder: Path, found: FoundImages, on_bad_file: OnBadFile) -> Source
         modalities=width,
         notes=(note,),
         layout="nnunet",
-        left_out=tuple(leave_out(found.others, NO_IMAGE)),
+        left_out=tuple(leave_out_strangers(found.others)),
     )
 
 

@@ -12,12 +12,11 @@ from ssl_registry.data.sources.finding import (
     FolderImages,
     dims_of,
     find_images,
-    leave_out,
+    leave_out_strangers,
     look_at,
     outside,
 )
 from ssl_registry.data.sources.folder_names import patients_of
-from ssl_registry.data.sources.folders import NO_IMAGE
 from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
 from ssl_registry.errors import BadFileError, DataError, spell
 
@@ -76,7 +75,7 @@ def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source
         notes=notes,
         layout="masks",
         left_out=(
-            *leave_out([*found.others, *marks.others], NO_IMAGE),
+            *leave_out_strangers([*found.others, *marks.others]),
             *outside(folder, (folder / IMAGES, masks), f"lies outside {IMAGES} and {masks.name}"),
         ),
     )

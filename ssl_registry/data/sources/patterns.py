@@ -9,7 +9,7 @@ from ssl_registry.data.formats.volumes import case_name
 from ssl_registry.data.problems import OnBadFile
 from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.file_facts import FileFacts, sound
-from ssl_registry.data.sources.finding import dims_of, find_images, leave_out
+from ssl_registry.data.sources.finding import dims_of, find_images, leave_out, leave_out_strangers
 from ssl_registry.data.sources.folder_names import patients_of
 from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
@@ -70,7 +70,7 @@ def open_pattern(
         channel_names=tuple(map(_channel_name, channels)) if len(channels) > 1 else (),
         left_out=(
             *leave_out(rest, "fits no pattern, and left out"),
-            *leave_out(found.others, "is not an image, and left out"),
+            *leave_out_strangers(found.others),
         ),
     )
 
