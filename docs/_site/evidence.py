@@ -16,6 +16,8 @@ from ssl_registry.experiments.statistics.summary import Summary, summarise
 
 FOLDER: Final = Path(__file__).parents[1] / "results"
 HEADLINES: Final = {
+    "acdc": "dice",
+    "demo": "dice",
     "hippocampus": "dice",
     "few-labels": "dice",
     "supervised": "dice",

@@ -30,7 +30,7 @@ PRESET: Final[Mapping[str, Any]] = {
     "backbone": {"name": "unet2d", "base_filters": 8, "levels": 4, "norm": "instance"},
     "size": 32,
     "labelled": (1, 2, 4),
-    "seeds": (0, 1, 2, 3),
+    "seeds": (0, 1, 2, 3, 4),
     "pretrain": {
         "steps": 600,
         "batch_size": 16,

@@ -19,6 +19,7 @@ def write_layouts(folder: Path, decathlon: Path) -> None:
     (folder / "nnUNet_raw").mkdir()
     (folder / "nnUNet_raw" / "Dataset001_Torso").symlink_to(folder / "Dataset001_Torso")
     _plans(folder / "nnUNet_preprocessed" / "Dataset001_Torso" / "nnUNetPlans.json")
+    _hearts(folder / "Dataset027_ACDC", scans, labels)
     _bids(folder / "brains", scans)
     _patterns(folder / "gliomas", scans, labels)
     _clinic(folder / "clinic", scans)
@@ -53,6 +54,25 @@ def _nnunet(folder: Path, scans: list[Path], labels: list[Path]) -> None:
         "channel_names": {"0": "T1", "1": "T2"},
         "labels": {name: value for value, name in LABELS.items()},
         "numTraining": 4,
+        "file_ending": ".nii.gz",
+    }
+    (folder / "dataset.json").write_text(json.dumps(said))
+
+
+def _hearts(folder: Path, scans: list[Path], labels: list[Path]) -> None:
+    """Write scans of thick slices, whose names begin with the patient's number."""
+    for number, pair in enumerate(zip(scans, labels, strict=True)):
+        case = f"patient{number:03}_frame01"
+        files = (f"imagesTr/{case}_0000.nii.gz", f"labelsTr/{case}.nii.gz")
+        for source, name in zip(pair, files, strict=True):
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            voxels = np.asarray(nib.load(source).dataobj)[:, :, ::3]
+            nib.save(nib.Nifti1Image(voxels, np.diag([3.5, 3.5, 10, 1])), place)
+    said = {
+        "channel_names": {"0": "MRI"},
+        "labels": {name: value for value, name in LABELS.items()},
+        "numTraining": len(scans),
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(said))

@@ -12,7 +12,10 @@ sys.path.insert(0, str(ROOT / "docs" / "_site"))
 
 from evidence import HEADLINES, evidence_pictures, rows_of, table_of  # noqa: E402
 
+from scripts.count_verdicts import count_demos, count_groups, demo_rows  # noqa: E402
 from scripts.list_results import RESULTS, main, settings_of  # noqa: E402
+from ssl_registry.data.sources.layouts import is_phantoms  # noqa: E402
+from ssl_registry.experiments.demo import demo_settings  # noqa: E402
 from ssl_registry.experiments.grid.settings import EfficiencySettings  # noqa: E402
 from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
 
@@ -24,6 +27,8 @@ LINES = {
     "supervised": ("supervised",),
     "two-levels": IN_SPACE,
     "levels": ("finest-1", "finest-2", "finest-3"),
+    "acdc": ("place2d",),
+    "demo": ("place2d",),
     "fundus": ("rotation2d", "rpl2d", "jigsaw2d", "exemplar2d"),
 }
 
@@ -40,7 +45,8 @@ def test_a_file_of_settings_gives_the_lines_repeats_and_steps_of_the_rows(name: 
     said = yaml.safe_load(file.read_text(encoding="utf-8"))
     settings, rows = EfficiencySettings.read(**said), rows_of(name)
     assert {row.seed for row in rows} == set(settings.seeds)
-    assert {row.unit for row in rows} == {settings.count}
+    # Phantoms have no patients' names, so patients are cases there.
+    assert {row.unit for row in rows} == {"cases" if is_phantoms(settings.data) else settings.count}
     assert {row.steps for row in rows} == {settings.finetune.steps}
     if file.stem == name:
         lines = {SCRATCH, *settings.encoders, *(task.label for task in settings.tasks)}
@@ -87,3 +93,19 @@ def test_each_experiment_has_a_curve_and_its_differences() -> None:
         f"pictures/{name}-{kind}.png" for name in NAMES for kind in ("curve", "differences")
     }
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
+
+
+def test_the_published_seeds_of_the_demo_were_run_as_the_demo_runs() -> None:
+    said = yaml.safe_load((RESULTS / "demo.yaml").read_text(encoding="utf-8"))
+    published = EfficiencySettings.read(**said)
+    assert published == demo_settings(seeds=published.seeds, out=published.out)
+    assert not set(published.seeds) & set(demo_settings().seeds)
+
+
+def test_the_page_says_how_often_the_demo_helps() -> None:
+    rows, size = demo_rows(), len(demo_settings().seeds)
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    helped, demos = count_demos(rows, size)
+    assert f"{helped} of the {demos} demos" in page
+    helped, groups = count_groups(rows, size)
+    assert f"{helped} of all {groups} groups of {size}" in page

@@ -37,7 +37,7 @@ def test_it_compares_places_with_scratch_on_few_labels() -> None:
     settings = demo_settings()
     assert settings.labels == ("scratch", "place2d")
     assert settings.labelled == (1, 2, 4)
-    assert settings.seeds == (0, 1, 2, 3)
+    assert settings.seeds == (0, 1, 2, 3, 4)
     assert str(settings.out) == "runs/demo"
 
 
