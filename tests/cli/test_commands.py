@@ -88,7 +88,7 @@ def test_scans_to_score_by_the_two_commands(tmp_path: Path) -> None:
         (["nowhere.yaml"], "no such YAML file"),
         (["task=rpl3d", "=3"], "no key"),
         (["task=[", "data=phantoms"], "not valid YAML"),
-        ([], "task"),
+        (["encoder=runs/rpl"], "pretrain needs the field 'task'"),
     ],
 )
 def test_a_mistake_is_one_clear_message_and_status_2(
