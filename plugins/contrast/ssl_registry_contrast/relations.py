@@ -43,8 +43,8 @@ def related_images(positives: Positives, near: float, count: int, moment: Moment
 def _place(name: str, place: float | None) -> float:
     if place is None:
         raise ConfigError(
-            f"positives=place needs to know how high each slice lies in its scan, but {name} is no "
-            "slice of a scan: pretrain a 2D task on the slices of volumes, or set positives=view "
-            "or positives=patient"
+            f"positives=place needs to know how high each slice lies in its scan, but {name} is "
+            "not a slice of a scan: pretrain a 2D task on the slices of volumes, or set "
+            "positives=view or positives=patient"
         )
     return place

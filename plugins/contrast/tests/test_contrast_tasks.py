@@ -179,7 +179,7 @@ def test_slices_as_high_in_their_scans_are_positives_on_real_runs(tmp_path: Path
     fields = {**RUN, "data": "phantoms:6", "slices": "thick", "size": 16, "batch_size": 16}
     run = pretrain(task=task, epochs=1, out=tmp_path / "place", **fields)
     assert run.result["metrics"]["val_with_partners"] > 0
-    with pytest.raises(ConfigError, match="no slice of a scan"):
+    with pytest.raises(ConfigError, match="not a slice of a scan"):
         pretrain(task=task, epochs=1, out=tmp_path / "pictures", **RUN)
 
 
