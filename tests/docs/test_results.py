@@ -109,3 +109,24 @@ def test_the_page_says_how_often_the_demo_helps() -> None:
     assert f"{helped} of the {demos} demos" in page
     helped, groups = count_groups(rows, size)
     assert f"{helped} of all {groups} groups of {size}" in page
+    helped, groups = count_groups(rows, size - 1)
+    assert f"would have been {helped} of {groups}" in page
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"all {demos} demos of five fresh seeds each" in readme
+
+
+def test_which_task_to_take_has_the_figures_of_the_rows() -> None:
+    page = (ROOT / "docs" / "how-to" / "which-task.md").read_text(encoding="utf-8")
+    page = " ".join(page.split())
+    gains, better = [], []
+    for labelled in (1, 2, 4):
+        rows = [row for row in demo_rows() if row.labelled == labelled]
+        by_seed = {
+            row.seed: row.score - next(r.score for r in rows if r.seed == row.seed and r is not row)
+            for row in rows
+            if row.line != SCRATCH
+        }
+        gains.append(f"{sum(by_seed.values()) / len(by_seed):.2f}")
+        better.append(str(sum(gain > 0 for gain in by_seed.values())))
+    assert f"gained {gains[0]}, {gains[1]} and {gains[2]} of Dice" in page
+    assert f"in {better[0]}, {better[1]} and {better[2]} of 20 seeds" in page
