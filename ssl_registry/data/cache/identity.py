@@ -1,12 +1,9 @@
 """Which case is which, by content: every case is decoded once, and known ever after."""
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from ssl_registry.data.cache.index import BATCH, Done
-from ssl_registry.data.cache.preparation import files_of_cases, library_versions
+from ssl_registry.data.cache.preparation import files_of_cases, key_of_files
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import WorkerCount, in_processes, processes_for, threads_for
@@ -42,7 +39,7 @@ def identify_cases(
         hashes = store.index.hash_files(
             files_of_cases(cases), threads=threads_for(workers), verify=verify, done=done
         )
-        keys = {case.name: _key_of(case, hashes) for case in cases}
+        keys = {case.name: key_of_files(VERSION, case, hashes) for case in cases}
         known = store.index.cases(keys.values())
     wrong: list[BadFileError] = []
     missing = [(keys[case.name], case) for case in cases if keys[case.name] not in known]
@@ -72,21 +69,12 @@ def recall_contents(cases: Sequence[Case]) -> dict[str, Contents]:
     with store.writing():
         hashes = store.index.known_files(files_of_cases(cases))
         keys = {
-            case.name: _key_of(case, hashes) for case in cases if hashes.keys() >= set(case.files)
+            case.name: key_of_files(VERSION, case, hashes)
+            for case in cases
+            if hashes.keys() >= set(case.files)
         }
         known = store.index.cases(keys.values())
     return {name: known[key] for name, key in keys.items() if key in known}
-
-
-def _key_of(case: Case, hashes: Mapping[Path, str]) -> str:
-    """Return the key of a case in the index: all on which depends what its files show."""
-    words = {
-        "version": VERSION,
-        "libraries": library_versions(),
-        "files": [hashes[file] for file in case.files],
-        "identity": case.identity,
-    }
-    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _look_at(key: str, case: Case) -> tuple[str, Contents | BadFileError]:

@@ -45,14 +45,7 @@ class Preparation:
         A hash of the files' content, of the settings, and of the versions of the libraries
         that read and resample.
         """
-        words = {
-            "version": VERSION,
-            "libraries": library_versions(),
-            "files": [hashes[file] for file in case.files],
-            "identity": case.identity,
-            **self.about(),
-        }
-        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
+        return key_of_files(VERSION, case, hashes, **self.about())
 
     def about(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""
@@ -86,6 +79,25 @@ class Preparation:
             },
         }
         return arrays, about
+
+
+def key_of_files(version: int, case: Case, hashes: Mapping[Path, str], **said: Any) -> str:
+    """Return a key of what a case's files show, as the libraries at hand read them.
+
+    Args:
+        version: of whoever keeps what is found under the key.
+        case: which one.
+        hashes: of the contents of its files.
+        said: whatever else it depends on.
+    """
+    words = {
+        "version": version,
+        "libraries": library_versions(),
+        "files": [hashes[file] for file in case.files],
+        "identity": case.identity,
+        **said,
+    }
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:32]
 
 
 @cache
