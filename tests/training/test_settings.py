@@ -27,7 +27,9 @@ def read(cls: type[RunSettings], **fields: Any) -> Any:
     ],
     ids=str,
 )
-def test_without_a_task_it_is_the_one_that_did_best(said: dict[str, Any], name: str) -> None:
+def test_without_a_task_it_is_the_default_of_the_dimensions_asked_for(
+    said: dict[str, Any], name: str
+) -> None:
     settings = read(PretrainSettings, **said)
     assert settings.task == registry.create(name)
     assert settings.backbone.spatial_dims == settings.task.spatial_dims

@@ -40,7 +40,8 @@ DEFAULT_SIZES: Final[Mapping[int, int]] = {2: 224, 3: 64}
 """Side in pixels or voxels where neither the user nor an encoder file says one."""
 
 DEFAULT_TASKS: Final[Mapping[int, str]] = {2: "place2d", 3: "place3d"}
-"""The pretext task where the user says none: the one that did best so far (docs/results.md)."""
+"""The pretext task where the user names none: what helps in the demo, if not everywhere
+(docs/results.md)."""
 
 
 class RunSettings(Passes, TrainingOptions, SplitSettings):
@@ -142,7 +143,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
 
 
 def _with_task(values: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
-    """Add the task that did best so far, of the dimensions asked for, where none is said.
+    """Add the default task, of the dimensions asked for, where none is named.
 
     Whoever goes on from an encoder says which task: what it was pretrained on is one as well.
     """
