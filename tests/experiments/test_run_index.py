@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssl_registry.errors import RunError
+from ssl_registry.experiments.grid import going_on
 from ssl_registry.experiments.grid import index as index_module
 from ssl_registry.experiments.grid.cells import Grid, make_grid
 from ssl_registry.experiments.grid.going_on import check_unchanged, keep_settings
@@ -14,7 +15,6 @@ from ssl_registry.experiments.grid.index import INDEX
 from ssl_registry.experiments.grid.pace import Pace
 from ssl_registry.experiments.grid.results import pretrain_rows_of, rows_of
 from ssl_registry.experiments.statistics.rows import Row
-from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.files.run_result import RESULT
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from tests.experiments.large import large_settings, make_up
@@ -49,7 +49,7 @@ def test_what_was_read_once_is_not_read_again(made: Grid, monkeypatch: pytest.Mo
         raise AssertionError("a file of a run was read again")
 
     monkeypatch.setattr(index_module, "read_result", read_anew)
-    monkeypatch.setattr(RunFolder, "check_same", read_anew)
+    monkeypatch.setattr(going_on, "check_same_settings", read_anew)
     assert look(again(made)) == rows
 
 

@@ -18,6 +18,7 @@ from ssl_registry.training.files.case_table import as_text, case_changes, read_c
 from ssl_registry.training.files.encoder_file import digest_of
 from ssl_registry.training.files.encoder_summary import WEIGHTS, encoder_folder
 from ssl_registry.training.files.run_folder import RunFolder
+from ssl_registry.training.files.same_settings import check_same_settings
 from ssl_registry.training.settings.paths import absolute_paths
 from ssl_registry.training.settings.runs import FinetuneSettings
 from ssl_registry.training.settings.stored import CONFIG
@@ -65,7 +66,7 @@ def check_unchanged(grid: Grid) -> None:
             said = spell.spell(cell)
             digest = spell.digest(said)
             if not grid.index.began_with(folder.path, digest):
-                folder.check_same(said)
+                check_same_settings(folder.path, folder.settings(), said)
                 grid.index.note_settings(folder.path, digest)
     _check_encoders(grid, outdated)
 

@@ -81,7 +81,9 @@ class RunFolder:
             self._check_prolonged(settings, resume)
         if resume:
             self.check_started()
-            self.check_same(settings, started_from, may_be_longer=True)
+            check_same_settings(
+                self.path, self.settings(), settings, started_from, may_be_longer=True
+            )
         elif self.started:
             raise RunError(
                 f"out={out} holds an unfinished run: set resume=true to go on with it, or name "
@@ -178,30 +180,6 @@ class RunFolder:
         if not isinstance(said, dict):
             raise RunError(f"{path} holds no settings; {_BEGIN_AGAIN}")
         return said
-
-    def check_same(
-        self,
-        settings: Mapping[str, Any],
-        started_from: str | None = None,
-        *,
-        may_be_longer: bool = False,
-    ) -> None:
-        """See that the run here was started with these settings.
-
-        None stands for any where a run fills in what is not said, and `auto` for any precision.
-        Data and encoder may lie elsewhere now.
-
-        Args:
-            settings: to compare with those of the run.
-            started_from: digest of the encoder; None compares none.
-            may_be_longer: whether there may be more epochs or steps.
-
-        Raises:
-            RunError: it was not.
-        """
-        check_same_settings(
-            self.path, self.settings(), settings, started_from, may_be_longer=may_be_longer
-        )
 
     def check_labels(self, labels: Mapping[int, str]) -> None:
         """See that the data have the labels that the run here learns, for which its head was built.
