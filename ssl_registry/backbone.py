@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 from torch import Tensor, nn
 
@@ -11,6 +11,15 @@ from ssl_registry.errors import ConfigError, PluginError
 from ssl_registry.foreign_weights import ForeignWeights
 from ssl_registry.normalisation import DecoderStyle, find_norm
 from ssl_registry.registry import registry
+
+_PAGE: Final = "docs/how-to/my-own-backbone.md"
+
+_ANNOUNCED: Final = {
+    "in_channels": "it is a whole number, the channels of the input",
+    "channels": "it holds a whole number for each level, finest first, such as (32, 64, 128)",
+    "strides": "it holds, for each level, finest first, a whole number for each spatial axis",
+}
+"""What an encoder says of itself."""
 
 
 class Encoder(nn.Module, ABC):
@@ -81,12 +90,19 @@ def whole_encoder(encoder: Encoder) -> Encoder:
     return encoder
 
 
-def check_strides(encoder: Encoder, dims: int) -> None:
-    """See that an encoder says its strides per level and spatial axis.
+def check_encoder(encoder: Encoder, dims: int) -> None:
+    """See that an encoder says what it takes, its channels and, for each axis, its strides.
 
     Raises:
         PluginError: it does not; the message shows how they are written.
     """
+    who = type(whole_encoder(encoder)).__name__
+    for name, what in _ANNOUNCED.items():
+        if not hasattr(encoder, name):
+            raise PluginError(f"{who} sets no `{name}`: {what}; see {_PAGE}")
+    channels: object = encoder.channels
+    if not isinstance(channels, (tuple, list)) or not all(isinstance(n, int) for n in channels):
+        raise PluginError(f"{who}.channels is {channels!r}: {_ANNOUNCED['channels']}; see {_PAGE}")
     strides: object = encoder.strides
     whole = isinstance(strides, (tuple, list)) and all(
         isinstance(level, (tuple, list))
@@ -97,9 +113,9 @@ def check_strides(encoder: Encoder, dims: int) -> None:
     if not whole or len(encoder.strides) != len(encoder.channels):
         example = tuple((2**level,) * dims for level in range(len(encoder.channels)))
         raise PluginError(
-            f"{type(whole_encoder(encoder)).__name__}.strides is {strides!r}; for a network in "
+            f"{who}.strides is {strides!r}; for a network in "
             f"{dims}D it holds {dims} whole numbers a level, one for each spatial axis, finest "
-            f"level first, such as {example}; see docs/how-to/my-own-backbone.md"
+            f"level first, such as {example}; see {_PAGE}"
         )
 
 
@@ -113,7 +129,7 @@ def check_pyramid(encoder: Encoder, pyramid: object, images: Tensor) -> list[Ten
     if not isinstance(pyramid, (list, tuple)) or not all(isinstance(p, Tensor) for p in pyramid):
         raise PluginError(
             f"{who} returned a {type(pyramid).__name__}; an encoder returns a list of features "
-            "[B, C_l, *S_l], one for each level, finest first; see docs/how-to/my-own-backbone.md"
+            f"[B, C_l, *S_l], one for each level, finest first; see {_PAGE}"
         )
     came = [list(level.shape[:2]) for level in pyramid]
     due = [[len(images), channels] for channels in encoder.channels]
@@ -121,7 +137,7 @@ def check_pyramid(encoder: Encoder, pyramid: object, images: Tensor) -> list[Ten
         raise PluginError(
             f"{who} returned levels {[list(level.shape) for level in pyramid]} of images "
             f"{list(images.shape)}, but its `channels` say {list(encoder.channels)}: one of them "
-            "is wrong; see docs/how-to/my-own-backbone.md"
+            f"is wrong; see {_PAGE}"
         )
     return list(pyramid)
 

@@ -48,6 +48,14 @@ class Component(BaseModel):
         return bring_up_to_date(cls.__name__, cls.former_fields, values)
 
 
+_PLAINLY: Final = {
+    "dict_type": "it takes a mapping, such as {name: value}",
+    "list_type": "it takes a list, such as [1, 2]",
+    "model_type": "it takes a mapping of fields, such as {field: value}",
+    "tuple_type": "it takes a list, such as [1, 2]",
+}
+"""What is said in place of the sentences of pydantic that name types of Python."""
+
 MOST_LINES: Final = 10
 """Fields that one message names."""
 
@@ -76,7 +84,7 @@ def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:
         elif problem["type"] == "missing":
             lines.append(f"{owner} needs the field {brief(where)}")
         else:
-            what = problem["msg"].removeprefix("Value error, ")
+            what = _PLAINLY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
             said = f"{spell(where)}={brief(problem['input'])}: " if where else ""
             place = f"{owner}: {said}"
             lines.append(place + what)

@@ -188,12 +188,17 @@ def decoder_fault(decoder: nn.Module, encoders: Iterable[nn.Module]) -> str | No
     return None
 
 
-def check_generator(generator: object) -> None:
-    """See that chance comes from a generator.
+def check_called(images: object, generator: object) -> None:
+    """See that a model is called with a tensor and a generator.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: one of them is something else.
     """
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"the model was given a {type(images).__name__} as the images; they are a tensor "
+            "[B, C, *S], floating point and on the model's device"
+        )
     if not isinstance(generator, torch.Generator):
         raise ConfigError(
             f"the model was given a {type(generator).__name__} as the generator; all chance comes "
@@ -209,11 +214,18 @@ def kept_encoder(model: PretextModel) -> Encoder:
 
 
 def check_kept(model: PretextModel, built: Encoder, who: str) -> None:
-    """See that the encoder that a model keeps can be loaded as the one its backbone has built.
+    """See that a model trains the encoder that was built, and keeps one of the same structure.
 
     Raises:
-        PluginError: its weights have other names or shapes; names the first.
+        PluginError: it trains another, or what it keeps has weights of other names or shapes.
     """
+    given = {id(one) for one in built.parameters()}
+    if given and given.isdisjoint(id(one) for one in model.parameters()):
+        raise PluginError(
+            f"{who}: the model that build_model returned trains another encoder than it was "
+            f"given: set self.encoder to the one it was given, whose weights the run starts from; "
+            f"see {PAGE}"
+        )
     kept, due = (
         {n: [*w.shape] for n, w in e.state_dict().items()} for e in (kept_encoder(model), built)
     )
@@ -225,6 +237,20 @@ def check_kept(model: PretextModel, built: Encoder, who: str) -> None:
             f"{due.get(odd[0], 'none')}; keep the encoder that build_model was given, or a copy "
             f"of it; see {PAGE}"
         )
+
+
+def check_column_names(values: Iterable[object], who: str) -> None:
+    """See that losses and metrics are named by strings, which head the columns of metrics.csv.
+
+    Raises:
+        PluginError: one is not.
+    """
+    for name in values:
+        if not isinstance(name, str):
+            raise PluginError(
+                f"{who}: a loss or metric is named {name!r}; a name is a string, the head of its "
+                f"column in metrics.csv; see {PAGE}"
+            )
 
 
 def check_answer(answer: object, who: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -253,4 +279,5 @@ def check_answer(answer: object, who: str) -> tuple[Tensor, dict[str, Tensor]]:
         raise PluginError(
             f"{who}: {name} is {spell_tree(value)}; it has to be a tensor of one number; see {PAGE}"
         )
+    check_column_names(metrics, who)
     return loss, dict(metrics)

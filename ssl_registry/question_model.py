@@ -1,7 +1,7 @@
 """The question's model: views are made, the encoder sees them, a head answers, a loss compares."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +10,16 @@ from ssl_registry.authors_errors import blame, spell_component
 from ssl_registry.backbone import (
     Encoder,
     FinestLevels,
+    check_encoder,
     check_levels,
     check_pyramid,
-    check_strides,
     whole_encoder,
 )
-from ssl_registry.errors import ConfigError, ImageShapeError, PluginError
+from ssl_registry.errors import ConfigError, ImageShapeError, ImageTypeError, PluginError
 from ssl_registry.heads import decoder_of
 from ssl_registry.pretext import PretextBatch, PretextTask
-from ssl_registry.pretext_model import PAGE, Moment, PretextModel, check_generator
-from ssl_registry.trees import Tree, detach, spell_tree
+from ssl_registry.pretext_model import PAGE, Moment, PretextModel, check_called, check_column_names
+from ssl_registry.trees import Tree, detach, spell_tree, tensors_of
 
 
 class QuestionModel(PretextModel):
@@ -49,6 +49,11 @@ class QuestionModel(PretextModel):
         self.image_shape = tuple(image_shape)
         self.task = task = task.for_shape(self.image_shape)
         views = task.view_shape(self.image_shape)
+        if not _are_sides(views, task.spatial_dims):
+            raise PluginError(
+                f"{spell_component(task)}: view_shape returned {views!r}; it has to return the "
+                f"{task.spatial_dims} sides of a view in voxels; see {PAGE}"
+            )
         *finer, coarsest = task.levels or (len(encoder.channels),)
         self.coarsest = coarsest
         self.finer = nn.ModuleDict({str(level): self._head(level, views) for level in finer})
@@ -75,15 +80,16 @@ class QuestionModel(PretextModel):
         the loss is the mean over them, and each level's loss and metrics stand beside it.
 
         Raises:
-            ConfigError: the generator is none.
+            ConfigError: the images are no tensor, or the generator is none.
             ImageShapeError: the images' shape is not the one the model was built for.
+            ImageTypeError: their type is not the weights'.
             PluginError: the task or the encoder returns something else than it has to.
         """
-        check_generator(generator)
+        check_called(images, generator)
         if tuple(images.shape[2:]) != self.image_shape:
             raise ImageShapeError(
                 f"images have shape {list(images.shape)}, but the model was built for images "
-                f"of {list(self.image_shape)}"
+                f"of {list(self.image_shape)}, behind the axes of batch and channels"
             )
         batch = self.inform(self.make_batch(images, generator), moment)
         pyramid = self.encode(batch)
@@ -110,13 +116,23 @@ class QuestionModel(PretextModel):
                 f"{spell_component(self.task)}: make_batch returned {spell_tree(batch)}; it has to "
                 f"return a PretextBatch(views, target, drawn); see {PAGE}"
             )
-        if batch.views.ndim != images.ndim + 1:
+        if batch.views.ndim != images.ndim + 1 or len(batch.views) != len(images):
             raise PluginError(
                 f"{spell_component(self.task)}: make_batch returned views "
                 f"{list(batch.views.shape)} of images {list(images.shape)}; views have the axes "
                 f"[B, V, C, *S], with V = 1 for one view of each image; see {PAGE}"
             )
+        self._check_tree(batch.target, "make_batch returned a target")
         return batch
+
+    def _check_tree(self, tree: Tree, what: str) -> None:
+        """See that something of the author's is a tree of tensors."""
+        try:
+            tuple(tensors_of(tree))
+        except PluginError as error:
+            raise PluginError(
+                f"{spell_component(self.task)}: {what} of {spell_tree(tree)}: {error}; see {PAGE}"
+            ) from error
 
     def inform(self, batch: PretextBatch, moment: Moment | None) -> PretextBatch:
         """Return the batch with what is known of its cases, where a model of its own adds any.
@@ -150,7 +166,12 @@ class QuestionModel(PretextModel):
                 f"channels, but the encoder was built for {self.encoder.in_channels}: build it by "
                 "backbone.build(task.view_channels(C)) for images of C channels"
             )
-        pyramid = check_pyramid(self.encoder, self.encoder(seen), seen)
+        try:
+            features = self.encoder(seen)
+        except RuntimeError as error:
+            _explain_type(seen, self.encoder, error)
+            raise
+        pyramid = check_pyramid(self.encoder, features, seen)
         return [level.reshape(*views.shape[:2], *level.shape[1:]) for level in pyramid]
 
     def compare(
@@ -168,10 +189,16 @@ class QuestionModel(PretextModel):
         """
         with blame(self.task, "build_head's module"):
             outputs: Tree = head(pyramid)
+        self._check_tree(outputs, "build_head's module returned outputs")
         with blame(self.task, "loss", outputs, target):
             loss, parts = self._total(self.task.loss(outputs, target))
         with blame(self.task, "metrics", outputs, target):
             metrics = self.task.metrics(detach(outputs), target)
+        if not isinstance(metrics, Mapping):
+            raise PluginError(
+                f"{spell_component(self.task)}: metrics returned {spell_tree(metrics)}; it has to "
+                f"return a mapping of tensors of one number, by name; see {PAGE}"
+            )
         if shared := parts.keys() & metrics.keys():
             raise PluginError(
                 f"{spell_component(self.task)}: {', '.join(sorted(shared))} is both a loss and a "
@@ -187,6 +214,12 @@ class QuestionModel(PretextModel):
             raise PluginError(
                 f"{spell_component(self.task)}: loss returned a mapping without any loss; see "
                 f"{PAGE}"
+            )
+        check_column_names(loss, spell_component(self.task))
+        if "loss" in loss:
+            raise PluginError(
+                f"{spell_component(self.task)}: loss named one of several losses 'loss', which is "
+                f"the name of their sum in metrics.csv: give it another name; see {PAGE}"
             )
         parts = {name: self._scalar(part, name) for name, part in loss.items()}
         total = torch.stack([part.reshape(()) for part in parts.values()]).sum()
@@ -207,13 +240,37 @@ class QuestionModel(PretextModel):
         return kept if decoder is None else {**kept, "decoder": decoder}
 
 
-def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> None:
+def _explain_type(views: Tensor, encoder: Encoder, error: RuntimeError) -> None:
+    """Say where views and weights are of other types or on other devices, if that was the error."""
+    weight = next((one for one in encoder.parameters() if one.is_floating_point()), views)
+    if views.dtype != weight.dtype or views.device != weight.device:
+        raise ImageTypeError(
+            f"the views are {spell_tree(views)} on {views.device}, and the encoder's weights "
+            f"{str(weight.dtype).removeprefix('torch.')} on {weight.device}: give the model "
+            f"images.to({str(weight.device)!r}, {weight.dtype}), or compute under torch.autocast"
+        ) from error
+
+
+def _are_sides(shape: object, dims: int) -> TypeGuard[Sequence[int]]:
+    return (
+        isinstance(shape, (tuple, list))
+        and len(shape) == dims
+        and all(isinstance(side, int) and side > 0 for side in shape)
+    )
+
+
+def check_pieces(task: object, encoder: object, image_shape: object) -> None:
     """See that a task can be joined with an encoder for images of a shape.
 
     Raises:
-        ConfigError: the encoder is none, or the shape is not a tuple of as many whole numbers as
-            the task has dimensions.
+        ConfigError: the task or the encoder is none, or the shape is not a tuple of as many whole
+            numbers as the task has dimensions.
     """
+    if not isinstance(task, PretextTask):
+        raise ConfigError(
+            f"a model was to be built for {task!r}, which is no pretext task: "
+            f"registry.pretext_task(name) makes one; see {PAGE}"
+        )
     if not isinstance(encoder, Encoder):
         raise ConfigError(
             f"build_model was given a {type(encoder).__name__} as the encoder; it needs an "
@@ -222,11 +279,10 @@ def check_pieces(task: PretextTask, encoder: object, image_shape: object) -> Non
             "docs/how-to/my-own-backbone.md"
         )
     dims = task.spatial_dims
-    fits = isinstance(image_shape, (tuple, list)) and len(image_shape) == dims
-    if not fits or not all(isinstance(n, int) and n > 0 for n in image_shape):  # type: ignore[attr-defined]
+    if not _are_sides(image_shape, dims):
         example = (48, 48, 48)[:dims]
         raise ConfigError(
             f"image_shape={image_shape!r}: {type(task).__name__} works in {dims}D and needs the "
             f"images' {dims} sides in voxels, without batch and channels, such as {example}"
         )
-    check_strides(encoder, dims)
+    check_encoder(encoder, dims)

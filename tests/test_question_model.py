@@ -2,12 +2,26 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_registry import Encoder, PretextBatch, PretextModel, PretextTask, registry
-from ssl_registry.errors import ConfigError, ImageShapeError, PluginError, SslRegistryError
+from ssl_registry import (
+    Encoder,
+    PretextBatch,
+    PretextModel,
+    PretextTask,
+    QuestionModel,
+    registry,
+)
+from ssl_registry.errors import (
+    ConfigError,
+    ImageShapeError,
+    ImageTypeError,
+    PluginError,
+    SslRegistryError,
+)
 from ssl_registry.heads import ClassifierHead
 from ssl_registry.pretext_model import check_model
 from tests.dense import Inverted3d
@@ -92,6 +106,15 @@ class UntrueChannels(Encoder):
         return [x.expand(-1, 2, -1, -1, -1)]
 
 
+class SaysNothing(Encoder):
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x.expand(-1, 2, -1, -1, -1)]
+
+
+class OneNumber(UntrueChannels):
+    channels = 2  # type: ignore[assignment]
+
+
 class OneStride(UntrueChannels):
     channels, strides = (2,), (1,)  # type: ignore[assignment]
 
@@ -115,6 +138,8 @@ def test_wrong_pieces_are_refused_in_words(encoder: Any, shape: Any, words: str)
 @pytest.mark.parametrize(
     ("encoder", "words"),
     [
+        (SaysNothing(), "SaysNothing sets no `in_channels`.*my-own-backbone"),
+        (OneNumber(), r"OneNumber.channels is 2: .*each level.*my-own-backbone"),
         (NotAPyramid(), "NotAPyramid returned a Tensor.*my-own-backbone"),
         (OneStride(), r"OneStride.strides is \(1,\).*3D.*spatial axis.*\(\(1, 1, 1\),\)"),
         (UntrueChannels(), r"`channels` say \[5\].*my-own-backbone"),
@@ -127,6 +152,28 @@ def test_an_encoder_that_does_not_keep_its_word_is_named(encoder: Any, words: st
 
     with pytest.raises(PluginError, match=words):
         ask(Any3d().build_model(encoder, SHAPE))
+
+
+@pytest.mark.parametrize("task", ["rotation3d", Inverted3d, None])
+def test_what_is_no_task_is_refused_in_words(task: Any) -> None:
+    with pytest.raises(ConfigError, match=r"no pretext task: registry.pretext_task\(name\)"):
+        QuestionModel(task, encoder_of(), SHAPE)
+
+
+@pytest.mark.parametrize(
+    "images", [[torch.rand(1, *SHAPE)], torch.rand(2, 1, *SHAPE).numpy()], ids=["list", "array"]
+)
+def test_images_that_are_no_tensor_are_refused_in_words(images: Any) -> None:
+    for task in (Inverted3d(), registry.create("joint", tasks=["rotation3d", "exemplar3d"])):
+        model = task.build_model(encoder_of(), SHAPE)  # type: ignore[attr-defined]
+        with pytest.raises(ConfigError, match="as the images; they are a tensor"):
+            model(images, torch.Generator())
+
+
+def test_images_of_another_type_than_the_weights_are_refused_in_words() -> None:
+    model = registry.pretext_task("rotation3d").build_model(encoder_of(), SHAPE)
+    with pytest.raises(ImageTypeError, match=r"float64.*weights float32.*images.to\('cpu'"):
+        ask(model, torch.rand(2, 1, *SHAPE, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("generator", [5, None])
@@ -173,6 +220,14 @@ def break_batch(self: Any, images: Tensor, generator: torch.Generator) -> Any:
     return images, None
 
 
+def break_target(self: Any, images: Tensor, generator: torch.Generator) -> Any:
+    return PretextBatch(images[:, None], np.zeros(len(images)), {})  # type: ignore[arg-type]
+
+
+def break_count(self: Any, images: Tensor, generator: torch.Generator) -> Any:
+    return PretextBatch(images[:1, None], None, {})
+
+
 def break_axes(self: Any, images: Tensor, generator: torch.Generator) -> PretextBatch:
     return PretextBatch(images, None, {})
 
@@ -182,6 +237,11 @@ def break_axes(self: Any, images: Tensor, generator: torch.Generator) -> Pretext
     [
         ("loss", break_loss, r"loss is \(float32 \[\], int\); loss has to return a tensor"),
         ("loss", break_types, r"loss of float32 \[2, 2\], \(float32 .*TypeError"),
+        ("loss", lambda *_: {"loss": torch.ones(())}, "one of several losses 'loss'"),
+        ("loss", lambda *_: {1: torch.ones(())}, "a loss or metric is named 1"),
+        ("view_shape", lambda *_: 12, "view_shape returned 12; .*3 sides"),
+        ("make_batch", break_target, "make_batch returned a target of ndarray: .*tree of tensors"),
+        ("make_batch", break_count, r"make_batch returned views \[1, .*of images \[2, "),
         ("make_batch", break_batch, "make_batch returned .*has to return a PretextBatch"),
         ("make_batch", break_axes, r"views have the axes \[B, V, C, \*S\]"),
     ],
@@ -191,6 +251,14 @@ def test_an_authors_mistake_names_class_method_and_page(
 ) -> None:
     broken = type("Broken3d", (Careless,), {method: function})
     with pytest.raises(PluginError, match=f"Broken3d: .*{words}.*docs/how-to/my-own-task.md"):
+        ask(broken().build_model(encoder_of(), SHAPE))
+
+
+def test_metrics_that_are_no_mapping_are_the_authors_mistake() -> None:
+    broken = type("Broken3d", (Inverted3d,), {"metrics": lambda *_: None})
+    with pytest.raises(
+        PluginError, match="Broken3d: metrics returned None.*a mapping.*my-own-task"
+    ):
         ask(broken().build_model(encoder_of(), SHAPE))
 
 

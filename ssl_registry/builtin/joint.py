@@ -1,7 +1,7 @@
 """Joint training: several pretext tasks teach one encoder."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, model_serializer, model_validator
@@ -16,11 +16,16 @@ from ssl_registry.pretext_model import (
     Moment,
     PretextModel,
     check_answer,
-    check_generator,
+    check_called,
     check_model,
 )
 from ssl_registry.question_model import check_pieces
 from ssl_registry.registry import registry
+
+_EXAMPLE: Final = (
+    "it has a list of at least 2 tasks, each by its name, or with fields and a weight of its own, "
+    "as in tasks=[rotation3d, {name: rpl3d, weight: 0.5}]"
+)
 
 
 class WeightedTask(BaseModel):
@@ -42,7 +47,9 @@ class WeightedTask(BaseModel):
             value = {"name": value}
         if isinstance(value, PretextTask):
             return {"task": value}
-        if not isinstance(value, Mapping) or "task" in value:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{value!r} is no task of a joint: {_EXAMPLE}")
+        if "task" in value:
             return value
         spec = {key: inner for key, inner in value.items() if key != "weight"}
         task = registry.create(spec)
@@ -73,8 +80,8 @@ class Joint(PretextTask):
     example_fields: ClassVar[Mapping[str, Any]] = {"tasks": ["rotation3d", "rpl3d"]}
 
     tasks: tuple[WeightedTask, ...] = Field(
-        min_length=2,
-        description="the pretext tasks: names, or mappings with a name, fields and a weight",
+        description="the pretext tasks, two or more: names, or mappings with a name, fields and a "
+        "weight",
     )
 
     @property
@@ -84,12 +91,14 @@ class Joint(PretextTask):
 
     @model_validator(mode="before")
     @classmethod
-    def _weights_stand_at_the_tasks(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and "weights" in value:
-            raise ConfigError(
-                "a joint has no field 'weights': each task has a weight of its own, as in "
-                "tasks=[rotation3d, {name: rpl3d, weight: 0.5}]"
-            )
+    def _tasks_are_a_list_with_weights(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        if "weights" in value:
+            raise ConfigError(f"a joint has no field 'weights': {_EXAMPLE}")
+        tasks = value.get("tasks", ())
+        if not isinstance(tasks, (list, tuple)) or ("tasks" in value and len(tasks) < 2):
+            raise ConfigError(f"tasks={tasks!r} are not the tasks of a joint: {_EXAMPLE}")
         return value
 
     @model_validator(mode="after")
@@ -176,7 +185,7 @@ class JointModel(PretextModel):
             PluginError: a task answers with something else than a loss and metrics, or, in
                 training, with a loss that has no gradient, which the others' would hide.
         """
-        check_generator(generator)
+        check_called(images, generator)
         losses: list[Tensor] = []
         metrics: dict[str, Tensor] = {}
         parts = zip(self.tasks.items(), self.models, self.weights, strict=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.backbone import Encoder, check_encoder
 
 _POOL = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 
@@ -39,7 +39,7 @@ class ClassifierHead(nn.Module):
     ) -> None:
         super().__init__()
         dims = len(view_shape)
-        check_strides(encoder, dims)
+        check_encoder(encoder, dims)
         steps = zip(view_shape, encoder.strides[-1], strict=True)
         sides = [min(pool, max(1, side // step)) for side, step in steps]
         self.pool = _POOL[dims](tuple(sides))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.backbone import Encoder, check_encoder
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry.normalisation import DecoderStyle, build_norm
 
@@ -63,7 +63,7 @@ class UNetDecoder(nn.Module):
         self, encoder: Encoder, out_channels: int, dims: int, *, deep_supervision: bool = False
     ) -> None:
         super().__init__()
-        check_strides(encoder, dims)
+        check_encoder(encoder, dims)
         self.dims = dims
         self.style = encoder.decoder_style()
         self.finest_stride = encoder.strides[0]

@@ -23,5 +23,6 @@ def check_dense(answers: Tensor, shape: Sequence[int]) -> None:
     if tuple(answers.shape[2:]) != tuple(shape):
         raise ImageShapeError(
             f"the decoder answers for {list(answers.shape[2:])} voxels, but {list(shape)} were "
-            "asked about: make `size` a multiple of the backbone's finest stride"
+            "asked about: make `size` a multiple of the backbone's finest stride, if the encoder's "
+            "`strides` are true"
         )

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load, save
 
-from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.backbone import Encoder, check_encoder
 from ssl_registry.errors import EncoderFileError, ImageShapeError, PluginError
 from ssl_registry.randomness import lend_to_torch
 from ssl_registry.testing.backbone_trial import BackboneTrial
@@ -64,7 +64,7 @@ def strides_grow(trial: BackboneTrial) -> None:
     """
     encoder = trial.encoder()
     try:
-        check_strides(encoder, trial.dims)
+        check_encoder(encoder, trial.dims)
     except PluginError as error:
         require(False, f"{trial.dims} strides a level, one for each spatial axis", str(error))
     grow = all(

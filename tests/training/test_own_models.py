@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ssl_registry import Encoder, Moment, PretextModel, PretextTask, pretrain, registry
+from ssl_registry import Chance, Encoder, Moment, PretextModel, PretextTask, pretrain, registry
 from ssl_registry.errors import PluginError
 from ssl_registry.training.engine.checkpoint import load_checkpoint
 from ssl_registry.training.files.run_folder import RunFolder
@@ -159,6 +159,8 @@ class Wrong(PretextModel):
         loss = self.encoder(images)[-1].square().mean()
         if self.fault == "no gradient":
             return loss.detach(), {}
+        if self.fault == "a number for a name":
+            return loss, {1: loss.detach()}  # type: ignore[dict-item]
         return loss, {"loss": loss.detach()} if self.fault == "two losses" else {}
 
     def parts(self) -> dict[str, nn.Module]:
@@ -181,7 +183,21 @@ class Wrong3d(PretextTask):
 
     def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> PretextModel:
         """Return the model with the fault."""
+        if self.fault == "encoder of its own":
+            encoder = registry.backbone("unet3d", base_filters=2, levels=2).build(1)
         return Wrong(encoder, self.fault)
+
+    def view_channels(self, image_channels: int) -> int:
+        """Return the channels, with a fault."""
+        return "1" if self.fault == "a word for channels" else image_channels  # type: ignore[return-value]
+
+    def chance(self, images: int) -> Chance | None:
+        """Return what guessing reaches, with a fault."""
+        return 0.5 if self.fault == "half" else None  # type: ignore[return-value]
+
+    def judged_by(self) -> Any:
+        """Return how it is judged, with a fault."""
+        return {"luck": "luck", "no chance": "answers"}.get(self.fault, "features")
 
 
 @pytest.mark.parametrize(
@@ -192,6 +208,12 @@ class Wrong3d(PretextTask):
         "raises": "the model's parts failed: AttributeError",
         "a tensor": r"parts\(\) names .* as 'decoder'; a part is an nn.Module",
         "another encoder": "another structure than the backbone's",
+        "encoder of its own": "trains another encoder than it was given",
+        "a number for a name": "a loss or metric is named 1",
+        "a word for channels": "view_channels returned '1'",
+        "half": "chance returned 0.5",
+        "luck": "judged_by returned 'luck'.*'features'",
+        "no chance": "judged_by says 'answers', but chance does not say",
     }.items(),
 )
 def test_a_fault_of_a_model_is_said_in_words(fault: str, said: str, tmp_path: Path) -> None:

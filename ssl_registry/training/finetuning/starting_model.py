@@ -4,7 +4,7 @@ import statistics
 
 import torch
 
-from ssl_registry.backbone import Encoder, check_strides
+from ssl_registry.backbone import Encoder, check_encoder
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.files.encoder_file import load_encoder
 from ssl_registry.training.finetuning.decoder_transfer import take_over_decoder
@@ -51,7 +51,7 @@ def build_finetuning(plan: Plan) -> Finetuning:
     """
     settings = plan.settings
     encoder, kept = build_encoder(plan)
-    check_strides(encoder, plan.backbone.spatial_dims)
+    check_encoder(encoder, plan.backbone.spatial_dims)
     # The head starts from the same weights whether the encoder is pretrained or not.
     with lend_to_torch(derive_generator(settings.seed, "finetune", "head")):
         head = build_checked_head(settings.downstream, encoder, len(plan.source.labels))

@@ -1,6 +1,7 @@
 """The model that will be pretrained, and a first batch for it: a task refuses before training."""
 
 import copy
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -10,8 +11,9 @@ from ssl_registry.backbone import FinestLevels
 from ssl_registry.data.cache.datasets import PreparedImages
 from ssl_registry.data.cache.patches import Patches
 from ssl_registry.data.cache.prepared import Prepared
-from ssl_registry.errors import ConfigError, ImageShapeError
-from ssl_registry.pretext_model import PretextModel, check_kept, check_model
+from ssl_registry.errors import ConfigError, ImageShapeError, PluginError
+from ssl_registry.pretext import Chance, PretextTask
+from ssl_registry.pretext_model import PAGE, JudgedBy, PretextModel, check_kept, check_model
 from ssl_registry.question_model import check_pieces
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
@@ -40,9 +42,10 @@ def build_pretext_model(settings: PretrainSettings, channels: int) -> PretextMod
     """
     task = settings.task
     shape = settings.image_shape
-    task.view_shape(shape)
+    with blame(task, "view_shape"):
+        task.view_shape(shape)
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
-        fed = task.view_channels(channels)
+        fed = _channels_fed(task, channels)
         encoder = (
             settings.backbone.build(fed) if settings.encoder is None else load_start(settings, fed)
         )
@@ -54,6 +57,22 @@ def build_pretext_model(settings: PretrainSettings, channels: int) -> PretextMod
             built = check_model(model, spell_component(task))
         check_kept(built, encoder, spell_component(task))
         return built
+
+
+def _channels_fed(task: PretextTask, channels: int) -> int:
+    """Return how many channels the encoder will see.
+
+    Raises:
+        PluginError: the task says something else.
+    """
+    with blame(task, "view_channels"):
+        fed: object = task.view_channels(channels)
+    if not isinstance(fed, int) or fed < 1:
+        raise PluginError(
+            f"{spell_component(task)}: view_channels returned {fed!r}; it has to return a whole "
+            f"number, the channels of a view; see {PAGE}"
+        )
+    return fed
 
 
 def rehearse(
@@ -70,6 +89,7 @@ def rehearse(
     """
     epoch = TrainingBatches(training, settings, settings.steps_per_epoch)
     check_length(settings.epochs, settings.steps, epoch.steps)
+    _check_judging(settings)
     batches = [(training, min(settings.batch_size, len(training)))]
     _check_batch(settings, batches[0][1])
     if len(validation):
@@ -105,11 +125,42 @@ def _check_batch(settings: PretrainSettings, count: int) -> None:
         )
 
 
+def _check_judging(settings: PretrainSettings) -> None:
+    """See that each task can be judged at the end by what it says it can.
+
+    Raises:
+        PluginError: it says something else, or is judged by answers without saying what guessing
+            reaches.
+    """
+    for task in settings.task.judged_tasks().values():
+        with blame(task, "judged_by"):
+            judged_by: object = task.judged_by()
+        with blame(task, "chance"):
+            chance: object = task.for_shape(settings.image_shape).chance(settings.batch_size)
+        who = spell_component(task)
+        if judged_by not in get_args(JudgedBy):
+            raise PluginError(
+                f"{who}: judged_by returned {judged_by!r}; it has to return one of "
+                f"{', '.join(map(repr, get_args(JudgedBy)))}; see {PAGE}"
+            )
+        if not isinstance(chance, Chance | None):
+            raise PluginError(
+                f"{who}: chance returned {chance!r}; it has to return a Chance(accuracy, answers) "
+                f"or None; see {PAGE}"
+            )
+        if judged_by == "answers" and chance is None:
+            raise PluginError(
+                f"{who}: judged_by says 'answers', but chance does not say what guessing reaches: "
+                f"write chance, or be judged by the loss or the features; see {PAGE}"
+            )
+
+
 def _try_batch(settings: PretrainSettings, model: PretextModel, images: Tensor) -> None:
     """Make a batch of images, or, where the task makes none, let a copy of the model see them."""
     generator = derive_generator(settings.seed, "rehearsal")
     if settings.task.asks():
-        settings.task.make_batch(images, generator)
+        with blame(settings.task, "make_batch"):
+            settings.task.make_batch(images, generator)
         return
     with torch.no_grad(), lend_to_torch(generator), blame(settings.task, "the model's forward"):
         copy.deepcopy(model)(images, generator, example_moment(images))
