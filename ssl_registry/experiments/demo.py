@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.cache.workers import cores
 from ssl_registry.data.preparing.sizes import spell_sides
 from ssl_registry.data.sources.layouts import is_phantoms
@@ -17,7 +16,7 @@ from ssl_registry.errors import ConfigError, DataError
 from ssl_registry.experiments.efficiency import run_efficiency
 from ssl_registry.experiments.grid.cells import Cell, Grid, PretrainCell, finished, make_grid
 from ssl_registry.experiments.grid.settings import EfficiencySettings
-from ssl_registry.experiments.trial_runs import seconds_of
+from ssl_registry.experiments.trial_runs import Run, try_runs
 from ssl_registry.progress import spell_time
 from ssl_registry.training.preparation.cases import quiet_or_loud
 
@@ -140,13 +139,16 @@ def _announce(grid: Grid, missing: Sequence[Cell], console: Console, began: floa
     pretraining = [cell for cell in missing if isinstance(cell, PretrainCell)]
     finetuning = len(missing) - len(pretraining)
     scratch = next(cell for cell in grid.finetuning if cell.settings.backbone)
-    with console.status("measuring how fast this machine is"), one_thread():
-        seconds = finetuning * seconds_of(scratch.settings) if finetuning else 0.0
-        by_line = {cell.line: cell.settings for cell in pretraining}
-        each = {line: seconds_of(run) for line, run in by_line.items()}
-        seconds += sum(each[cell.line] for cell in pretraining)
+    kinds: dict[str, Run] = {cell.line: cell.settings for cell in pretraining}
+    if finetuning:
+        kinds[scratch.line] = scratch.settings
+    with console.status("measuring how fast this machine is"):
+        trials = dict(zip(kinds, try_runs([*kinds.values()], _jobs()), strict=True))
+    seconds = finetuning * trials[scratch.line].run if finetuning else 0.0
+    seconds += sum(trials[cell.line].run for cell in pretraining)
+    seconds = max(trial.start for trial in trials.values()) + seconds / _jobs()
     pictures = spell_sides(scratch.settings.image_shape)
-    total = spell_time(time.monotonic() - began + seconds / _jobs())
+    total = spell_time(time.monotonic() - began + seconds)
     return (
         f"This takes about {total} on this machine: "
         f"{len(pretraining)} pretraining and {finetuning} fine-tuning runs on slices of "

@@ -9,7 +9,7 @@ from torch import Tensor
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.formats.scans import Scan
-from ssl_registry.data.preparing.scan_grid import class_maps, label_scan, most_likely
+from ssl_registry.data.preparing.scan_grid import ScanGrid, class_maps, label_scan, most_likely
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,15 @@ class ScanAnswer:
     scan: Scan
     placed: tuple[tuple[Tensor, Affine], ...]
 
+    @property
+    def grid(self) -> ScanGrid:
+        """Where the scan's voxels lie."""
+        return ScanGrid.of(self.scan)
+
     def labels(self) -> Tensor:
         """Return the likeliest class of each voxel `[X, Y, Z]` uint8, on the scan's own grid."""
         with one_thread():
-            return most_likely(class_maps(self.placed, self.scan), self.scan)
+            return most_likely(class_maps(self.placed, self.grid), self.grid)
 
     def probabilities(self) -> Iterator[Tensor]:
         """Yield the mean probability `[X, Y, Z]` of each class, the background first.
@@ -35,8 +40,8 @@ class ScanAnswer:
         They add up to one in every voxel, for the background has what the others leave.
         """
         with one_thread():
-            others = list(class_maps(self.placed, self.scan))
-            rest = torch.ones(tuple(self.scan.spatial_shape))
+            others = list(class_maps(self.placed, self.grid))
+            rest = torch.ones(self.grid.shape)
             for one in others:
                 rest -= one
             yield rest.clamp(min=0)
@@ -44,10 +49,10 @@ class ScanAnswer:
 
     def agreement(self, labels: Tensor) -> Tensor:
         """Return which share of the members says the same as `labels`, in every voxel."""
-        total = torch.zeros(tuple(self.scan.spatial_shape))
+        total = torch.zeros(self.grid.shape)
         with one_thread():
             for probabilities, affine in self.placed:
-                total += label_scan(probabilities, affine, self.scan) == labels
+                total += label_scan(probabilities, affine, self.grid) == labels
         return total / len(self.placed)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from ssl_registry.data.preparing.preprocessing import Preprocessing
-from ssl_registry.data.preparing.scan_grid import label_scan
+from ssl_registry.data.preparing.scan_grid import ScanGrid, label_scan
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from tests.affines import Affine, affines, dice, middle
 
@@ -61,7 +61,9 @@ def test_known_labels_come_back_to_their_voxels(
     preprocessing, size, slices = prepared
     placed = preprocessing.place(scan, size, "it", slices)
     assert placed.label is not None
-    found = label_scan(F.one_hot(placed.label.long(), 3).movedim(-1, 0), placed.affine, scan)
+    found = label_scan(
+        F.one_hot(placed.label.long(), 3).movedim(-1, 0), placed.affine, ScanGrid.of(scan)
+    )
     assert (found.shape, found.dtype) == (shape, torch.uint8)
     known = scan["label"].data[0]
     for value in (1, 2):
@@ -117,7 +119,7 @@ def test_the_scans_outermost_voxels_get_what_the_last_prepared_one_says() -> Non
     placed = Preprocessing(spacing=3.0, crop=False).place(scan, None, "it")
     assert placed.image.shape == (1, 6, 6, 6)
     everywhere = torch.stack([torch.zeros(6, 6, 6), torch.ones(6, 6, 6)])
-    assert int(label_scan(everywhere, placed.affine, scan).min()) == 1
+    assert int(label_scan(everywhere, placed.affine, ScanGrid.of(scan)).min()) == 1
 
 
 def test_what_was_cropped_is_background() -> None:
@@ -127,7 +129,7 @@ def test_what_was_cropped_is_background() -> None:
     for size in (None, 16):
         placed = Preprocessing().place(scan, size, "it")
         ones = torch.ones(placed.image.shape[1:])
-        found = label_scan(torch.stack([0 * ones, ones]), placed.affine, scan)
+        found = label_scan(torch.stack([0 * ones, ones]), placed.affine, ScanGrid.of(scan))
         assert torch.equal(found > 0, image[0] > 0)
 
 
@@ -137,7 +139,7 @@ def test_a_border_lies_where_the_probabilities_cross() -> None:
     placed = Preprocessing(crop=False).place(scan, 10, "it")  # 7 voxels of the scan are one
     inside = torch.full((10, 10, 10), 0.2)
     inside[:5] = 0.9
-    found = label_scan(torch.stack([1 - inside, inside]), placed.affine, scan)
+    found = label_scan(torch.stack([1 - inside, inside]), placed.affine, ScanGrid.of(scan))
     # The centres are at 31 and 38 in the scan's voxels.
     assert found[:, 4, 4].tolist() == [1] * 35 + [0] * 35
 
@@ -149,7 +151,9 @@ def test_the_most_likely_class_wins_and_the_background_wins_ties() -> None:
         ((0.4, 0.35, 0.25), 0), ((0.3, 0.3, 0.4), 2), ((0.1, 0.6, 0.3), 1), ((0.5, 0.5, 0.0), 0),
     ]:  # fmt: skip
         probabilities = torch.stack([torch.full((8, 8, 8), share) for share in shares])
-        assert set(label_scan(probabilities, placed.affine, scan).unique().tolist()) == {winner}
+        assert set(
+            label_scan(probabilities, placed.affine, ScanGrid.of(scan)).unique().tolist()
+        ) == {winner}
 
 
 @pytest.mark.parametrize("fit", ["stretch", "pad"])
@@ -160,6 +164,8 @@ def test_a_picture_gets_its_mask_back(fit: str) -> None:
     scan = tio.Subject(image=tio.ScalarImage(tensor=image), label=tio.LabelMap(tensor=label))
     placed = Preprocessing(fit=fit).place(scan, 120, "it")
     assert placed.label is not None
-    found = label_scan(F.one_hot(placed.label.long(), 2).movedim(-1, 0), placed.affine, scan)
+    found = label_scan(
+        F.one_hot(placed.label.long(), 2).movedim(-1, 0), placed.affine, ScanGrid.of(scan)
+    )
     assert found.shape == (60, 90, 1)
     assert dice(found > 0, label[0] > 0) > 0.98

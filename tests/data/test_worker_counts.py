@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from ssl_registry.data.cache import workers
-from ssl_registry.data.cache.workers import WORTH, processes_for, threads_for
+from ssl_registry.data.cache.workers import MADE, WORTH, processes_for, threads_for
 from ssl_registry.training.engine import batches
 from ssl_registry.training.engine.batches import (
     MOST_READERS,
@@ -35,6 +35,7 @@ def test_processes_are_started_where_there_is_work_for_them(
 ) -> None:
     monkeypatch.setattr(workers, "cores", lambda: 16)
     assert processes_for("auto", []) == 0
+    assert processes_for("auto", [], made=240) == 240 * MADE // WORTH
     assert processes_for("auto", large[:1]) == 0
     assert processes_for("auto", [*large, Path("gone.nii")]) == 3
     monkeypatch.setattr(workers, "cores", lambda: 2)

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from ssl_registry.data.sources.phantoms import write_phantoms
-from ssl_registry.errors import ConfigError, DataError, UnknownComponentError
+from ssl_registry.errors import ConfigError, DataError, RunError, UnknownComponentError
 from ssl_registry.experiments import demo, trial_runs
 from ssl_registry.experiments.demo import demo_settings, run_demo
+from ssl_registry.experiments.grid.cell_job import Ending
 from ssl_registry.experiments.statistics.rows import read_rows
 from ssl_registry.training.settings.runs import FinetuneSettings
 from tests.commands import run_command
@@ -66,11 +67,18 @@ def test_it_says_how_long_it_takes_and_leaves_a_report(
 
 def test_the_time_it_announces_is_that_of_such_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """One epoch takes 1.5 s, four take 3 s; the first run, which warms up, is not counted."""
-    clock = iter([0.0, 9.0, 10.0, 11.5, 20.0, 23.0])
-    monkeypatch.setattr(trial_runs, "run_cell", lambda run: None)
+    clock, endings = iter([0.0, 9.0, 10.0, 11.5, 20.0, 23.0, 30.0]), iter([Ending()] * 3)
+    worker = SimpleNamespace(
+        run=lambda job: next(endings, Ending("out of memory")), close=lambda: None
+    )
+    monkeypatch.setattr(trial_runs, "CellWorker", lambda: worker)
     monkeypatch.setattr(trial_runs, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     run = FinetuneSettings(out="run", backbone="unet3d", epochs=21)
-    assert trial_runs.seconds_of(run) == pytest.approx(1.5 + 20 * 0.5)
+    [trial] = trial_runs.try_runs([run], jobs=1)
+    assert trial.start == pytest.approx(7.5)
+    assert trial.run == pytest.approx(1.5 + 20 * 0.5)
+    with pytest.raises(RunError, match="out of memory"):
+        trial_runs.try_runs([run], jobs=1)
 
 
 def test_the_command_takes_volumes_by_their_slices_and_another_task(

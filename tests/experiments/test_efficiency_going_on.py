@@ -20,7 +20,8 @@ from ssl_registry import PretextBatch, registry
 from ssl_registry.errors import ConfigError, FailedRunsError, RunError
 from ssl_registry.experiments import read_rows, show_grid
 from ssl_registry.experiments.efficiency import run_missing
-from ssl_registry.experiments.grid.cell_job import PROCESS, job_of
+from ssl_registry.experiments.grid.cell_job import job_of
+from ssl_registry.experiments.grid.cell_worker import PROCESS
 from ssl_registry.experiments.grid.cells import make_grid
 from ssl_registry.experiments.grid.going_on import keep_settings, only_one
 from ssl_registry.experiments.statistics.rows import write_rows

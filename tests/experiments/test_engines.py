@@ -1,5 +1,6 @@
 """Engines: what each run is given, what is checked before, and what becomes of lost runs."""
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,8 @@ from ssl_registry.experiments.engines.options import (
 from ssl_registry.experiments.engines.ray_cluster import needs_on
 from ssl_registry.experiments.engines.slurm_cluster import sbatch_parameters
 from ssl_registry.experiments.engines.this_machine import gpus_by_turns
-from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending, run_job
+from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending
+from ssl_registry.experiments.grid.cell_worker import CellWorker, run_job
 from ssl_registry.experiments.grid.cells import Cell, Grid, make_grid
 from ssl_registry.training.files.run_folder import CHECKPOINT
 from ssl_registry.training.preparation.cases import quiet_or_loud
@@ -152,6 +154,42 @@ def test_the_process_of_a_run_sees_its_gpu_and_its_end_is_told(tmp_path: Path) -
     assert killed.lost
     assert killed.error is not None
     assert "SIGKILL" in killed.error
+
+
+def test_a_process_is_kept_for_the_next_run_until_one_fails(tmp_path: Path) -> None:
+    program, pids = tmp_path / "python", tmp_path / "pids"
+    program.write_text(
+        "#!/bin/sh\n"
+        "while read line; do\n"
+        f"  echo $$ >> {pids}\n"
+        "  case $line in *wrong*) echo it is wrong >&2; exit 1;; *killed*) kill -9 $$;; esac\n"
+        "  echo done\n"
+        "done\n"
+    )
+    program.chmod(0o755)
+    worker = CellWorker()
+
+    def ended(kind: str) -> Ending:
+        run, log = json.dumps({"kind": kind}), tmp_path / f"{kind}.txt"
+        return worker.run(CellJob(run, str(log), str(tmp_path), {}))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(program))
+        assert ended("one") == ended("two") == Ending()
+        assert ended("wrong").error == "its process ended without a word"  # that was log two's
+        assert ended("wrong") == Ending("it is wrong")
+        assert ended("three") == Ending()
+        killed = ended("killed")
+        assert killed.lost
+        assert ended("four") == Ending()
+        process = worker._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        assert ended("five") == Ending()  # killed between two runs: no run's fault
+        worker.close()
+    said = pids.read_text().split()
+    assert [said.index(pid) for pid in said] == [0, 0, 0, 3, 4, 4, 6, 7]
 
 
 def test_what_a_run_needs_follows_from_the_nodes_where_nothing_is_said(planned: Grid) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ssl_registry import finetune
 from ssl_registry.builtin.segmentation import Segmentation3d
+from ssl_registry.data.cache.packed_labels import PackedLabels
 from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import BadFileError
 from ssl_registry.training.files.run_folder import RunFolder
@@ -20,7 +21,6 @@ from ssl_registry.training.finetuning.predictions_file import (
     read_predictions,
     write_predictions,
 )
-from ssl_registry.training.finetuning.scan_answers import PackedLabels
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 2}
 

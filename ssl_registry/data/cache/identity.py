@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from ssl_registry.data.cache.index import BATCH, Done
-from ssl_registry.data.cache.preparation import files_of_cases, key_of_files
+from ssl_registry.data.cache.preparation import files_of_cases, key_of_files, processes_of_cases
 from ssl_registry.data.cache.store import Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
-from ssl_registry.data.cache.workers import WorkerCount, in_processes, processes_for, threads_for
+from ssl_registry.data.cache.workers import WorkerCount, in_processes, threads_for
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import VERSION, Contents, contents_of
 from ssl_registry.errors import BadFileError
@@ -44,7 +44,7 @@ def identify_cases(
     wrong: list[BadFileError] = []
     missing = [(keys[case.name], case) for case in cases if keys[case.name] not in known]
     fresh: dict[str, Contents] = {}
-    processes = processes_for(workers, files_of_cases([case for _, case in missing]))
+    processes = processes_of_cases(workers, [case for _, case in missing])
     for count, (key, found) in enumerate(in_processes(_look_at, missing, processes), start=1):
         if isinstance(found, BadFileError):
             wrong.append(found)

@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from ssl_registry.data.cache.cache_file import Array
+from ssl_registry.data.cache.packed_labels import pack_labels
+from ssl_registry.data.cache.workers import WorkerCount, processes_for
 from ssl_registry.data.label_classes import as_classes
 from ssl_registry.data.preparing.labelled_voxels import pick_labelled
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.scan_grid import ScanGrid
 from ssl_registry.data.preparing.sizes import Size, as_key
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import contents_of
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Part of every key; raised whenever what is kept of an image changes."""
+
+OWN_LABELS: Final = "own_labels"
+"""Array of a cache file: the label map on the scan's own grid, deflated."""
 
 LIBRARIES: Final = ("nibabel", "numpy", "pillow", "pydicom", "simpleitk", "torch", "torchio")
 """Distributions that read and resample: another version may give other voxels."""
@@ -57,11 +63,14 @@ class Preparation:
         """Read and prepare a case; return the arrays of its cache file, and what it says."""
         scan = case.read()
         shown = contents_of(scan)
+        own: dict[str, Array] = {}
         if "label" in scan:
             scan["label"].set_data(as_classes(scan["label"].data, case.label_values))
+            own = {OWN_LABELS: pack_labels(scan["label"].data[0])}
+        grid = ScanGrid.of(scan)
         placed = self.preprocessing.place(scan, self.size, case.name, self.slices)
         image, label = placed.image, placed.label
-        arrays: dict[str, Array] = {"image": image.numpy().astype(self.preprocessing.dtype)}
+        arrays = {"image": image.numpy().astype(self.preprocessing.dtype), **own}
         if label is not None:
             arrays["label"] = label.numpy()
             if self.size is None:
@@ -70,6 +79,7 @@ class Preparation:
             "version": VERSION,
             **self.about(),
             "affine": placed.affine.tolist(),
+            "scan": {"shape": list(grid.shape), "affine": grid.affine.tolist()},
             "across": placed.across,
             "stretch": placed.stretch,
             "contents": {
@@ -109,3 +119,9 @@ def library_versions() -> Mapping[str, str]:
 def files_of_cases(cases: Sequence[Case]) -> list[Path]:
     """Return all files of some cases, each once."""
     return list(dict.fromkeys(file for case in cases for file in case.files))
+
+
+def processes_of_cases(workers: WorkerCount, cases: Sequence[Case]) -> int:
+    """Return how many processes are to read some cases."""
+    made = sum(not case.files for case in cases)
+    return processes_for(workers, files_of_cases(cases), made)

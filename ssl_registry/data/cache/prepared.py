@@ -12,16 +12,41 @@ from torch import Tensor
 from ssl_registry.data.cache.budget import CacheBudget
 from ssl_registry.data.cache.cache_file import Array, CacheFile
 from ssl_registry.data.cache.index import Done
-from ssl_registry.data.cache.preparation import Preparation, files_of_cases
+from ssl_registry.data.cache.packed_labels import unpack_labels
+from ssl_registry.data.cache.preparation import (
+    OWN_LABELS,
+    Preparation,
+    files_of_cases,
+    processes_of_cases,
+)
 from ssl_registry.data.cache.store import InUse, Store, cache_folder
 from ssl_registry.data.cache.threads import one_thread
-from ssl_registry.data.cache.workers import WorkerCount, in_processes, processes_for, threads_for
+from ssl_registry.data.cache.workers import WorkerCount, in_processes, threads_for
 from ssl_registry.data.formats.headers import Affine
 from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.preparing.scan_grid import ScanGrid
 from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import Contents
+
+
+@dataclass(frozen=True)
+class OwnLabels:
+    """What is true of a scan, on the grid that it came with.
+
+    Attributes:
+        classes: of the voxels, `[X, Y, Z]` int64.
+        grid: where they lie.
+    """
+
+    classes: Tensor
+    grid: ScanGrid
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of the voxels in mm, by axis."""
+        return tuple(np.linalg.norm(self.grid.affine[:3, :3], axis=0).tolist())
 
 
 @dataclass(frozen=True)
@@ -46,6 +71,17 @@ class Prepared:
         if self.case.grade is not None:
             return torch.tensor(self.case.grade)
         return torch.from_numpy(self._load("label", CacheFile.read)).long()
+
+    def own_labels(self) -> OwnLabels:
+        """Return the labels of a case with a label map, before they were prepared.
+
+        Raises:
+            DataError: the file is damaged, and the case cannot be read again.
+        """
+        packed = self._load(OWN_LABELS, CacheFile.read)
+        scan = self.entry.about["scan"]
+        grid = ScanGrid(tuple(scan["shape"]), np.array(scan["affine"], dtype=np.float64))
+        return OwnLabels(unpack_labels(packed, grid.shape), grid)
 
     def map(self, name: str) -> Array:
         """Return one of the file's arrays, mapped into memory: only what is used is read.
@@ -263,8 +299,7 @@ def _make_all(
 ) -> Iterator[tuple[str, CacheFile]]:
     """Make cache files and yield them as they are ready."""
     jobs = [(store.root, key, case, recipe) for key, case in missing.items()]
-    files = files_of_cases(list(missing.values()))
-    return in_processes(_make, jobs, processes_for(workers, files))
+    return in_processes(_make, jobs, processes_of_cases(workers, list(missing.values())))
 
 
 def _make(root: Path, key: str, case: Case, recipe: Preparation) -> tuple[str, CacheFile]:

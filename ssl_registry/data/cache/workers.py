@@ -18,6 +18,9 @@ WorkerCount: TypeAlias = int | Literal["auto"]
 WORTH: Final = 64 * 2**20
 """Bytes of images on the disk for which it pays to start one more process."""
 
+MADE: Final = 2 * 2**20
+"""Bytes that take as long to read as an image that lies in no file, a phantom, takes to make."""
+
 T = TypeVar("T")
 A = TypeVarTuple("A")
 
@@ -27,11 +30,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def processes_for(workers: WorkerCount, files: Iterable[Path]) -> int:
-    """Return how many processes are to prepare images of these files."""
+def processes_for(workers: WorkerCount, files: Iterable[Path], made: int = 0) -> int:
+    """Return how many processes are to prepare images.
+
+    Args:
+        workers: what was asked for.
+        files: that they are read from.
+        made: how many more lie in no file.
+    """
     if workers != "auto":
         return workers
-    return min(cores(), sum(map(_size, files)) // WORTH)
+    return min(cores(), (sum(map(_size, files)) + made * MADE) // WORTH)
 
 
 def threads_for(workers: WorkerCount) -> int:

@@ -5,6 +5,7 @@ the patient. So the way back is one resampling from the prepared grid to the sca
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,24 @@ from ssl_registry.data.formats.scans import Scan
 from ssl_registry.randomness import derive_generator, lend_to_torch
 
 
-def label_scan(probabilities: Tensor, prepared: Affine, scan: Scan) -> Tensor:
+class ScanGrid(NamedTuple):
+    """Where the voxels of a scan lie.
+
+    Attributes:
+        shape: of the scan in voxels, `(X, Y, Z)`.
+        affine: from the voxels' indices to mm.
+    """
+
+    shape: tuple[int, ...]
+    affine: Affine
+
+    @classmethod
+    def of(cls, scan: Scan) -> "ScanGrid":
+        """Return the grid of a scan as it was read."""
+        return cls(tuple(scan.spatial_shape), np.asarray(scan["image"].affine))
+
+
+def label_scan(probabilities: Tensor, prepared: Affine, grid: ScanGrid) -> Tensor:
     """Return the most likely class of each voxel of a scan, `[X, Y, Z]` uint8.
 
     The probabilities are interpolated linearly, then compared: so borders lie between voxels
@@ -27,21 +45,20 @@ def label_scan(probabilities: Tensor, prepared: Affine, scan: Scan) -> Tensor:
     Args:
         probabilities: `[K, *S]` on the prepared grid, the first class the background.
         prepared: affine of the prepared image, as in `Placed`.
-        scan: as it was read.
+        grid: of the scan.
     """
-    return most_likely(class_maps([(probabilities, prepared)], scan), scan)
+    return most_likely(class_maps([(probabilities, prepared)], grid), grid)
 
 
-def class_maps(answers: Sequence[tuple[Tensor, Affine]], scan: Scan) -> Iterator[Tensor]:
+def class_maps(answers: Sequence[tuple[Tensor, Affine]], grid: ScanGrid) -> Iterator[Tensor]:
     """Yield the probability of each class but the background in each voxel of a scan, `[X, Y, Z]`.
 
     Of several answers it is their mean, whatever grids they lie on.
 
     Args:
         answers: probabilities `[K, *S]` on a prepared grid, and its affine, of each model.
-        scan: as it was read.
+        grid: of the scan.
     """
-    grid = tuple(scan.spatial_shape), np.asarray(scan["image"].affine)
     placed = []
     for probabilities, prepared in answers:
         volumes = probabilities[..., None] if probabilities.ndim == 3 else probabilities
@@ -54,17 +71,16 @@ def class_maps(answers: Sequence[tuple[Tensor, Affine]], scan: Scan) -> Iterator
         yield there[0] if len(there) == 1 else torch.stack(there).mean(0)
 
 
-def most_likely(maps: Iterable[Tensor], scan: Scan) -> Tensor:
+def most_likely(maps: Iterable[Tensor], grid: ScanGrid) -> Tensor:
     """Return the most likely class of each voxel, `[X, Y, Z]` uint8.
 
     Args:
         maps: the probability of each class but the background, which has what they leave.
-        scan: whose voxels they are.
+        grid: whose voxels they are.
     """
-    shape = tuple(scan.spatial_shape)
-    best = torch.zeros(shape)
-    rest = torch.ones(shape)  # what is left for the background
-    label = torch.zeros(shape, dtype=torch.uint8)
+    best = torch.zeros(grid.shape)
+    rest = torch.ones(grid.shape)  # what is left for the background
+    label = torch.zeros(grid.shape, dtype=torch.uint8)
     for value, there in enumerate(maps, start=1):
         rest -= there
         higher = there > best
@@ -98,7 +114,7 @@ def _resample(
     volume: Tensor,
     affine: Affine,
     margins: Sequence[tuple[int, int]],
-    grid: tuple[tuple[int, ...], Affine],
+    grid: ScanGrid,
 ) -> Tensor:
     """Return `[*S]` on another grid, linearly interpolated; 0 outside."""
     padded = np.pad(volume.float().numpy(), margins, mode="edge")
@@ -106,7 +122,7 @@ def _resample(
     shifted[:3, 3] -= affine[:3, :3] @ [before for before, _ in margins]
     image = tio.ScalarImage(tensor=padded[None], affine=shifted)
     with lend_to_torch(derive_generator(0, "scan grid")):
-        resampled: Tensor = tio.Resample(grid)(image).data[0]
+        resampled: Tensor = tio.Resample(tuple(grid))(image).data[0]
     return resampled
 
 

@@ -19,7 +19,8 @@ from ssl_registry.experiments.engines import workers
 from ssl_registry.experiments.engines.engine import Engine
 from ssl_registry.experiments.engines.options import RayOptions
 from ssl_registry.experiments.engines.this_machine import devices_a_run
-from ssl_registry.experiments.grid.cell_job import Ending, job_of, run_job
+from ssl_registry.experiments.grid.cell_job import Ending, job_of
+from ssl_registry.experiments.grid.cell_worker import run_job
 from ssl_registry.experiments.grid.cells import Cell, Grid
 
 _MOST: Final = 1000

@@ -20,7 +20,8 @@ from ssl_registry.experiments.engines.options import SlurmOptions
 from ssl_registry.experiments.engines.this_machine import devices_a_run
 from ssl_registry.experiments.engines.workers import check_answers, look_around, question
 from ssl_registry.experiments.files import explained_write_errors
-from ssl_registry.experiments.grid.cell_job import CellJob, Ending, job_of, run_job
+from ssl_registry.experiments.grid.cell_job import CellJob, Ending, job_of
+from ssl_registry.experiments.grid.cell_worker import run_job
 from ssl_registry.experiments.grid.cells import Cell, Grid
 
 FOLDER: Final = "slurm"

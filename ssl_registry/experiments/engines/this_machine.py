@@ -2,7 +2,6 @@
 
 import os
 import queue
-import subprocess
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,8 +10,9 @@ from contextlib import suppress
 import torch
 
 from ssl_registry.experiments.engines.engine import Engine
-from ssl_registry.experiments.grid.cell_job import Ending, job_of, log_of, run_job
+from ssl_registry.experiments.grid.cell_job import Ending, job_of, log_of
 from ssl_registry.experiments.grid.cell_run import in_words, run_cell
+from ssl_registry.experiments.grid.cell_worker import CellWorker
 from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid
 
 
@@ -58,7 +58,9 @@ class OneAfterTheOther(Engine):
 
 
 class SideBySide(Engine):
-    """Runs cells in processes of their own, each with its share of the cores and its GPUs.
+    """Runs cells in other processes, each with its share of the cores and its GPUs.
+
+    A process runs one cell after the other; a run on several devices has one of its own.
 
     Args:
         grid: of the cells.
@@ -70,13 +72,14 @@ class SideBySide(Engine):
         self._grid = grid
         devices = devices_a_run(grid)
         self._threads = max(1, torch.get_num_threads() // (jobs * devices))
-        self._gpus: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        for gpus in gpus_by_turns(visible_gpus(grid), jobs, devices):
-            self._gpus.put(gpus)
+        self._workers = [CellWorker(keep=devices == 1) for _ in range(jobs)]
+        self._places: queue.SimpleQueue[tuple[CellWorker, str | None]] = queue.SimpleQueue()
+        for place in zip(
+            self._workers, gpus_by_turns(visible_gpus(grid), jobs, devices), strict=True
+        ):
+            self._places.put(place)
         self._pool = ThreadPoolExecutor(jobs)
         self._running: dict[Future[Ending], Cell] = {}
-        self._processes: list[subprocess.Popen[bytes]] = []
-        self._stopped = False
 
     def submit(self, cells: Sequence[Cell]) -> None:
         """Start the runs."""
@@ -90,22 +93,16 @@ class SideBySide(Engine):
 
     def close(self) -> None:
         """End all processes; what they have written is whole."""
-        self._stopped = True
-        for process in list(self._processes):
-            process.kill()
+        for worker in self._workers:
+            worker.close()
         self._pool.shutdown()
 
     def _run(self, cell: Cell) -> Ending:
-        gpus = self._gpus.get()
+        place = worker, gpus = self._places.get()
         try:
-            return run_job(job_of(self._grid, cell, self._threads, gpus=gpus), self._begun)
+            return worker.run(job_of(self._grid, cell, self._threads, gpus=gpus))
         finally:
-            self._gpus.put(gpus)
-
-    def _begun(self, process: "subprocess.Popen[bytes]") -> None:
-        self._processes.append(process)
-        if self._stopped:
-            process.kill()
+            self._places.put(place)
 
 
 def visible_gpus(grid: Grid) -> list[str]:

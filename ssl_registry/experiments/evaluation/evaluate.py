@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from ssl_registry.data.cache.packed_labels import PackedLabels
 from ssl_registry.data.formats.scans import Scan
 from ssl_registry.data.label_classes import by_value, class_names
 from ssl_registry.data.sources.cases import Case, Source
@@ -26,7 +27,6 @@ from ssl_registry.training.files.run_result import RESULT, spell_result
 from ssl_registry.training.files.seen_cases import check_unseen, seen_among
 from ssl_registry.training.finetuning.held_out_scores import HeldOutAnswers, score_all, score_cases
 from ssl_registry.training.finetuning.learning import judge_finetuning
-from ssl_registry.training.finetuning.scan_answers import PackedLabels
 from ssl_registry.training.preparation.cases import quiet_or_loud
 
 CASES: Final = "cases.csv"

@@ -1,28 +1,24 @@
 """A run of the grid as a job: what a process is handed, on this machine or on another.
 
-Whatever the engine, a run is a process of its own that brings `run_cell` to its end; equal
+Whatever the engine, a process brings `run_cell` to its end; equal
 settings and an equal number of threads give equal bits on equal machines.
 """
 
 import json
 import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid, PretrainCell
+from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 
 LOGS: Final = "logs"
 """Folder with a text file for each run that failed."""
 
 TAKEN: Final = 75
 """Status of a process whose run was still at work in another one (`EX_TEMPFAIL`)."""
-
-PROCESS: Final = "ssl_registry.experiments.grid.cell_process"
 
 
 @dataclass(frozen=True)
@@ -72,10 +68,34 @@ def job_of(
         patience: seconds to wait for another process that is still at work in the run's folder.
         gpus: which it may use, as `CUDA_VISIBLE_DEVICES` says it; None says nothing.
     """
+    probes = isinstance(cell, FinetuneCell) and cell.probes
+    log = log_of(grid, cell)
+    return job_of_run(cell.settings, log, threads, probes=probes, patience=patience, gpus=gpus)
+
+
+def job_of_run(
+    settings: PretrainSettings | FinetuneSettings,
+    log: Path,
+    threads: int,
+    *,
+    probes: bool = False,
+    patience: float = 0,
+    gpus: str | None = None,
+) -> CellJob:
+    """Return a run of any settings as a job; see `job_of`.
+
+    Args:
+        settings: of the run.
+        log: file for what it has to say.
+        threads: of torch.
+        probes: whether to probe its encoder, too.
+        patience: as in `job_of`.
+        gpus: as in `job_of`.
+    """
     run = {
-        "kind": "pretrain" if isinstance(cell, PretrainCell) else "finetune",
-        "settings": cell.settings.model_dump(mode="json"),
-        "probes": isinstance(cell, FinetuneCell) and cell.probes,
+        "kind": "pretrain" if isinstance(settings, PretrainSettings) else "finetune",
+        "settings": settings.model_dump(mode="json"),
+        "probes": probes,
         "threads": threads,
         "patience": patience,
     }
@@ -83,54 +103,4 @@ def job_of(
     if gpus is not None:
         ours["CUDA_VISIBLE_DEVICES"] = gpus
     here = Path.cwd()
-    return CellJob(json.dumps(run), str(here / log_of(grid, cell)), str(here), ours)
-
-
-def run_job(
-    job: CellJob, begun: Callable[["subprocess.Popen[bytes]"], object] = lambda _: None
-) -> Ending:
-    """Run a job in a process of its own, which ends when this one does.
-
-    Args:
-        job: what to run.
-        begun: called with the process.
-    """
-    log = Path(job.log)
-    try:
-        log.parent.mkdir(exist_ok=True)
-        with log.open("wb") as file:
-            status = _wait_for(job, file.fileno(), begun)
-        if status == 0:
-            log.unlink(missing_ok=True)
-            return Ending()
-        said = log.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        return Ending(
-            f"{log} cannot be used ({error.strerror or error}): see that the experiment's folder "
-            "is there, and that there is room"
-        )
-    return Ending(_why(status, said), lost=status < 0 or status == TAKEN)
-
-
-def _wait_for(job: CellJob, log: int, begun: Callable[["subprocess.Popen[bytes]"], object]) -> int:
-    process = subprocess.Popen(  # noqa: S603  (this program, no shell)
-        [sys.executable, "-m", PROCESS, job.run],
-        stdin=subprocess.PIPE,
-        stdout=log,
-        stderr=log,
-        cwd=job.place,
-        env={**os.environ, **job.variables},
-    )
-    try:
-        begun(process)
-        return process.wait()
-    finally:
-        process.kill()
-
-
-def _why(status: int, said: str) -> str:
-    if status < 0:
-        name = signal.Signals(-status).name
-        hint = ", perhaps out of memory: try fewer jobs" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
-    return (said.strip() or "its process ended without a word").splitlines()[-1]
+    return CellJob(json.dumps(run), str(here / log), str(here), ours)

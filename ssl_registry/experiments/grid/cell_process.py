@@ -1,13 +1,19 @@
-"""A run of the grid in a process of its own, so that a crash costs that run alone.
+"""A run of the grid in another process, so that a crash costs that run alone.
 
 `python -m ssl_registry.experiments.grid.cell_process JOB`, where JOB is JSON of the run's `kind`,
-its `settings`, `probes`, `threads` and `patience`, ends as soon as its standard input does. Who
-started it holds the other end of that pipe, so no run outlives its experiment, its worker or its
-machine's part in a cluster, not even where those are killed.
+its `settings`, `probes`, `threads` and `patience`. Without JOB it takes one after the other from
+its standard input, a line of JSON each, with the job as `run` and the file for what it says as
+`log`; it answers each run that ended well with a line, and ends with the first that fails.
+
+It ends as soon as its standard input does. Who started it holds the other end of that pipe, so no
+run outlives its experiment, its worker or its machine's part in a cluster, not even where those
+are killed.
 """
 
+import gc
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -29,9 +35,30 @@ _PAUSE: Final = 1.0
 
 def main() -> int:
     """Run what the command line says; the last line on standard error says what went wrong."""
-    threading.Thread(target=_end_with_who_started_it, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the experiment to handle
-    job = json.loads(sys.argv[1])
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_hear, args=[jobs], daemon=True).start()
+    return _run_job(json.loads(sys.argv[1])) if sys.argv[1:] else _run_all(jobs)
+
+
+def _run_all(jobs: "queue.SimpleQueue[bytes]") -> int:
+    """Run one job after the other; return the status of the first that fails."""
+    answers = os.dup(1)
+    while True:
+        job = json.loads(jobs.get())
+        with open(job["log"], "ab") as log:  # noqa: PTH123
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        status = _run_job(job["run"])
+        if status:
+            return status
+        gc.collect()  # what a run held is not to be held beside the next one
+        os.write(answers, b"done\n")
+
+
+def _run_job(job: dict[str, Any]) -> int:
     torch.set_num_threads(job["threads"])
     try:
         _run(job)
@@ -58,10 +85,14 @@ def _run(job: dict[str, Any]) -> None:
             time.sleep(_PAUSE)
 
 
-def _end_with_who_started_it() -> None:
+def _hear(jobs: "queue.SimpleQueue[bytes]") -> None:
+    """Pass on the lines of standard input, and end the process when whoever writes them is gone."""
     # Not through `sys.stdin`, whose lock would be held while the interpreter shuts down.
-    while os.read(0, 1):
-        pass
+    heard = b""
+    while more := os.read(0, 2**16):
+        *lines, heard = (heard + more).split(b"\n")
+        for line in lines:
+            jobs.put(line)
     os._exit(1)
 
 

@@ -1,0 +1,107 @@
+"""Processes that run cells, and how they end.
+
+A process is kept for the next cell: loading torch takes as long as a small run does.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending
+
+PROCESS: Final = "ssl_registry.experiments.grid.cell_process"
+
+
+class CellWorker:
+    """Runs jobs, one after the other, in a process that ends when this one does.
+
+    A run that fails, or takes its process down, costs that run alone: the next one gets a new
+    process. All jobs of a worker have the same working folder and variables.
+
+    Args:
+        keep: the process for the next job. A run on several devices needs one of its own, for its
+            command is started again for each of them.
+    """
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self._keep = keep
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+
+    def run(self, job: CellJob) -> Ending:
+        """Run a job to its end."""
+        log = Path(job.log)
+        try:
+            log.parent.mkdir(exist_ok=True)
+            log.write_bytes(b"")
+            status = self._hand_over(job) if self._keep else self._start(job, job.run).wait()
+            if status == 0:
+                log.unlink(missing_ok=True)
+                return Ending()
+            said = log.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            return Ending(
+                f"{log} cannot be used ({error.strerror or error}): see that the experiment's "
+                "folder is there, and that there is room"
+            )
+        return Ending(_why(status, said), lost=status < 0 or status == TAKEN)
+
+    def close(self) -> None:
+        """End the process; what it has written is whole."""
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+
+    def _hand_over(self, job: CellJob) -> int:
+        """Let the process run a job; return 0, or the status with which the process ended."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start(job)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            line = json.dumps({"run": json.loads(job.run), "log": job.log})
+            process.stdin.write(line.encode() + b"\n")
+            process.stdin.flush()
+            if process.stdout.readline():
+                return 0
+        except BrokenPipeError:
+            pass  # it has ended
+        self._process = None
+        return process.wait()
+
+    def _start(self, job: CellJob, *words: str) -> "subprocess.Popen[bytes]":
+        with Path(job.log).open("ab") as log:
+            process = subprocess.Popen(  # noqa: S603  (this program, no shell)
+                [sys.executable, "-m", PROCESS, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE if self._keep else log,
+                stderr=log,
+                cwd=job.place,
+                env={**os.environ, **job.variables},
+            )
+        self._process = process
+        if self._closed:  # in the meantime
+            process.kill()
+        return process
+
+
+def run_job(job: CellJob) -> Ending:
+    """Run a job in a process of its own, which ends when this one does."""
+    worker = CellWorker(keep=False)
+    try:
+        return worker.run(job)
+    finally:
+        worker.close()
+
+
+def _why(status: int, said: str) -> str:
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = ", perhaps out of memory: try fewer jobs" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+    return (said.strip() or "its process ended without a word").splitlines()[-1]
