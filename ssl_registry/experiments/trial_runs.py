@@ -25,7 +25,7 @@ LONG: Final = 4
 
 
 @dataclass(frozen=True)
-class Trial:
+class RunTime:
     """What a run takes, in seconds.
 
     Attributes:
@@ -37,7 +37,7 @@ class Trial:
     run: float
 
 
-def try_runs(runs: Sequence[Run], jobs: int) -> list[Trial]:
+def try_runs(runs: Sequence[Run], jobs: int) -> list[RunTime]:
     """Return about how long each run takes while `jobs` of such runs go on side by side.
 
     Of each, two short runs that differ in their epochs tell what an epoch takes and what the rest
@@ -55,11 +55,11 @@ def try_runs(runs: Sequence[Run], jobs: int) -> list[Trial]:
         return [*pool.map(_try_run, tried)][: len(runs)]
 
 
-def _try_run(run: Run) -> Trial:
+def _try_run(run: Run) -> RunTime:
     with closing(CellWorker()) as worker:
         first, short, long = (_seconds_of(worker, run, epochs) for epochs in (SHORT, SHORT, LONG))
     epoch = max(0.0, (long - short) / (LONG - SHORT))
-    return Trial(max(0.0, first - short), short + (run.epochs - SHORT) * epoch)
+    return RunTime(max(0.0, first - short), short + (run.epochs - SHORT) * epoch)
 
 
 def _seconds_of(worker: CellWorker, run: Run, epochs: int) -> float:
