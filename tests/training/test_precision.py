@@ -140,6 +140,15 @@ def test_bfloat16_is_chosen_where_it_is_proven_and_float32_where_it_is_wrong() -
         choose(model(WrongLinear, precision="bf16-mixed"))
 
 
+def test_convolutions_of_channel_groups_stay_in_float32_on_a_cpu() -> None:
+    grouped = model()
+    grouped.conv = nn.Conv2d(4, 4, 3, groups=4)
+    chosen = choose(grouped)
+    assert chosen.precision == "32-true"
+    lacking = precision._lacks_bfloat16(CPU)
+    assert ("conv convolves its channels in groups" if lacking is None else lacking) in chosen.why
+
+
 def test_what_the_settings_say_is_not_questioned() -> None:
     assert choose(model(precision="32-true")).precision == "32-true"
 
