@@ -21,6 +21,7 @@ from ssl_registry import (
 )
 from ssl_registry.data.sources.phantoms import phantom, phantom_slice
 from ssl_registry.errors import ConfigError, DataError, EncoderFileError
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 
 SMALL: dict[str, Any] = {"base_filters": 2, "levels": 2}
 
@@ -106,6 +107,10 @@ def test_an_encoder_of_slices_gets_the_slices_of_a_volume(tmp_path: Path) -> Non
     found = prepare_image(files[0], folder)
     of_first = [i for i, case in enumerate(images.cases) if case.name.startswith("v0")]
     assert torch.equal(found, torch.stack([images[i] for i in of_first]))
+    steps = read_encoder_summary(folder).image_recipe.steps()
+    (place,) = (number for number, step in enumerate(steps) if "slices across" in step)
+    (crop,) = (number for number, step in enumerate(steps) if step.startswith("crop"))
+    assert crop < place  # the volume is cropped before it is cut into slices
 
 
 def test_an_encoder_of_patches_gets_the_whole_image(tmp_path: Path) -> None:

@@ -71,11 +71,6 @@ class ImageRecipe(BaseModel):
         how, volume = self.preprocessing, self.of_volumes
         unit = "voxels" if volume else "pixels"
         steps = [self._read()]
-        if self.slices is not None:
-            steps.append(
-                f"take its slices across the axis {self.slices} (thick: that of the largest "
-                "spacing), each as an image [C, H, W]"
-            )
         if volume and how.spacing is not None:
             steps.append(f"resample to voxels of {how.spacing} mm, linearly, smoothed beforehand")
         if how.crop:
