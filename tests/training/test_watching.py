@@ -173,7 +173,10 @@ def test_the_rank_is_that_of_the_paper(seed: int, count: int, width: int) -> Non
     assert math.isnan(rank_me(torch.full((2, 2), torch.nan)))
 
 
-@given(images=st.integers(1, 10**6), sample=st.integers(1, SAMPLE))
-def test_looks_are_rare_enough_to_cost_under_two_percent(images: int, sample: int) -> None:
-    every = epochs_between(images, 1, sample)
+@given(images=st.integers(1, 10**6), sample=st.integers(1, SAMPLE), batch_size=st.integers(1, 256))
+def test_looks_are_rare_enough_to_cost_under_two_percent(
+    images: int, sample: int, batch_size: int
+) -> None:
+    every = epochs_between(images, 1, sample, batch_size)
     assert sample <= 0.02 * 3 * images * every
+    assert every * images >= 200 * batch_size

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,7 +13,10 @@ from torch import Tensor
 from ssl_registry.backbone import Encoder
 from ssl_registry.training.pretraining.feature_sample import FeatureSample
 from ssl_registry.training.pretraining.judgement import RANK, VARIATION, variation_of
-from ssl_registry.training.probes.models import Items, fit_linear, fit_nearest
+from ssl_registry.training.probes.models import Classes, Items, fit_nearest, stack
+
+ALPHAS: Final = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
+"""Strengths of the linear probe's regularisation to choose from."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +84,18 @@ def _at_rest(encoder: Encoder) -> Iterator[None]:
 
 def watch_features(encoder: Encoder, sample: FeatureSample) -> Watched:
     """Return what the features of a sample are like; the encoder keeps its mode and its weights."""
+    means: list[Tensor] = []
+    parts: list[Items] = []
     with _at_rest(encoder):
-        pyramids = sample.features(encoder)
-    coarsest = torch.stack([pyramid[-1].flatten(1).mean(1) for pyramid in pyramids]).double()
+        for place, pyramid in enumerate(sample.pyramids(encoder)):
+            means.append(pyramid[-1].flatten(1).mean(1).cpu())
+            items = sample.items(place, pyramid) if sample.probed else None
+            parts += [] if items is None else [items]
+    coarsest = torch.stack(means).double()
     rank, spread = rank_me(coarsest), variation_of(coarsest)
-    if not sample.probed or not coarsest.isfinite().all():
+    if not parts or not all(np.isfinite(part.features).all() for part in parts):
         return Watched(rank, spread, None, None)
-    scores = _probe(sample.items(pyramids))
+    scores = _probe(stack(parts))
     return Watched(rank, spread, *(scores or (None, None)))
 
 
@@ -106,14 +114,30 @@ def _probe(items: Items) -> tuple[float, float] | None:
         learned, asked = items[fitted], items[scored]
         if len(set(learned.classes)) < 2 or len(set(asked.classes)) < 2:
             return None
-        scores = []
-        for fit in (fit_linear, fit_nearest):
-            probe = fit(learned)
-            answers = probe.predict(asked.features @ probe.matrix.T + probe.offset)
-            scores.append(_balanced_accuracy(answers, asked.classes))
-        found.append(scores)
+        answers = [_ridge(learned, asked), _nearest(learned, asked)]
+        found.append([_balanced_accuracy(answer, asked.classes) for answer in answers])
     linear, knn = np.mean(found, axis=0)
     return float(linear), float(knn)
+
+
+def _ridge(learned: Items, asked: Items) -> Classes:
+    """Return the classes that ridge regression on standardised features gives.
+
+    Its strength is chosen by leaving out one item at a time, which has a closed form: a look takes
+    a hundredth of the time of the logistic regressions of `probe`.
+    """
+    from sklearn.linear_model import RidgeClassifierCV  # type: ignore[import-untyped]
+    from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+
+    scaler = StandardScaler().fit(learned.features)
+    model = RidgeClassifierCV(ALPHAS).fit(scaler.transform(learned.features), learned.classes)
+    answers: Classes = model.predict(scaler.transform(asked.features))
+    return answers
+
+
+def _nearest(learned: Items, asked: Items) -> Classes:
+    probe = fit_nearest(learned)
+    return probe.predict(asked.features @ probe.matrix.T + probe.offset)
 
 
 def _balanced_accuracy(answers: Any, truth: Any) -> float:

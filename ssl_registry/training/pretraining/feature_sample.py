@@ -1,7 +1,7 @@
 """The fixed sample of training images whose features are watched, and the labels it has."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final
 
@@ -15,7 +15,7 @@ from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.probes.features import voxel_features
-from ssl_registry.training.probes.models import Items, stack
+from ssl_registry.training.probes.models import Items
 
 SAMPLE: Final = 32
 """Images that are watched: as many give a rank of up to 32."""
@@ -25,8 +25,12 @@ MOST_VALUES: Final = 2**26
 """Intensities of the sample that are kept in memory: 256 MB."""
 
 
-VOXELS: Final = 24
-"""Voxels of each class and image that a probe of label maps learns from or is scored on."""
+VOXELS: Final = 8
+"""Voxels of each class and image that a probe of label maps learns from or is scored on: few, for
+how long a probe takes does not shrink with the images."""
+
+BATCH: Final = 8
+"""Images that go through the encoder together, where nobody says how many."""
 
 
 class FeatureSample:
@@ -37,10 +41,18 @@ class FeatureSample:
         source: where they come from.
         size: of what the encoder sees.
         seed: of the run.
+        batch_size: images that go through the encoder together; as many as in training have room.
     """
 
-    def __init__(self, cases: Sequence[Prepared], source: Source, size: Size, seed: int) -> None:
-        self.source = source
+    def __init__(
+        self,
+        cases: Sequence[Prepared],
+        source: Source,
+        size: Size,
+        seed: int,
+        batch_size: int = BATCH,
+    ) -> None:
+        self.source, self.batch_size = source, batch_size
         self.graded = source.graded
         self.seen = self._choose(cases, seed)
         sides = sides_of(size, len(self.seen[0].image().shape) - 1)
@@ -69,36 +81,33 @@ class FeatureSample:
         labelled = [g for g, one in zip(self.groups, self.seen, strict=True) if one.case.labelled]
         return len(set(labelled)) > 1
 
-    def features(self, encoder: Encoder) -> list[list[Tensor]]:
-        """Return the pyramid `[C_l, *S_l]` of each image, on the CPU."""
+    def pyramids(self, encoder: Encoder) -> Iterator[list[Tensor]]:
+        """Yield the pyramid `[C_l, *S_l]` of each image, where the encoder computes.
+
+        One after the other, for all of them would fill the memory.
+        """
         # The weights of a teacher that is kept are buffers.
         device = next(chain(encoder.parameters(), encoder.buffers())).device
-        taken = encoder.in_channels
-        with torch.no_grad(), lend_to_torch(derive_generator(0, "watch")):
-            return [
-                [
-                    level[0].float().cpu()
-                    for level in encoder(_as_many(image, taken)[None].to(device))
-                ]
-                for image in self.images
-            ]
+        for start in range(0, len(self.images), self.batch_size):
+            some = self.images[start : start + self.batch_size]
+            batch = torch.stack([_as_many(image, encoder.in_channels) for image in some])
+            with torch.no_grad(), lend_to_torch(derive_generator(0, "watch")):
+                levels = [level.float() for level in encoder(batch.to(device))]
+            yield from ([level[place] for level in levels] for place in range(len(some)))
 
-    def items(self, pyramids: Sequence[Sequence[Tensor]]) -> Items:
-        """Return what probes learn from: images with their classes, or voxels with theirs."""
-        parts = []
-        for one, image, group, pyramid in zip(
-            self.seen, self.images, self.groups, pyramids, strict=True
-        ):
-            if not one.case.labelled:
-                continue
-            if self.graded:
-                means = torch.cat([level.flatten(1).mean(1) for level in pyramid])
-                grade = np.array([int(one.label())])
-                parts.append(Items(means[None].double().numpy(), grade, [group]))
-            else:
-                label = _middle(one.label()[None], self.sides)[0]
-                parts.append(_voxel_items(pyramid, label, group, image.shape[1:]))
-        return stack(parts)
+    def items(self, place: int, pyramid: Sequence[Tensor]) -> Items | None:
+        """Return what probes learn from one image: itself with its class, or voxels with theirs.
+
+        None where it has no label.
+        """
+        one, group = self.seen[place], self.groups[place]
+        if not one.case.labelled:
+            return None
+        if self.graded:
+            means = torch.cat([level.flatten(1).mean(1) for level in pyramid]).cpu()
+            return Items(means[None].double().numpy(), np.array([int(one.label())]), [group])
+        label = _middle(one.label()[None], self.sides)[0]
+        return _voxel_items(pyramid, label, group, self.images[place].shape[1:])
 
 
 def _as_many(image: Tensor, channels: int) -> Tensor:

@@ -23,13 +23,16 @@ from ssl_registry.training.pretraining.pretext_training import Pretraining
 from ssl_registry.training.settings.runs import PretrainSettings
 
 SHARE: Final = 0.01
-"""Share of the time of training that watching may take."""
+"""Share of the time of training that the passes of watching may take."""
+
+LEAST_STEPS: Final = 200
+"""Training steps between two looks: however small the images, their probes take some time."""
 
 STEP_COST: Final = 3
 """A training step takes this many forward passes of an image, or more: forward and backward."""
 
 
-def epochs_between(images: int, views: int, sample: int) -> int:
+def epochs_between(images: int, views: int, sample: int, batch_size: int = 1) -> int:
     """Return after how many epochs the features are looked at, so that it costs next to nothing.
 
     By the number of forward passes: the same on every machine, and the same when resumed.
@@ -38,8 +41,10 @@ def epochs_between(images: int, views: int, sample: int) -> int:
         images: that training sees in an epoch.
         views: of each.
         sample: images that are watched.
+        batch_size: images of a training step.
     """
-    return max(1, math.ceil(sample / (STEP_COST * images * max(1, views) * SHARE)))
+    by_passes = math.ceil(sample / (STEP_COST * images * max(1, views) * SHARE))
+    return max(1, by_passes, math.ceil(LEAST_STEPS * batch_size / images))
 
 
 class FeatureWatch(Callback):
@@ -148,8 +153,11 @@ def plan_watching(
     """
     every = settings.watch
     if every is None:
-        count = min(SAMPLE, len(seen_images(cases)))
-        every = epochs_between(len(cases) * max(1, settings.patches), 1, count)
+        there = len(seen_images(cases))
+        images = there * max(1, settings.patches)
+        if settings.steps_per_epoch is not None:
+            images = settings.steps_per_epoch * settings.batch_size
+        every = epochs_between(images, 1, min(SAMPLE, there), settings.batch_size)
     wanted = settings.keep == "best-probe"
     if every == 0 or every > settings.epochs:
         if wanted:
@@ -158,7 +166,7 @@ def plan_watching(
                 f"{settings.epochs} epochs, so there is nothing to choose by: set watch=1, or more"
             )
         return None
-    sample = FeatureSample(cases, source, settings.size, settings.seed)
+    sample = FeatureSample(cases, source, settings.size, settings.seed, settings.batch_size)
     if wanted and not sample.probed:
         raise ConfigError(
             "keep=best-probe: the training images have no labels of two patients or more to probe "

@@ -45,7 +45,7 @@ def voxel_features(pyramid: Sequence[Tensor], voxels: Tensor, shape: Sequence[in
     """Return the features `[N, F]` of single voxels: each level interpolated linearly there.
 
     Args:
-        pyramid: levels `[C_l, *S_l]`.
+        pyramid: levels `[C_l, *S_l]`, on any device.
         voxels: indices `[N, dims]` on the grid of the labels.
         shape: of that grid.
     """
@@ -53,7 +53,9 @@ def voxel_features(pyramid: Sequence[Tensor], voxels: Tensor, shape: Sequence[in
     places = ((voxels + 0.5) / torch.tensor(shape) * 2 - 1).flip(-1)
     places = places.reshape(1, *(1,) * (len(shape) - 1), *voxels.shape)
     found = [
-        F.grid_sample(level[None], places, padding_mode="border", align_corners=False)
+        F.grid_sample(
+            level[None], places.to(level.device), padding_mode="border", align_corners=False
+        ).cpu()
         for level in pyramid
     ]
     return torch.cat([part.flatten(2)[0] for part in found]).T.double().numpy()
