@@ -251,6 +251,10 @@ class Backbone(Component, ABC):
         Args:
             content: what the file holds, as `torch.load` returns it: a state dict, or one within
                 other things.
+
+        Raises:
+            EncoderFileError: the file names a network of your library that you do not offer. Where
+                no other backbone knows it, that is what the user reads.
         """
         return None
 

@@ -1,9 +1,15 @@
 """Weights in a file of another library, as the backbone of that library's network reads them."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from torch import Tensor
+
+COUNTER: Final = "num_batches_tracked"
+"""How many batches a batch normalisation has seen: older files lack it, and nothing reads it."""
+
+DEEPEST: Final = 8
+"""Dictionaries within one another that are looked into; a file may hold one that holds itself."""
 
 
 class ForeignWeights(NamedTuple):
@@ -44,9 +50,11 @@ def state_in(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
 
 def states_in(content: Mapping[str, Any], where: str = "") -> dict[str, Mapping[str, Tensor]]:
     """Return every state dict in the content of a file, by its place: `"model"`, `"a.b"`."""
-    if content and all(isinstance(value, Tensor) for value in content.values()):
+    if content and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         return {where: content}
     found: dict[str, Mapping[str, Tensor]] = {}
+    if where.count(".") >= DEEPEST:
+        return found
     for key, value in content.items():
         if isinstance(key, str) and isinstance(value, Mapping) and "optim" not in key:
             found |= states_in(value, f"{where}.{key}" if where else key)

@@ -15,6 +15,8 @@ from ssl_registry.foreign_weights import ForeignWeights, state_in
 _LAYERS = (6, 12, 24, 16)
 """Dense layers of each block: what makes it the 121."""
 
+_FIRST: Final = "features.conv0.weight"
+
 _OLD_NAME: Final = re.compile(r"^(.*denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 _IMAGENET: Final = {
@@ -90,7 +92,7 @@ class DenseNet121(Backbone):
     def recognise(cls, content: Mapping[str, Any]) -> "DenseNet121 | None":
         """Return the network, by the names and shapes of torchvision's DenseNet-121."""
         state = _torchvisions_names(content)
-        first = state.get("features.conv0.weight")
+        first = state.get(_FIRST)
         layers = {name.partition(".norm1")[0] for name in state if ".norm1.weight" in name}
         wanted = {
             f"features.denseblock{block}.denselayer{layer}"
@@ -121,11 +123,14 @@ class DenseNet121(Backbone):
 
 
 def _torchvisions_names(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return a DenseNet's tensors, whose layers were called `norm.1` before torchvision 0.3."""
+    """Return a DenseNet's tensors, whose layers were called `norm.1` before torchvision 0.3.
+
+    All may have something before their names, as `module.` or `model._orig_mod.`.
+    """
     state = state_in(content) or {}
-    return {
-        _OLD_NAME.sub(r"\1\2", name.removeprefix("module.")): value for name, value in state.items()
-    }
+    starts = [name.removesuffix(_FIRST) for name in state if name.endswith(_FIRST)]
+    start = starts[0] if len(starts) == 1 else ""
+    return {_OLD_NAME.sub(r"\1\2", name.removeprefix(start)): v for name, v in state.items()}
 
 
 class DenseNetEncoder(Encoder):

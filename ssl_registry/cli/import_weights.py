@@ -57,7 +57,7 @@ def run_import(
 
     Nothing in the file is run. A table says of each tensor whether it fitted.
     """
-    if not file.is_file():
+    if not file.exists():
         raise EncoderFileError(f"{spell(file)}: there is no such file")
     structure = _read_backbone(backbone)
     mention_failures()

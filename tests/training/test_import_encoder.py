@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ssl_registry import (
@@ -96,6 +97,7 @@ def test_older_names_and_counters_that_lack_are_understood(
         for name, value in model.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }  # fmt: skip
+    old = {f"model._orig_mod.{name}": value for name, value in old.items()}
     torch.save(old, tmp_path / "old.pth")
     done = import_encoder(tmp_path / "old.pth", tmp_path / "out")
     assert done.count("missing") == 0
@@ -203,25 +205,40 @@ def test_a_hostile_file_is_refused_and_runs_nothing(tmp_path: Path, legacy: bool
     assert not (tmp_path / "out").exists()
 
 
+BIAS = "blocks.0.body.1.bias"
+
+
+def within_itself() -> dict[str, Any]:
+    content: dict[str, Any] = {"epoch": 3}
+    content["model"] = content
+    return content
+
+
+BROKEN: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "nan": lambda state: {**state, BIAS: torch.full((2,), torch.nan)},
+    "overflow": lambda state: {**state, BIAS: torch.full((2,), 1e300, dtype=torch.float64)},
+    "quantized": lambda state: {**state, BIAS: torch.ones(2, dtype=torch.int8)},
+    "sparse": lambda state: {**state, BIAS: torch.ones(2).to_sparse()},
+    # a few bytes that would fill any memory
+    "repeated": lambda state: {**state, "head.weight": torch.ones(1).expand(10**7, 10**7)},
+    "many": lambda _: {f"layer.{index}": torch.zeros(1) for index in range(10_000)},
+    "shape": lambda state: {**state, BIAS: torch.zeros(3)},
+    "list": lambda state: list(state.values()),
+    "numbers": lambda _: {"epoch": 3},
+    "within itself": lambda _: within_itself(),
+    "by number": lambda state: dict(enumerate(state.values())),
+    "by number within": lambda state: {"state_dict": dict(enumerate(state.values()))},
+    "two": lambda state: {"model": state, "ema": state},
+    "another": lambda _: DenseNet121(growth=4).network(2).state_dict(),
+    "truncated": lambda state: state,
+}
+
+
 def broken(folder: Path, kind: str) -> Path:
-    file, state = folder / "w.pth", unet_state()
+    file = folder / "w.pth"
+    torch.save(BROKEN[kind](unet_state()), file)
     if kind == "truncated":
-        torch.save(state, file)
         file.write_bytes(file.read_bytes()[:-2000])
-    elif kind == "nan":
-        torch.save({**state, "blocks.0.body.1.bias": torch.full((2,), torch.nan)}, file)
-    elif kind == "many":
-        torch.save({f"layer.{index}": torch.zeros(1) for index in range(10_000)}, file)
-    elif kind == "shape":
-        torch.save({**state, "blocks.0.body.1.bias": torch.zeros(3)}, file)
-    elif kind == "list":
-        torch.save(list(state.values()), file)
-    elif kind == "numbers":
-        torch.save({"epoch": 3}, file)
-    elif kind == "two":
-        torch.save({"model": state, "ema": state}, file)
-    else:
-        torch.save(DenseNet121(growth=4).network(2).state_dict(), file)
     return file
 
 
@@ -232,6 +249,13 @@ def broken(folder: Path, kind: str) -> Path:
         ("nan", r"blocks\.0\.body\.1\.bias holds values that are NaN"),
         ("many", r"none of its 10000 tensors \(layer\.0, layer\.1.* is one of the network's"),
         ("shape", r"bias has the shape \[3\], and the network's .* \[2\]"),
+        ("quantized", r"bias holds int8, and the network's .* float32: .* not quantized"),
+        ("overflow", r"blocks\.0\.body\.1\.bias holds values that are NaN or infinite"),
+        ("sparse", r"bias is sparse, quantized or without values"),
+        ("repeated", r"its tensors name \d+ bytes, and it holds \d+"),
+        ("within itself", "holds nothing that is unet3d's: its keys are epoch, model"),
+        ("by number", r"w\.pth has the key 0; expected tensors by name"),
+        ("by number within", "holds nothing that is unet3d's: its keys are state_dict"),
         ("list", "holds a list; expected tensors by name"),
         ("numbers", "holds nothing that is unet3d's: its keys are epoch"),
         ("two", r"several state dicts: say which with --part .*: model, ema"),
@@ -243,6 +267,18 @@ def test_what_cannot_be_taken_is_one_clear_message(tmp_path: Path, kind: str, wo
         import_encoder(broken(tmp_path, kind), tmp_path / "out", backbone=UNET)
     assert len(str(caught.value)) < 1500
     assert not (tmp_path / "out").exists()
+
+
+def test_tensors_with_two_names_come_in(tmp_path: Path) -> None:
+    tied = torch.ones(3)
+    torch.save(
+        {**unet_state(), "head.weight": tied, "teacher.head.weight": tied}, tmp_path / "w.pth"
+    )
+    done = import_encoder(tmp_path / "w.pth", tmp_path / "out", backbone=UNET)
+    assert [row.file for row in done.rows if row.fate == "left"] == [
+        "head.weight", "teacher.head.weight",
+    ]  # fmt: skip
+    assert torch.equal(load_file(done.folder / "rest.safetensors")["teacher.head.weight"], tied)
 
 
 def test_one_of_several_state_dicts_is_taken_by_its_name(tmp_path: Path) -> None:
@@ -260,6 +296,10 @@ def test_one_of_several_state_dicts_is_taken_by_its_name(tmp_path: Path) -> None
         ({"backbone": "segmentation3d"}, "is not a backbone"),
         ({"backbone": UNET, "format": "torchvision"}, "holds nothing of the format torchvision"),
         ({"backbone": UNET, "names": {"x": "y"}}, "has no tensor x"),
+        (
+            {"backbone": UNET, "names": {"blocks.0.body.0.weight": "blocks.0.body.1.bias"}},
+            r"blocks\.0\.body\.1\.bias would both be called blocks\.0\.body\.1\.bias",
+        ),
         ({"backbone": UNET, "seen": " "}, "seen="),
     ],
 )

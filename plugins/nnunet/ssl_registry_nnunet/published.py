@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssl_registry import ForeignWeights
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry_nnunet.checkpoint import SECOND_NAMES, STRUCTURE, WEIGHTS, our_decoder_name
 from ssl_registry_nnunet.nnssl import ADAPTATION, images_of
 from ssl_registry_nnunet.plans import axes_of, configuration_in, network_numbers
@@ -34,6 +34,7 @@ def numbers_in(content: Mapping[str, Any], own: str, dims: int) -> dict[str, Any
 
     Raises:
         ConfigError: it is of another family or of other dimensions.
+        EncoderFileError: it is of a network of nnssl's that there is not here.
     """
     structure = content.get(STRUCTURE)
     if isinstance(structure, Mapping):
@@ -51,12 +52,20 @@ def numbers_in(content: Mapping[str, Any], own: str, dims: int) -> dict[str, Any
 
 
 def _pretrained_by_nnssl(plan: Mapping[str, Any], own: str) -> dict[str, Any] | None:
-    """Return the fields of ResEnc-L, which nnssl names without its numbers, or those it says."""
+    """Return the fields of ResEnc-L, which nnssl names without its numbers, or those it says.
+
+    Raises:
+        EncoderFileError: it is of another network of nnssl's, such as Primus.
+    """
     architecture = plan.get("architecture_plans")
     if not isinstance(architecture, Mapping) or own != "n_blocks_per_stage":
         return None
-    if architecture.get("arch_class_name") not in ("ResEncL", "ResidualEncoderUNet"):
-        return None
+    name = architecture.get("arch_class_name")
+    if name not in ("ResEncL", "ResidualEncoderUNet"):
+        raise EncoderFileError(
+            f"its adaptation plan names the network {spell(name)}; of those that nnssl pretrains "
+            "ResEncL is known here, as nnunet-resenc3d"
+        )
     pretraining = plan.get("pretrain_plan")
     turned = pretraining.get("transpose_forward") if isinstance(pretraining, Mapping) else None
     numbers = architecture.get("arch_kwargs")

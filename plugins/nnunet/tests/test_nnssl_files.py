@@ -11,6 +11,7 @@ from ssl_registry_nnunet.nnssl import images_of, is_resenc_l
 from torch import nn
 
 from ssl_registry import export_encoder, import_encoder, load_encoder
+from ssl_registry.errors import EncoderFileError
 from ssl_registry.heads import UNetDecoder
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
 
@@ -97,6 +98,27 @@ def test_features_are_equal_after_import_and_after_export_and_import(
 
     kept = set(load_file(done.folder / "decoder.safetensors"))
     assert names & kept
+
+
+def test_a_network_that_is_not_here_is_named(tmp_path: Path) -> None:
+    content = nnssls(network_of())
+    content["nnssl_adaptation_plan"]["architecture_plans"] = {"arch_class_name": "PrimusM"}
+    torch.save(content, tmp_path / "checkpoint.pth")
+    with pytest.raises(EncoderFileError, match="plan names the network PrimusM; .* ResEncL"):
+        import_encoder(tmp_path / "checkpoint.pth", tmp_path / "in")
+
+
+@pytest.mark.parametrize("size", [[float("inf")] * 3, ["a", "b", "c"], {}, [160] * 40])
+def test_a_plan_of_nonsense_is_one_message_or_none(tmp_path: Path, size: Any) -> None:
+    content = nnssls(network_of())
+    content["nnssl_adaptation_plan"]["recommended_downstream_patchsize"] = size
+    torch.save(content, tmp_path / "checkpoint.pth")
+    try:
+        done = import_encoder(tmp_path / "checkpoint.pth", tmp_path / "in")
+    except EncoderFileError:
+        assert not (tmp_path / "in").exists()
+    else:
+        load_encoder(done.folder)
 
 
 def test_resenc_l_is_known_by_its_numbers_alone() -> None:

@@ -81,10 +81,8 @@ class Timm(Backbone):
         inner = content.get("state_dict", content)
         if not isinstance(inner, Mapping) or not all(isinstance(v, Tensor) for v in inner.values()):
             return None
-        state = {name.removeprefix("module."): value for name, value in inner.items()}
-        own = self.build(3).state_dict().keys()
-        spelt = {name: (f"net.{name}", f"net.{name.replace('.', '_', 1)}") for name in state}
-        names = {name: wanted for name, both in spelt.items() for wanted in both if wanted in own}
+        state: Mapping[str, Tensor] = inner
+        names = _own_names(state, self.build(3).state_dict())
         if not names:
             return None
         expects = timm.get_pretrained_cfg(self.model)
@@ -127,6 +125,30 @@ class TimmEncoder(Encoder):
 
 
 _FEATURES: Final = "model.forward_intermediates(images, intermediates_only=True)[-1]"
+
+
+def _own_names(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return which of an encoder's weights each tensor of a file is.
+
+    All may have something before their names, as `module.` or `model._orig_mod.`; of several
+    networks in one file it is the one of which most is there, the first of equal ones.
+    """
+    found: dict[str, str] = {}
+    for start in sorted(_starts(state), key=lambda start: (start.count("."), start)):
+        names = {}
+        for name in (name for name in state if name.startswith(start)):
+            bare = name.removeprefix(start)
+            for spelt in (f"net.{bare}", f"net.{bare.replace('.', '_', 1)}"):
+                if spelt in own:
+                    names[name] = spelt
+        found = max(found, names, key=len)
+    return found
+
+
+def _starts(state: Mapping[str, Tensor]) -> set[str]:
+    """Return with what the names of a network may begin: nothing, or up to three words."""
+    parts = [name.split(".")[:-1] for name in state]
+    return {"".join(f"{one}." for one in some[:count]) for some in parts for count in range(4)}
 
 
 def _classifier_of(model: nn.Module) -> tuple[str, ...]:

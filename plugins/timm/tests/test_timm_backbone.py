@@ -120,13 +120,16 @@ def test_a_pretrained_encoder_goes_on_in_timm(tmp_path: Path) -> None:
     assert not torch.equal(model.conv1.weight, untouched)
 
 
-def test_timms_weights_come_in_with_equal_features(tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrapped", ["", "model._orig_mod."])
+def test_timms_weights_come_in_with_equal_features(tmp_path: Path, wrapped: str) -> None:
     model = timm.create_model("resnet18", num_classes=10).eval()
-    torch.save({"arch": "resnet18", "state_dict": model.state_dict()}, tmp_path / "w.pth")
+    state = {f"{wrapped}{name}": value for name, value in model.state_dict().items()}
+    torch.save({"arch": "resnet18", "state_dict": state}, tmp_path / "w.pth")
     done = import_encoder(tmp_path / "w.pth", tmp_path / "out", seen="ImageNet-1k")
     assert done.backbone == Timm(model="resnet18")
     assert done.count("missing") == 0
-    assert [row.file for row in done.rows if row.fate == "left"] == ["fc.weight", "fc.bias"]
+    left = [f"{wrapped}fc.weight", f"{wrapped}fc.bias"]
+    assert [row.file for row in done.rows if row.fate == "left"] == left
     images = pictures(3)
     with torch.no_grad():
         wanted = model.forward_features(images)

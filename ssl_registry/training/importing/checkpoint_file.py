@@ -50,6 +50,12 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             f"{spell(path)} holds a {type(content).__name__}; expected tensors by name (a state "
             "dict), perhaps within a dictionary"
         )
+    odd = next((key for key in content if not isinstance(key, str)), None)
+    if odd is not None:
+        raise EncoderFileError(
+            f"{spell(path)} has the key {spell(repr(odd))}; expected tensors by name, and names "
+            "are texts"
+        )
     return content
 
 

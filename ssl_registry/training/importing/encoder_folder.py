@@ -69,6 +69,11 @@ def write_imported(
         declared = {"declared": seen, "complete": True} if seen is not None else {}
         data, recipe = {**ours[0], **declared}, ours[1]
         preprocessing, size = recipe.preprocessing, recipe.size
+    # Copied, for two names of a file may share one tensor.
+    left = {name: weights.tensors[name].clone().contiguous() for name in fit.names("left")}
+    if left:
+        RunFolder(folder).write_bytes(REST, save(left))
+    RunFolder(folder).write(TABLE, fit.as_csv())
     write_encoder(
         folder,
         fit.encoder,
@@ -82,10 +87,6 @@ def write_imported(
         decoder=weights.decoder or None,
         imported=_origin(path, weights, fit),
     )
-    left = {name: weights.tensors[name].contiguous() for name in fit.names("left")}
-    if left:
-        RunFolder(folder).write_bytes(REST, save(left))
-    RunFolder(folder).write(TABLE, fit.as_csv())
     notes = _notes(weights, fit, seen, ours is not None)
     return ImportedEncoder(folder, weights.format, structure, fit.rows, notes)
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 from ssl_registry.backbone import Backbone, Encoder
-from ssl_registry.errors import EncoderFileError
-from ssl_registry.foreign_weights import ForeignWeights
+from ssl_registry.errors import EncoderFileError, spell
+from ssl_registry.foreign_weights import COUNTER, ForeignWeights
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.training.files.handed_files import MOST_CHANNELS
 
 SHOWN: Final = 5
 """Tensors that a message names."""
 
-COUNTER: Final = "num_batches_tracked"
-"""How many batches a batch normalisation has seen: older files lack it, and nothing reads it."""
+MOST_SHARING: Final = 16
+"""How often more numbers the tensors of a file may name than it holds."""
 
 Fate = Literal["fitted", "left", "missing", "counter"]
 """What became of a tensor: taken; found no place; drawn anew, as it lacked one; set to 0."""
@@ -78,8 +78,9 @@ def fit_weights(weights: ForeignWeights, build: Callable[[int], Encoder], place:
 
     Raises:
         EncoderFileError: a tensor has another shape than the encoder's, holds values that are no
-            numbers, or nothing fits at all.
+            numbers or others than the encoder computes with, or nothing fits at all.
     """
+    _check_stored(weights.tensors, place)
     by_name = _by_own_name(weights, place)
     encoder = build(1)
     channels = _channels(weights, by_name, encoder.state_dict())
@@ -89,7 +90,9 @@ def fit_weights(weights: ForeignWeights, build: Callable[[int], Encoder], place:
     taken = {name: by_name[name] for name in own if name in by_name}
     _check_shapes({n: (f, weights.tensors[f]) for n, f in taken.items()}, own, place)
     state = {name: weights.tensors[file] for name, file in taken.items()}
-    _check_numbers({taken[name]: value for name, value in state.items()}, place)
+    _check_kinds({n: (taken[n], value) for n, value in state.items()}, own, place)
+    numbers = {taken[name]: value.to(own[name].dtype) for name, value in state.items()}
+    _check_numbers({**weights.decoder, **numbers}, place)
     if not state:
         raise EncoderFileError(
             f"{place}: none of its {len(weights.tensors)} tensors ({_some(weights.tensors)}) is "
@@ -110,7 +113,8 @@ def _by_own_name(weights: ForeignWeights, place: str) -> dict[str, str]:
     twice = [name for name, count in Counter(weights.names.values()).items() if count > 1]
     if twice:
         both = [file for file, name in weights.names.items() if name == twice[0]]
-        raise EncoderFileError(f"{place}: {' and '.join(both)} both stand for {twice[0]}")
+        said = " and ".join(map(spell, both[:2]))
+        raise EncoderFileError(f"{place}: {said} both stand for {spell(twice[0])}")
     return {name: file for file, name in weights.names.items() if file in weights.tensors}
 
 
@@ -163,24 +167,65 @@ def _check_shapes(
         file, value = pairs[odd[0]]
         more = f", and {len(odd) - 1} more differ" if len(odd) > 1 else ""
         raise EncoderFileError(
-            f"{place}: {file} has the shape {list(value.shape)}, and the network's {odd[0]} "
+            f"{place}: {spell(file)} has the shape {list(value.shape)}, and the network's {odd[0]} "
             f"{list(own[odd[0]].shape)}{more}: it is of another network; name its backbone with "
             "the fields that it was made with"
         )
+
+
+def _check_stored(tensors: Mapping[str, Tensor], place: str) -> None:
+    """See that tensors are plain ones, and that a file names no more numbers than it holds.
+
+    Raises:
+        EncoderFileError: one is sparse, quantized or without values, or names more.
+    """
+    held: dict[int, int] = {}
+    named = 0
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            raise EncoderFileError(
+                f"{place}: {spell(name)} is sparse, quantized or without values: save it as a "
+                "plain tensor of floating-point numbers"
+            )
+        storage = value.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        named += value.numel() * value.element_size()
+    if named > MOST_SHARING * sum(held.values()):
+        raise EncoderFileError(
+            f"{place}: its tensors name {named} bytes, and it holds {sum(held.values())}: they "
+            "repeat the same numbers, as weights do not"
+        )
+
+
+def _check_kinds(
+    pairs: Mapping[str, tuple[str, Tensor]], own: Mapping[str, Tensor], place: str
+) -> None:
+    """See that numbers are of the kind that the network computes with.
+
+    Raises:
+        EncoderFileError: weights are whole or complex numbers.
+    """
+    for name, (file, value) in pairs.items():
+        if own[name].is_floating_point() and not value.is_floating_point():
+            raise EncoderFileError(
+                f"{place}: {spell(file)} holds {str(value.dtype).removeprefix('torch.')}, and the "
+                f"network's {name} {str(own[name].dtype).removeprefix('torch.')}: take weights "
+                "that are not quantized"
+            )
 
 
 def _check_numbers(state: Mapping[str, Tensor], place: str) -> None:
     odd = [name for name, value in state.items() if not torch.isfinite(value).all()]
     if odd:
         raise EncoderFileError(
-            f"{place}: {odd[0]} holds values that are NaN or infinite"
+            f"{place}: {spell(odd[0])} holds values that are NaN or infinite"
             + (f", and so do {len(odd) - 1} more tensors" if len(odd) > 1 else "")
             + ": training had diverged; take an earlier checkpoint"
         )
 
 
 def _some(names: Mapping[str, Tensor]) -> str:
-    shown = list(names)[:SHOWN]
+    shown = map(spell, list(names)[:SHOWN])
     return ", ".join(shown) + (", ..." if len(names) > SHOWN else "")
 
 

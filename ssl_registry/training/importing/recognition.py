@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from ssl_registry.backbone import Backbone
@@ -16,6 +15,10 @@ from ssl_registry.training.importing.tensor_names import rename_tensors
 
 STATE_DICT: Final = "state-dict"
 """The format of a bare state dict under the backbone's own names."""
+
+
+STUMBLED: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What code raises that takes a file for what it is not; a ValidationError is a ValueError."""
 
 
 def recognise_weights(
@@ -36,7 +39,7 @@ def recognise_weights(
         content = rename_tensors(content, names, backbone, path)
     if backbone is None:
         backbone = _network_in(content, format_name, path)
-    read = [] if format_name == STATE_DICT else [backbone.read_weights(content)]
+    read = [] if format_name == STATE_DICT else [_read_by(backbone, content)]
     own = _under_own_names(content, backbone)
     if format_name in (None, STATE_DICT) and own is not None:
         read.append(own)
@@ -105,10 +108,20 @@ def _network_in(content: Mapping[str, Any], format_name: str | None, path: Path)
         EncoderFileError: it says none, or could be of several.
     """
     classes = _backbones() if format_name is None else weight_formats().get(format_name, [])
-    found = {registry.entry_of(cls).name: _recognised_by(cls, content) for cls in classes}
-    recognised = {name: backbone for name, backbone in found.items() if backbone is not None}
+    recognised: dict[str, Backbone] = {}
+    refusals: list[EncoderFileError] = []
+    for cls in classes:
+        try:
+            backbone = _recognised_by(cls, content)
+        except EncoderFileError as refusal:
+            refusals.append(refusal)
+            continue
+        if backbone is not None:
+            recognised[registry.entry_of(cls).name] = backbone
     if len(recognised) == 1:
         return next(iter(recognised.values()))
+    if refusals and not recognised:
+        raise EncoderFileError(f"{spell(path)}: {refusals[0]}") from refusals[0]
     tried = f"whether it is {' or '.join(recognised)}" if recognised else "of which network it is"
     keys = ", ".join(spell(str(key)) for key in list(state_in(content) or content)[:SHOWN])
     raise EncoderFileError(
@@ -118,10 +131,29 @@ def _network_in(content: Mapping[str, Any], format_name: str | None, path: Path)
 
 
 def _recognised_by(cls: type[Backbone], content: Mapping[str, Any]) -> Backbone | None:
-    """Return what a backbone sees in a file; one that stumbles over another's sees nothing."""
+    """Return what a backbone sees in a file; one that stumbles over another's sees nothing.
+
+    Raises:
+        EncoderFileError: it knows whose file it is, and has no such network.
+    """
     try:
         return cls.recognise(content)
-    except (SslRegistryError, ValidationError, TypeError, ValueError, LookupError, AttributeError):
+    except EncoderFileError:
+        raise
+    except (SslRegistryError, *STUMBLED):
+        return None
+
+
+def _read_by(backbone: Backbone, content: Mapping[str, Any]) -> ForeignWeights | None:
+    """Return what a backbone reads in a file; nothing where it stumbles over one of others.
+
+    What it refuses in words of its own is refused.
+    """
+    try:
+        return backbone.read_weights(content)
+    except SslRegistryError:
+        raise
+    except STUMBLED:
         return None
 
 

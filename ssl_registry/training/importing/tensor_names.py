@@ -1,6 +1,7 @@
 """A file's tensors under the names that the user gives them."""
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +33,8 @@ def rename_tensors(
 
     Raises:
         EncoderFileError: the file holds no state dict, or several.
-        ConfigError: a name is not in the file, or the order does not suit.
+        ConfigError: a name is not in the file, two tensors get the same one, or the order does
+            not suit.
     """
     state = state_in(content)
     if state is None:
@@ -49,7 +51,12 @@ def rename_tensors(
             f"names: {spell(path)} has no tensor {spell(absent[0])}"
             + (f", nor {len(absent) - 1} more" if len(absent) > 1 else "")
         )
-    return {said.get(name, name): value for name, value in state.items()}
+    named = {said.get(name, name): value for name, value in state.items()}
+    if len(named) < len(state):
+        twice = Counter(said.get(name, name) for name in state).most_common(1)[0][0]
+        both = [spell(name) for name in state if said.get(name, name) == twice]
+        raise ConfigError(f"names: {' and '.join(both[:2])} would both be called {spell(twice)}")
+    return named
 
 
 def _in_order(
