@@ -100,6 +100,15 @@ def test_an_encoder_goes_on_to_fine_tuning(tmp_path: Path) -> None:
     assert 0 <= tuned.result["score"]["dice"] <= 1
 
 
+def test_tied_weights_are_kept_under_both_names(tmp_path: Path) -> None:
+    encoder = encoder_of()
+    norm = next(layer for layer in encoder.modules() if isinstance(layer, torch.nn.BatchNorm3d))
+    norm.bias = norm.weight
+    folder = save_encoder(tmp_path / "mine", encoder, backbone=SMALL, images=open_images(**DATA))
+    loaded = load_encoder(folder).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in encoder.state_dict().items())
+
+
 def test_it_is_never_scored_on_what_it_learned_from(tmp_path: Path) -> None:
     images = open_images(**DATA, part="all")
     folder = save_encoder(tmp_path / "mine", encoder_of(), backbone=SMALL, images=images)

@@ -41,7 +41,10 @@ def write_decoder(folder: Path, decoder: nn.Module | Mapping[str, Tensor]) -> De
     """
     module = isinstance(decoder, nn.Module)
     named = decoder.state_dict() if isinstance(decoder, nn.Module) else decoder
-    weights = {name: value.detach().cpu().contiguous() for name, value in named.items()}
+    weights = {
+        name: value.detach().cpu().clone().contiguous()  # tied weights have one place each
+        for name, value in named.items()
+    }
     RunFolder(folder).write_bytes(DECODER, save(weights))
     numbers = sum(value.numel() for value in weights.values())
     return DecoderSummary(

@@ -60,7 +60,8 @@ def write_encoder(
         RunError: they cannot be written.
     """
     weights = {
-        name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
+        name: value.detach().cpu().clone().contiguous()  # tied weights have one place each
+        for name, value in encoder.state_dict().items()
     }
     run = RunFolder(folder)
     run.write_bytes(WEIGHTS, save(weights))
