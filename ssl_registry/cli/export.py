@@ -1,5 +1,6 @@
 """`ssl-registry export`: an encoder's weights for the library that its network comes from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +22,13 @@ def run_export(
         typer.Option(help="of a graph (onnx, torch-export): encoder or model; the model if any"),
     ] = None,
     outputs: Annotated[
-        int, typer.Option(min=0, help="classes or output channels of the whole network; 0: no head")
-    ] = 2,
+        int | None,
+        typer.Option(
+            min=0,
+            help="classes or output channels of the whole network, 2 where nothing is said; "
+            "0: no head",
+        ),
+    ] = None,
     in_channels: Annotated[
         int | None,
         typer.Option(min=1, help="channels of the images; without it, those it learned from"),
@@ -45,15 +51,17 @@ def run_export(
         raise EncoderFileError(f"{spell(run)}: there is no such folder")
     mention_failures()
     if to in ("onnx", "torch-export"):
-        _write_graph(run, out, to, part)
+        said = {"outputs": outputs, "in-channels": in_channels, "names": names or None}
+        _write_graph(run, out, to, part, said)
         return
     if part is not None:
         raise ConfigError(f"--part {spell(part)} is of graphs: use --to onnx or --to torch-export")
     from ssl_registry.training.files.encoder_summary import read_encoder_summary
-    from ssl_registry.training.files.export import write_export
+    from ssl_registry.training.files.export import OUTPUTS, write_export
     from ssl_registry.training.files.export_code import loading_lines
 
-    done = write_export(run, out, to=to, outputs=outputs, in_channels=in_channels, names=names)
+    classes = OUTPUTS if outputs is None else outputs
+    done = write_export(run, out, to=to, outputs=classes, in_channels=in_channels, names=names)
     tensors, library = len(done.weights.state), done.weights.library
     say = console()
     say.print(f"{out} holds {tensors} tensors for {library}:", soft_wrap=True)
@@ -66,9 +74,17 @@ def run_export(
         say.print(f"# {note}", soft_wrap=True, markup=False)
 
 
-def _write_graph(run: Path, out: Path, to: str, part: str | None) -> None:
+def _write_graph(
+    run: Path, out: Path, to: str, part: str | None, said: Mapping[str, object]
+) -> None:
     if part not in (None, "encoder", "model"):
         raise ConfigError(f"--part {spell(part)}: choose encoder or model")
+    for name, value in said.items():
+        if value is not None:
+            raise ConfigError(
+                f"--{name} is not of graphs: --to {to} writes the encoder, or the whole model, as "
+                "it is; leave it out"
+            )
     from ssl_registry.training.graph_export import export_graph
 
     done = export_graph(run, out, to=to, part=part)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.data.preparing.sizes import sides_of
 from ssl_registry.downstream import DownstreamTask
-from ssl_registry.errors import ConfigError, EncoderFileError
+from ssl_registry.errors import ConfigError, EncoderFileError, RunError, spell
 from ssl_registry.randomness import derive_generator
 from ssl_registry.training.files.encoder_file import load_encoder
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
@@ -74,9 +74,10 @@ def export_graph(
         ConfigError: the file exists, has another suffix, or a library is missing.
         EncoderFileError: the network cannot be written as a graph, or answers otherwise then.
         ModelFileError: there is no model in the folder.
+        RunError: the file cannot be written.
     """
     path = Path(out).expanduser()
-    _check_call(path, to)
+    _check_call(path, to, part)
     folder = Path(run).expanduser()
     chosen: Part = part or ("model" if (folder / MODEL).is_file() else "encoder")
     network, recipe = _network(folder, chosen)
@@ -93,20 +94,30 @@ def export_graph(
         raise EncoderFileError(
             f"the {chosen} in {folder} cannot be written as a graph: {words}"
         ) from error
+    except OSError as error:
+        raise RunError(f"out={spell(out)} cannot be written: {error.strerror or error}") from error
     said = {"part": chosen, "takes": ["batch", *shape], "images": recipe.as_json()}
-    beside = path.with_suffix(path.suffix + ".json")
+    beside = _beside(path)
     text = json.dumps(said, indent=2) + "\n"
     write_whole(beside, lambda file: file.write_text(text, "utf-8"))
     return GraphExport(path, chosen, shape, difference)
 
 
-def _check_call(path: Path, to: str) -> None:
+def _beside(path: Path) -> Path:
+    """Return the file that says how images are prepared."""
+    return path.with_suffix(path.suffix + ".json")
+
+
+def _check_call(path: Path, to: str, part: str | None) -> None:
     if to not in GRAPHS:
         raise ConfigError(f"to={to} is none of {', '.join(GRAPHS)}")
+    if part not in (None, "encoder", "model"):
+        raise ConfigError(f"part={part}: choose encoder or model")
     if path.suffix != GRAPHS[to]:
         raise ConfigError(f"out={path}: name a file that ends in {GRAPHS[to]}")
-    if path.exists():
-        raise ConfigError(f"out={path} exists: name another file, so that nothing is lost")
+    for file in (path, _beside(path)):
+        if file.exists():
+            raise ConfigError(f"out={file} exists: name another file, so that nothing is lost")
     if to == "onnx" and not (find_spec("onnxscript") and find_spec("onnxruntime")):
         raise ConfigError(
             'to=onnx takes onnxscript and onnxruntime: pip install "ssl-registry[onnx]" brings '

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_registry import export_graph, finetune, load_encoder, open_images, registry, save_encoder
+from ssl_registry import (
+    export_encoder,
+    export_graph,
+    finetune,
+    load_encoder,
+    open_images,
+    registry,
+    save_encoder,
+)
 from ssl_registry.cli import app
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.training.finetuning.model_file import load_model
 
 UNET: dict[str, Any] = {"name": "unet3d", "base_filters": 2, "levels": 2}
@@ -72,5 +80,18 @@ def test_the_command_and_what_it_refuses(
         app([*words, str(tmp_path / "e.pt2")], standalone_mode=False)
     with pytest.raises(ConfigError, match=r"ends in \.pt2"):
         app([*words, str(tmp_path / "e.onnx")], standalone_mode=False)
+    (tmp_path / "f.pt2.json").touch()
+    with pytest.raises(ConfigError, match=r"f\.pt2\.json exists"):
+        app([*words, str(tmp_path / "f.pt2")], standalone_mode=False)
+    for option in (["--outputs", "3"], ["--in-channels", "3"], ["--names"]):
+        with pytest.raises(ConfigError, match=f"{option[0]} is not of graphs"):
+            app([*words, str(tmp_path / "g.pt2"), *option], standalone_mode=False)
+    with pytest.raises(ConfigError, match="part=decoder: choose encoder or model"):
+        export_graph(tuned, tmp_path / "g.pt2", to="torch-export", part="decoder")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"export_graph writes these"):
+        export_encoder(tuned, tmp_path / "g.pt", to="onnx")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be written"):
+        export_encoder(tuned, tmp_path / "file" / "g.pt")
     with pytest.raises(ConfigError, match="--part"):
         app(["export", str(tuned), "--part", "model", "--out", "x.pt"], standalone_mode=False)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ssl_registry.backbone import LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
-from ssl_registry.errors import ConfigError, EncoderFileError, spell
+from ssl_registry.errors import ConfigError, EncoderFileError, RunError, spell
+from ssl_registry.foreign_weights import COUNTER
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder
@@ -95,6 +96,7 @@ def export_encoder(
         ConfigError: the file exists, or has another suffix, a number is out of bounds, or the
             backbone writes no files for that program.
         EncoderFileError: there is no encoder in the folder, or it has no place there.
+        RunError: the file cannot be written.
     """
     done = write_export(folder, out, to=to, outputs=outputs, in_channels=in_channels, names=names)
     return done.weights
@@ -131,15 +133,22 @@ def write_export(
         "drawn_anew": sorted(weights.drawn),
         DATA: handed_on(summary.data, names=names),
     }
-    said = json.dumps(about, indent=2)
+    content = state if weights.content is None else _on_cpu(weights.content)
+    try:
+        _write(path, state, content, json.dumps(about, indent=2))
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"out={spell(out)} cannot be written: {error}") from error
+    return Export(weights, about, _converted(summary, encoder.in_channels, in_channels))
+
+
+def _write(path: Path, state: dict[str, Tensor], content: Any, said: str) -> None:
+    """Write the weights, and what goes with them."""
     if path.suffix == ".safetensors":
         # One key alone: safetensors writes several in another order each time.
         write_whole(path, lambda beside: save_file(state, beside, {METADATA: said}))
-    else:
-        write_whole(beside_of(path), lambda text: text.write_text(said + "\n", "utf-8"))
-        content = state if weights.content is None else _on_cpu(weights.content)
-        write_whole(path, lambda beside: torch.save(content, beside))
-    return Export(weights, about, _converted(summary, encoder.in_channels, in_channels))
+        return
+    write_whole(beside_of(path), lambda text: text.write_text(said + "\n", "utf-8"))
+    write_whole(path, lambda beside: torch.save(content, beside))
 
 
 def _with_rest(weights: LibraryWeights, folder: Path) -> LibraryWeights:
@@ -160,9 +169,16 @@ def _with_rest(weights: LibraryWeights, folder: Path) -> LibraryWeights:
         for name in weights.drawn
         if name in rest and rest[name].shape == weights.state[name].shape
     }
-    state, drawn = {**weights.state, **known}, weights.drawn - known.keys()
+    counters = {name for name in weights.drawn if _counts_for(name, known)}
+    state, drawn = {**weights.state, **known}, weights.drawn - known.keys() - counters
     remark = "" if not drawn and "drawn anew" in weights.remark else weights.remark
     return weights._replace(state=state, drawn=drawn, remark=remark)
+
+
+def _counts_for(name: str, known: Mapping[str, Tensor]) -> bool:
+    """Whether that is the counter of a normalisation that is known, which files may lack."""
+    layer, _, own = name.rpartition(".")
+    return own == COUNTER and f"{layer}.running_mean" in known
 
 
 def _on_cpu(value: Any) -> Any:
@@ -181,6 +197,8 @@ def _check_format(summary: EncoderSummary, to: str) -> None:
         ConfigError: it does not.
     """
     formats = (LIBRARY, *summary.backbone.export_formats)
+    if to in ("onnx", "torch-export"):
+        raise ConfigError(f"to={to} is a graph: ssl_registry.export_graph writes these")
     if to not in formats:
         name = registry.entry_of(summary.backbone).name
         known = [entry.name for entry in registry.entries("backbone") if to in entry.name]
