@@ -127,6 +127,27 @@ def test_the_command_writes_table_and_pictures(
         app(words, standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"neighbours": "nobody", "neighbours_figure": "n.png"}, "there is no case 'nobody'"),
+        ({"figure": "f.pdf"}, r"figure=.*: name a file that ends in \.png"),
+        ({"figure": "f.png", "neighbours": "i1", "neighbours_figure": "f.png"}, "the same file"),
+        ({"figure": "f.png", "projection": "tsne"}, "projection=tsne: choose auto, pca, umap"),
+        ({"device": "tpu"}, "device=tpu: choose auto, cpu or gpu"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is(
+    place: Path, tmp_path: Path, asked: dict[str, str], words: str
+) -> None:
+    files = {name: tmp_path / value for name, value in asked.items() if "figure" in name}
+    with pytest.raises(ConfigError, match=words):
+        embed(
+            place / "encoder", place / "data", tmp_path / "f.csv", quiet=True, **{**asked, **files}  # type: ignore[arg-type]
+        )  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
 def test_probe_is_a_command_and_a_function(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

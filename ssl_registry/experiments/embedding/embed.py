@@ -1,16 +1,22 @@
 """`embed`: the features of images as a table, with pictures of them."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.sources.cases import Source
 from ssl_registry.errors import ConfigError, DataError, RunError
-from ssl_registry.experiments.embedding.table_files import SUFFIXES, write_table
+from ssl_registry.experiments.embedding.projection import (
+    LEAST_CASES,
+    Projection,
+    check_projection,
+)
+from ssl_registry.experiments.embedding.table_files import SUFFIXES, check_parquet, write_table
 from ssl_registry.experiments.embedding.vectors import (
     POOLINGS,
     Level,
@@ -29,9 +35,6 @@ from ssl_registry.training.preparation.checked_data import open_checked
 from ssl_registry.training.probes.features import Array
 from ssl_registry.training.settings.data_settings import DataSettings
 from ssl_registry.training.settings.reading import read_settings
-
-MOST_COLOURS: Final = 12
-"""Classes or patients that get a colour each in a figure."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,7 @@ class Embedding:
         Raises:
             ConfigError: there is no case of that name.
         """
-        if name not in self.names:
-            raise ConfigError(
-                f"there is no case {name!r}: the first are {', '.join(self.names[:5])}"
-            )
+        _check_known(name, self.names)
         spread = self.vectors.std(axis=0)
         standard = (self.vectors - self.vectors.mean(axis=0)) / np.where(spread > 0, spread, 1)
         lengths = np.linalg.norm(standard, axis=1)
@@ -84,7 +84,7 @@ def embed(
     level: Level = "all",
     pooling: Pooling = "mean",
     figure: str | Path | None = None,
-    projection: Literal["auto", "pca", "umap"] = "auto",
+    projection: Projection = "auto",
     neighbours: str | None = None,
     neighbours_figure: str | Path | None = None,
     device: str = "auto",
@@ -116,8 +116,13 @@ def embed(
         SslRegistryError: there is no encoder, images cannot be used, a file exists, or a setting
             is unknown.
     """
-    files = [Path(file).expanduser() for file in (out, figure, neighbours_figure) if file]
-    _check_call(files, out, pooling, neighbours, neighbours_figure)
+    _check_files(out, figure, neighbours_figure)
+    if pooling not in POOLINGS:
+        raise ConfigError(f"pooling={pooling!r} is none of {', '.join(POOLINGS)}")
+    if (neighbours is None) != (neighbours_figure is None):
+        raise ConfigError("neighbours and neighbours_figure go together: say both, or neither")
+    if figure is not None:
+        check_projection(projection)
     summary = read_encoder_summary(encoder)
     settings = _data_settings(images, data, summary.read_as.model_dump())
     where, console = choose_prediction_device(device), quiet_or_loud(quiet)
@@ -126,6 +131,7 @@ def embed(
     learned = learned_channels(summary.data)
     for note in check_channels("the encoder", learned, source.name, source.channel_names):
         console.print(note)
+    _check_cases([case.name for case in source.cases], figure, neighbours)
     recipe = summary.image_recipe
     prepared = prepare(
         source.cases, recipe.preprocessing, recipe.prepared_size, console, slices=recipe.slices
@@ -143,25 +149,40 @@ def embed(
     return found
 
 
-def _check_call(
-    files: Sequence[Path],
-    out: str | Path | None,
-    pooling: str,
-    neighbours: str | None,
-    neighbours_figure: str | Path | None,
+def _check_files(
+    out: str | Path | None, figure: str | Path | None, neighbours_figure: str | Path | None
 ) -> None:
     """See, before anything is computed, that all can be written that is asked for."""
-    for file in files:
+    named = {"out": out, "figure": figure, "neighbours_figure": neighbours_figure}
+    files = {what: Path(file).expanduser() for what, file in named.items() if file is not None}
+    for what, file in files.items():
         if file.exists():
-            raise ConfigError(f"{file} exists: name another file, so that nothing is lost")
+            raise ConfigError(f"{what}={file} exists: name another file, so that nothing is lost")
         if not file.absolute().parent.is_dir():
-            raise RunError(f"{file}: there is no folder {file.parent} to write to")
-    if out is not None and Path(out).suffix not in SUFFIXES:
-        raise ConfigError(f"out={out}: name a file that ends in {', '.join(SUFFIXES)}")
-    if pooling not in POOLINGS:
-        raise ConfigError(f"pooling={pooling!r} is none of {', '.join(POOLINGS)}")
-    if (neighbours is None) != (neighbours_figure is None):
-        raise ConfigError("neighbours and neighbours_figure go together: say both, or neither")
+            raise RunError(f"{what}={file}: there is no folder {file.parent} to write to")
+        suffixes = SUFFIXES if what == "out" else (".png",)
+        if file.suffix not in suffixes:
+            raise ConfigError(f"{what}={file}: name a file that ends in {', '.join(suffixes)}")
+        if file.suffix == ".parquet":
+            check_parquet()
+    if len({file.absolute() for file in files.values()}) < len(files):
+        raise ConfigError(f"{' and '.join(files)} name the same file: name one for each")
+
+
+def _check_cases(names: Sequence[str], figure: str | Path | None, neighbours: str | None) -> None:
+    """See, before anything is computed, that the figures can be drawn of these cases."""
+    if figure is not None and len(names) < LEAST_CASES:
+        raise DataError(f"a figure takes {LEAST_CASES} cases or more, and there are {len(names)}")
+    if neighbours is not None:
+        _check_known(neighbours, names)
+
+
+def _check_known(name: str, names: Sequence[str]) -> None:
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"they are {', '.join(names[:5])}, ..."
+    raise ConfigError(f"there is no case {name!r}: {hint}")
 
 
 def _data_settings(
@@ -203,7 +224,7 @@ def _write(
     found: Embedding,
     out: str | Path | None,
     figure: str | Path | None,
-    projection: Literal["auto", "pca", "umap"],
+    projection: Projection,
     neighbours: str | None,
     neighbours_figure: str | Path | None,
 ) -> None:

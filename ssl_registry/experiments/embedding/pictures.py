@@ -1,20 +1,17 @@
 """Pictures of features: all cases in two dimensions, and the nearest neighbours of one."""
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ssl_registry.data.cache.prepared import Prepared
-from ssl_registry.errors import ConfigError, DataError
+from ssl_registry.experiments.embedding.projection import Projection, flatten_vectors
 from ssl_registry.experiments.figures.panels import Panel, draw_panel
 from ssl_registry.experiments.figures.samples import show_cut
 from ssl_registry.experiments.figures.styles import COLOURS, MARKERS, WIDTH, plain, shorten
 from ssl_registry.experiments.planes import PLANES
-from ssl_registry.training.probes.features import Array
 
 if TYPE_CHECKING:
     from ssl_registry.experiments.embedding.embed import Embedding
@@ -26,40 +23,7 @@ NEIGHBOURS: Final = 5
 """Nearest neighbours that are shown."""
 
 
-def flatten_vectors(
-    vectors: Array, projection: Literal["auto", "pca", "umap"]
-) -> tuple[Array, str]:
-    """Return vectors `[N, F]` in two dimensions, `[N, 2]`, and how that was done.
-
-    Raises:
-        ConfigError: UMAP is asked for, and umap-learn is not installed.
-        DataError: there are fewer than three cases.
-    """
-    if len(vectors) < 3:
-        raise DataError(f"a figure takes three cases or more, and there are {len(vectors)}")
-    there = find_spec("umap") is not None
-    if projection == "umap" and not there:
-        raise ConfigError(
-            "projection=umap: pip install umap-learn brings it; or set projection=pca"
-        )
-    from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
-
-    standard = StandardScaler().fit_transform(vectors)
-    if there and projection != "pca":
-        from umap import UMAP  # type: ignore[import-not-found]
-
-        neighbours = min(15, len(vectors) - 1)
-        made = UMAP(n_components=2, n_neighbors=neighbours, random_state=0).fit_transform(standard)
-        return np.asarray(made, dtype=np.float64), "UMAP"
-    from sklearn.decomposition import PCA  # type: ignore[import-untyped]
-
-    model = PCA(2, svd_solver="full")
-    made = model.fit_transform(standard)
-    first, second = model.explained_variance_ratio_
-    return made, f"principal components ({first:.0%} and {second:.0%} of the variance)"
-
-
-def draw_embedding(found: "Embedding", projection: Literal["auto", "pca", "umap"]) -> Figure:
+def draw_embedding(found: "Embedding", projection: Projection) -> Figure:
     """Return a figure of all cases in two dimensions, coloured by class, or else by patient."""
     places, how = flatten_vectors(found.vectors, projection)
     by = found.classes or found.patients

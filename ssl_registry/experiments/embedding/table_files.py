@@ -60,12 +60,21 @@ def _as_archive(columns: dict[str, Sequence[str]], vectors: Array) -> bytes:
     return buffer.getvalue()
 
 
-def _as_parquet(columns: dict[str, Sequence[str]], vectors: Array) -> bytes:
+def check_parquet() -> None:
+    """See that Parquet can be written.
+
+    Raises:
+        ConfigError: its library is missing.
+    """
     if find_spec("pyarrow") is None:
         raise ConfigError(
             'Parquet takes pyarrow: pip install "ssl-registry[parquet]" brings it; or write '
             ".csv or .npz"
         )
+
+
+def _as_parquet(columns: dict[str, Sequence[str]], vectors: Array) -> bytes:
+    check_parquet()
     import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 
