@@ -17,6 +17,7 @@ def write_hospital(
     *,
     side: int = 18,
     turned: bool = False,
+    finer: int = 1,
     values: Mapping[int, int] | None = None,
     names: Mapping[int, str] | None = None,
     without: int | None = None,
@@ -28,6 +29,7 @@ def write_hospital(
         members: of the population.
         side: in voxels.
         turned: store the axes in another order and direction.
+        finer: how many voxels stand for one, along each axis, on a grid as much finer.
         values: by which value each label is written.
         names: what the labels are called.
         without: a label that no case has.
@@ -42,8 +44,10 @@ def write_hospital(
         marks = np.zeros_like(label)
         for value, written in values.items():
             marks[label == value] = 0 if value == without else written
-        affine = np.diag([*made.spacing, 1.0])
-        for part, voxels in (("imagesTr", made.image[0].numpy()), ("labelsTr", marks)):
+        affine = np.diag([*(step / finer for step in made.spacing), 1.0])
+        affine[:3, 3] = [(step / finer - step) / 2 for step in made.spacing]
+        for part, coarse in (("imagesTr", made.image[0].numpy()), ("labelsTr", marks)):
+            voxels = np.kron(coarse, np.ones((finer,) * 3, dtype=coarse.dtype))
             image = nib.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
             if turned:
                 orientation = np.array([[2, -1], [0, 1], [1, -1]])

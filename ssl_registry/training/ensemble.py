@@ -61,7 +61,9 @@ class Ensemble:
         prepared: dict[str, Placed] = {}
         answers = []
         for member in self.members:
-            key = repr((member.summary.preprocessing, member.summary.size, member.summary.slices))
+            said = member.summary
+            whole = None if said.patches else said.size  # patches are cut from the image as it is
+            key = repr((said.preprocessing, whole, said.slices))
             if key not in prepared:
                 prepared[key] = member.place(scan, case.name)
             placed = prepared[key]
@@ -181,8 +183,10 @@ def choose_prediction_device(device: str) -> torch.device:
     """Return where to compute.
 
     Raises:
-        ConfigError: a GPU is asked for, and there is none.
+        ConfigError: a GPU is asked for, and there is none, or another device.
     """
+    if device not in ("auto", "cpu", "gpu"):
+        raise ConfigError(f"device={device}: choose auto, cpu or gpu")
     gpu = torch.cuda.is_available()
     if device == "gpu" and not gpu:
         raise ConfigError("device=gpu, but torch sees no GPU: set device=cpu or device=auto")

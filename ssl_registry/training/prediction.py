@@ -3,7 +3,8 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,9 +139,9 @@ class _Work:
         suffix = PICTURE if self.ensemble.summary.image_dims == 2 else VOLUME
         cases = [case for case in self.cases if self._may_be_named(case)]
         files = {self.folder / f"{case.name}{suffix}": case for case in cases}
-        wanted = _wanted(files, self.existing)
-        for file in wanted:
-            _check_apart(file, files[file])
+        made = {file: [file, *self._further_files(case)] for file, case in files.items()}
+        _check_apart([file for some in made.values() for file in some], cases)
+        wanted = _wanted(made, self.existing)
         written = []
         scans = self.ensemble.read([files[file] for file in wanted])
         for count, (file, read) in enumerate(zip(wanted, scans, strict=True), start=1):
@@ -169,6 +170,13 @@ class _Work:
             self.leave_out(case.name, BadFileError(file, what, "rename it"))
         return length <= LONGEST_NAME
 
+    def _further_files(self, case: Case) -> list[Path]:
+        """Return what is written beside the label map of a case."""
+        suffix = ARRAY if self.ensemble.summary.image_dims == 2 else VOLUME
+        names = [PROBABILITIES] if self.probabilities else []
+        names += [AGREEMENT] if len(self.ensemble.members) > 1 else []
+        return [self.folder / f"{case.name}{name}{suffix}" for name in names]
+
     def _write_further(self, case: Case, answer: ScanAnswer, labels: Tensor) -> None:
         """Write probabilities, and how many models agree, beside the label map of a case."""
         source = getattr(case, "image", None)
@@ -186,7 +194,7 @@ class _Work:
 
     def grade_all(self, done: Done) -> list[Path]:
         """Write a table with the class of each image and the probabilities of all classes."""
-        wanted = _wanted([self.folder / TABLE], self.existing)
+        wanted = _wanted({self.folder / TABLE: [self.folder / TABLE]}, self.existing)
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         labels, several = self.ensemble.summary.labels, len(self.ensemble.members) > 1
@@ -211,30 +219,37 @@ class _Work:
         return wanted
 
 
-def _check_apart(file: Path, case: Case) -> None:
-    """See that a prediction does not take the place of its image.
+def _check_apart(files: Sequence[Path], cases: Sequence[Case]) -> None:
+    """See that no prediction takes the place of an image, or of another prediction.
 
     Raises:
-        RunError: it would.
+        RunError: one would.
     """
-    if isinstance(case, FileCase) and file.exists() and any(map(file.samefile, case.images)):
-        raise RunError(f"{file} is one of the images themselves: name another folder")
+    for file, count in Counter(files).items():
+        if count > 1:
+            raise RunError(f"{file} would be written for two images: rename one of them")
+    images = [image for case in cases if isinstance(case, FileCase) for image in case.images]
+    known = {(found.st_dev, found.st_ino) for found in map(os.stat, filter(Path.exists, images))}
+    for file in files:
+        if file.exists() and (file.stat().st_dev, file.stat().st_ino) in known:
+            raise RunError(f"{file} is one of the images themselves: name another folder")
 
 
-def _wanted(files: Iterable[Path], existing: Existing) -> list[Path]:
-    """Return the files to write.
+def _wanted(made: Mapping[Path, Sequence[Path]], existing: Existing) -> list[Path]:
+    """Return the files to write, each of which stands for all that is written with it.
 
     Raises:
         RunError: some are there already, and nobody said what to do with them.
     """
-    there = [file for file in files if file.exists()]
+    there = [file for files in made.values() for file in files if file.exists()]
     if there and existing == "refuse":
         raise RunError(
             f"{len(there)} predictions are there already ({there[0]}, ...): use --overwrite, or "
             "--skip-existing to make the others alone, or name another folder"
         )
-    done = set(there) if existing == "skip" else set()
-    return [file for file in files if file not in done]
+    if existing != "skip":
+        return list(made)
+    return [file for file, files in made.items() if not all(one.exists() for one in files)]
 
 
 @contextmanager

@@ -89,6 +89,14 @@ def test_cases_it_has_seen_are_refused_or_left_out_by_name(ward: Path, tmp_path:
         evaluate(ward / "mask0", again, tmp_path / "no", quiet=True)
 
 
+def test_what_is_asked_of_it_is_checked(ward: Path, tmp_path: Path) -> None:
+    chosen: dict[str, Any] = {"out": tmp_path / "no", "quiet": True}
+    with pytest.raises(ConfigError, match="seen=ignore: choose refuse or leave-out"):
+        evaluate(ward / "mask0", ward / "home", seen="ignore", **chosen)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="device=tpu: choose auto, cpu or gpu"):
+        evaluate(ward / "mask0", ward / "home", device="tpu", **chosen)  # type: ignore[arg-type]
+
+
 def test_other_orientations_values_and_missing_classes_are_scored_right(
     ward: Path, tmp_path: Path
 ) -> None:
@@ -106,6 +114,14 @@ def test_other_orientations_values_and_missing_classes_are_scored_right(
     lacking = write_hospital(tmp_path / "lacking", range(10, 14), without=4)
     fewer = evaluate(ward / "mask0", lacking, tmp_path / "l", quiet=True)
     assert fewer.score["dice_1"] == plain.score["dice_1"]
+
+
+def test_a_finer_grid_of_the_same_scans_is_scored_alike(ward: Path, tmp_path: Path) -> None:
+    plain = evaluate(ward / "mask0", ward / "away", tmp_path / "plain", quiet=True)
+    finer = write_hospital(tmp_path / "finer", range(10, 14), finer=2)
+    done = evaluate(ward / "mask0", finer, tmp_path / "f", quiet=True)
+    assert done.cases.keys() == plain.cases.keys()
+    assert done.score["dice"] == pytest.approx(plain.score["dice"], abs=0.1)
 
 
 def test_labels_that_the_model_does_not_know_are_refused_by_name(
@@ -189,6 +205,22 @@ def test_three_models_answer_by_the_mean_of_their_probabilities(ward: Path, tmp_
         agreement, _ = load(tmp_path / "all" / f"{name}_agreement.nii.gz")
         answers = [load(tmp_path / r.name / file.name)[0] == labels for r in runs]
         np.testing.assert_allclose(agreement, np.mean(answers, axis=0), atol=1e-6)
+
+
+def test_models_of_whole_images_and_of_patches_join(ward: Path, tmp_path: Path) -> None:
+    finetune(
+        data=ward / "home", backbone=UNET, size=16, patches=2, epochs=1, batch_size=2,
+        test_fraction=0.25, seed=4, out=tmp_path / "patches", quiet=True,
+    )  # fmt: skip
+    runs = [ward / "mask0", tmp_path / "patches"]
+    image = sorted((ward / "away" / "imagesTr").iterdir())[0]
+    shares = []
+    for place, some in enumerate([runs[:1], runs[1:], runs]):
+        out = tmp_path / f"out{place}"
+        (file,) = predict(some, image, out, probabilities=True, quiet=True).files
+        name = file.name.removesuffix(".nii.gz")
+        shares.append(load(out / f"{name}_probabilities.nii.gz")[0])
+    np.testing.assert_allclose(shares[2], (shares[0] + shares[1]) / 2, atol=1e-5)
 
 
 def test_an_ensemble_of_grades_says_how_many_agree(ward: Path, tmp_path: Path) -> None:

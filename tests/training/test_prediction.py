@@ -271,6 +271,26 @@ def test_nothing_is_overwritten_unless_somebody_says_so(tmp_path: Path) -> None:
     assert one.files[0].read_text() == "mine"
     predict(run, tmp_path / "scans", out, existing="overwrite", quiet=True)
     assert one.files[0].read_bytes() == right
+    shares = out / "a_probabilities.nii.gz"
+    shares.write_text("mine")
+    (out / "a.nii.gz").unlink()
+    (out / "b.nii.gz").unlink()
+    with pytest.raises(RunError, match=r"a_probabilities\.nii\.gz.*--overwrite"):
+        predict(run, tmp_path / "scans", out, probabilities=True, quiet=True)
+    assert shares.read_text() == "mine"
+
+
+def test_what_was_not_made_yet_is_made(tmp_path: Path) -> None:
+    write_scan(tmp_path / "scans" / "a.nii.gz", np.eye(4))
+    run = threshold_run(tmp_path / "run", Preprocessing(**WINDOW), 24)
+    out = tmp_path / "labels"
+    predict(run, tmp_path / "scans", out, quiet=True)
+    predict(run, tmp_path / "scans", out, probabilities=True, existing="skip", quiet=True)
+    assert {path.name for path in out.iterdir()} == {"a.nii.gz", "a_probabilities.nii.gz"}
+    write_scan(tmp_path / "scans" / "a_probabilities.nii.gz", np.eye(4))
+    with pytest.raises(RunError, match=r"a_probabilities\.nii\.gz would be written for two"):
+        predict(run, tmp_path / "scans", tmp_path / "both", probabilities=True, quiet=True)
+    assert not (tmp_path / "both").exists()
 
 
 def test_the_scans_themselves_are_never_overwritten(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from rich.console import Console
@@ -93,6 +93,8 @@ def evaluate(
             files that cannot be used.
         SslRegistryError: there is no model, or `out` cannot be written.
     """
+    if seen not in get_args(Overlap):
+        raise ConfigError(f"seen={seen}: choose {' or '.join(get_args(Overlap))}")
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     console = quiet_or_loud(quiet)
     ensemble = load_ensemble(runs, device=device, mirror=mirror, console=console)
