@@ -37,6 +37,7 @@ from ssl_registry.experiments.statistics.case_differences import write_case_diff
 from ssl_registry.experiments.statistics.rows import Failure, write_rows
 from ssl_registry.experiments.statistics.summary import summarise
 from ssl_registry.experiments.statistics.verdicts import judge_lines
+from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.preparation.cases import prepare, quiet_or_loud
 
 _SHOWN: Final = 4
@@ -130,6 +131,11 @@ def _plan(settings: EfficiencySettings, jobs: int | None, on: On, console: Conso
     grid = make_grid(settings, console)
     check_engine(grid, on, jobs)
     check_unchanged(grid)
+    preprocessing = grid.settings.preprocessing
+    assert preprocessing is not None
+    for label, encoder in grid.settings.starting_encoders.items():
+        for difference in read_encoder_summary(encoder).image_recipe.differences(preprocessing):
+            console.print(f"the encoder of {label} {difference}")
     return grid
 
 

@@ -65,7 +65,8 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
         for line in ("rotation3d", "rpl3d")
         for seed in (0, 1)
     ]  # fmt: skip
-    settings = read(out, tasks=["rotation3d", "rpl3d"])
+    tasks = [{"name": "rotation3d", "pretrain": {"keep": "best-probe"}}, "rpl3d"]
+    settings = read(out, tasks=tasks)
     failures = [Failure("runs/rpl3d/5-labelled-seed-7", "the loss became <nan> in epoch 3")]
     page = write_efficiency_report(settings, rows[::-1], failures, pretrained)
     return Reported(settings, rows, page)
@@ -108,6 +109,10 @@ def test_the_page_opens_with_one_sentence_and_the_curve(reported: Reported) -> N
     assert reported.text.index('class="opening"') < reported.text.index("<img")
     first = re.findall(r'src="data:image/png;base64,([^"]*)"', reported.text)[0]
     assert base64.b64decode(first) == (reported.page.parent / "curve.png").read_bytes()
+
+
+def test_it_says_where_the_weights_of_the_best_probe_were_kept(reported: Reported) -> None:
+    assert "The encoders of rotation3d are those of the best probe" in reported.words
 
 
 def test_failures_are_told_and_escaped(reported: Reported) -> None:

@@ -51,6 +51,20 @@ def test_each_run_is_a_curve_each_task_a_name_and_guessing_is_marked(tmp_path: P
     assert names == {"mine", "rotation3d"}
 
 
+def test_features_that_were_watched_have_panels_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(
+        "epoch,step,train_loss,watch_rank,watch_linear\n1,4,0.9,,\n2,8,0.5,3.5,0.7\n"
+    )
+    figure = draw_pretext([make_pretrain_row("rpl3d", 0, folder=tmp_path)])
+    assert figure is not None
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "pretext loss,\ntraining images",
+        "rank of the features,\nimages watched",
+        "linear probe,\ntraining patients",
+    ]
+    assert list(figure.axes[1].lines[0].get_ydata()) == [3.5]  # type: ignore[arg-type]
+
+
 def test_a_line_looks_as_it_does_in_the_other_figures(tmp_path: Path) -> None:
     """Also where other lines have no pretraining run, because theirs failed."""
     run = write_pretraining(tmp_path / "run", "rpl3d", 0, [0.1, 0.2, 0.5])

@@ -18,7 +18,7 @@ from ssl_registry import (
 )
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.experiments import EfficiencySettings, run_efficiency
-from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.experiments.efficiency import run_missing, show_grid
 from ssl_registry.heads import UNetDecoder
 from ssl_registry.training.files.encoder_file import digest_of
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
@@ -166,6 +166,35 @@ def test_a_line_of_an_experiment_may_start_from_an_encoder(encoder: Path, tmp_pa
     assert fresh["started_from"] is None
     lines = (tmp_path / "curve" / "results.csv").read_text()
     assert all(f"{label}," in lines for label in ("scratch", "fresh", "on", "theirs"))
+
+
+def test_images_prepared_otherwise_than_the_encoder_saw_are_said(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "saw images with preprocessing.crop=True, and these have False"
+    chosen: dict[str, Any] = {"data": "phantoms:8", "split_seed": 3}
+    show_grid(
+        EfficiencySettings.read(
+            **chosen,
+            encoders={"theirs": encoder},
+            preprocessing={"crop": False},
+            labelled=[1],
+            seeds=[0],
+            finetune={"steps": 2},
+            out=tmp_path / "curve",
+        )
+    )
+    assert f"the encoder of theirs {words}" in " ".join(capsys.readouterr().out.split())
+    pretrain(
+        **{**RUN, **chosen, "quiet": False}, encoder=encoder, preprocessing={"crop": False},
+        out=tmp_path / "on",
+    )  # fmt: skip
+    assert words in " ".join(capsys.readouterr().out.split())
+    finetune(
+        **chosen, encoder=encoder, preprocessing={"crop": False}, epochs=1, freeze_epochs=0,
+        out=tmp_path / "tuned",
+    )  # fmt: skip
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_line_whose_start_has_seen_the_test_cases_is_refused_before_any_run(

@@ -85,9 +85,10 @@ def test_following_changes_nothing_of_the_run(followed: Path, tmp_path: Path) ->
 
 
 def test_pretraining_is_followed_too(tmp_path: Path) -> None:
-    run = {**RUN, "epochs": 1}
+    run = {**RUN, "epochs": 1, "watch": 1}
     folder = pretrain(**run, task="rotation3d", logger="tensorboard", out=tmp_path / "run").folder
-    assert {"train_loss", "learning_rate"} <= set(logged(folder).Tags()["scalars"])
+    seen = {"watch_rank", "watch_spread", "watch_linear", "watch_knn"}
+    assert {"train_loss", "learning_rate", *seen} <= set(logged(folder).Tags()["scalars"])
 
 
 def test_tensorboard_is_the_default_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

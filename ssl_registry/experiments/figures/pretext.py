@@ -23,13 +23,19 @@ MOST_RUNS: Final = 5
 QUANTITIES: Final = ("accuracy", "loss")
 """What is drawn of the columns of `metrics.csv`."""
 
+WATCHED: Final = {
+    "watch_rank": "rank of the features,\nimages watched",
+    "watch_linear": "linear probe,\ntraining patients",
+}
+"""What is drawn of its columns that say how the features formed."""
+
 
 @dataclass(frozen=True)
 class Learning:
     """One quantity of one pretraining run over its epochs.
 
     Attributes:
-        stage: `"val"`, or `"train"` where no image was kept for validation.
+        stage: `"val"`, or `"train"` where no image was kept for validation; `"watch"` of features.
         task: which of several tasks that the run learnt; empty where it was one.
     """
 
@@ -53,18 +59,30 @@ def read_learning(run: PretrainRow, quantity: str, prefix: str = "") -> Learning
         quantity: such as `"loss"`.
         prefix: of the metrics of one task, where the run learnt several.
     """
-    path = run.folder / METRICS
-    if not path.is_file():
-        return None
-    with path.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     for stage in ("val", "train"):
-        points = [(int(row["epoch"]), row.get(f"{stage}_{prefix}{quantity}")) for row in rows]
-        known = [(epoch, float(value)) for epoch, value in points if value]
-        if known:
-            epochs, values = zip(*known, strict=True)
+        if points := _column_of(run, f"{stage}_{prefix}{quantity}"):
+            epochs, values = zip(*points, strict=True)
             return Learning(run.line, stage, epochs, values, prefix.rstrip("_"))
     return None
+
+
+def read_watched(run: PretrainRow, column: str) -> Learning | None:
+    """Return what was seen of the features in each look; None where nobody looked."""
+    points = _column_of(run, column)
+    if not points:
+        return None
+    epochs, values = zip(*points, strict=True)
+    return Learning(run.line, "watch", epochs, values)
+
+
+def _column_of(run: PretrainRow, column: str) -> list[tuple[int, float]]:
+    """Return the epochs of `metrics.csv` in which a column has a value, with that."""
+    path = run.folder / METRICS
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [(int(row["epoch"]), float(row[column])) for row in rows if row.get(column)]
 
 
 def guessing(run: PretrainRow) -> list[float]:
@@ -96,7 +114,7 @@ def _first_of_each(runs: Sequence[PretrainRow]) -> dict[str, PretrainRow]:
 
 
 def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figure | None:
-    """Return accuracy and loss of pretraining runs, or None where there is nothing to draw.
+    """Return accuracy, loss and features of pretraining runs; None where there is nothing to draw.
 
     Args:
         runs: that finished.
@@ -114,6 +132,9 @@ def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figu
         ]
         for quantity in QUANTITIES
     }
+    found |= {
+        column: [seen for run in shown if (seen := read_watched(run, column))] for column in WATCHED
+    }
     panels = {quantity: learnings for quantity, learnings in found.items() if learnings}
     if not panels:
         return None
@@ -126,7 +147,7 @@ def draw_pretext(runs: Sequence[PretrainRow], lines: Sequence[str] = ()) -> Figu
             _mark_guessing(axes, {line: guessing(run) for line, run in first.items()}, looks)
         stages = {learning.stage for learning in learnings}
         of = "training" if stages == {"train"} else "validation"
-        axes.set_ylabel(f"pretext {quantity},\n{of} images")
+        axes.set_ylabel(WATCHED.get(quantity, f"pretext {quantity},\n{of} images"))
     few = f", of the first {MOST_RUNS} of each line" if len(shown) < len(runs) else ""
     grid[-1].set_xlabel(f"epoch of pretraining; a curve for each run{few}")
     for axes, learnings in zip(grid, panels.values(), strict=True):

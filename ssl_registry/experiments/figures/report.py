@@ -130,7 +130,8 @@ def _pretext(path: Path, pretrained: Sequence[PretrainRow], lines: Sequence[str]
     if figure is None:
         return None
     save(figure, path)
-    return Picture(path, "accuracy and loss of the pretext tasks over the epochs of pretraining")
+    alt = "how pretext tasks were learnt and features formed over the epochs of pretraining"
+    return Picture(path, alt)
 
 
 def _classes(path: Path, rows: Sequence[Row]) -> Picture | None:

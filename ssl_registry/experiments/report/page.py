@@ -109,7 +109,7 @@ def _caption(settings: EfficiencySettings, rows: Sequence[Row]) -> str:
         f"Scores are {rows[0].headline} on {spell_tests(rows)} held-out test cases of "
         f"{settings.data}; "
         f"{many}; every run took {steps} optimiser steps, with augmentation "
-        f"{settings.finetune.augment.spell()}.{_spell_kept(settings)}{_spell_declared(settings)}"
+        f"{settings.finetune.augment.spell()}.{_spell_kept(settings)}{_spell_encoders(settings)}"
     )
 
 
@@ -126,16 +126,23 @@ def _spell_kept(settings: EfficiencySettings) -> str:
     )
 
 
-def _spell_declared(settings: EfficiencySettings) -> str:
-    """Return what weights from elsewhere have seen, as whoever imported them declared it."""
+def _spell_encoders(settings: EfficiencySettings) -> str:
+    """Return what there is to know of encoders that existed before.
+
+    That is what weights from elsewhere have seen, as whoever imported them declared it, and in what
+    the images that an encoder saw were prepared otherwise.
+    """
     sentences = ""
     for label, encoder in settings.starting_encoders.items():
         try:
-            declared = declared_in(read_encoder_summary(encoder).data)
+            summary = read_encoder_summary(encoder)
         except SslRegistryError:  # its folder is gone, and its plugin may be: the rows are there
             continue
-        if declared:
+        if declared := declared_in(summary.data):
             sentences += f" The weights of {label} have seen, as declared, {declared}."
+        if settings.preprocessing is not None:
+            for difference in summary.image_recipe.differences(settings.preprocessing):
+                sentences += f" The encoder of {label} {difference}."
     return sentences
 
 

@@ -10,6 +10,7 @@ from ssl_registry.pretext_model import PretextModel
 from ssl_registry.registry import registry
 from ssl_registry.training.engine.batches import say_batch
 from ssl_registry.training.engine.trained import parameters_of
+from ssl_registry.training.files.encoder_summary import EncoderSummary
 from ssl_registry.training.pretraining.continuation import spell_start
 from ssl_registry.training.settings.lengths import spell_length
 from ssl_registry.training.settings.runs import PretrainSettings
@@ -32,6 +33,16 @@ def _say_levels(settings: PretrainSettings, model: PretextModel) -> str:
         return ""
     levels = len(whole_encoder(model.encoder).channels)
     return f"the {settings.levels} finest of the {levels} levels of "
+
+
+def say_differences(
+    settings: PretrainSettings, before: EncoderSummary | None, console: Console
+) -> None:
+    """Print in what images are prepared unlike those of the encoder that a run goes on from."""
+    if before is None:
+        return
+    for difference in before.image_recipe.differences(settings.preprocessing):
+        console.print(f"the encoder in {settings.encoder} {difference}")
 
 
 def announce(

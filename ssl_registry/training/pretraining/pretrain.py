@@ -26,7 +26,7 @@ from ssl_registry.training.preparation.case_infos import case_infos
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from ssl_registry.training.preparation.checked_data import write_skipped
 from ssl_registry.training.preparation.start import start
-from ssl_registry.training.pretraining.announcement import announce
+from ssl_registry.training.pretraining.announcement import announce, say_differences
 from ssl_registry.training.pretraining.continuation import (
     fill_from_encoder,
     starting_point,
@@ -101,6 +101,7 @@ def _pretrain(plan: PretrainPlan, folder: RunFolder, console: Console) -> RunRes
     training = pretraining_images(settings, plan.training)
     rehearse(settings, model, training, pretraining_images(settings, plan.validation))
     announce(settings, model, plan.cases, len(plan.split.test), console, taken)
+    say_differences(settings, plan.before, console)
     watched = plan_watching(settings, plan.training, plan.source)
     infos = case_infos([*plan.training, *plan.validation], plan.source)
     module = Pretraining(model, settings, infos)
