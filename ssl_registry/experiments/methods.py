@@ -73,7 +73,10 @@ def methods(run: str | Path) -> Methods:
     if kind not in ("pretrain", "finetune"):
         raise RunError(f"{folder} holds a result of another kind: {kind}")
     tell = _pretraining if kind == "pretrain" else _finetuning
-    sentences = [*tell(said, result), *_optimisation(said), *_images(folder), _versions(result)]
+    sentences = [
+        *tell(said, result), *_origins(folder), *_optimisation(said), *_images(folder),
+        _versions(result),
+    ]  # fmt: skip
     names = [said[role]["name"] for role in ROLES if isinstance(said.get(role), Mapping)]
     cited = [text for name in names if (text := _reference(name))]
     references = [*dict.fromkeys(cited), *LIBRARIES.values()]
@@ -113,6 +116,24 @@ def _finetuning(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     figure = "undefined" if score is None else f"{score:.3f}"
     patients = len(set(result["patients"].values()))
     yield f"On {counts['test']} test cases of {patients} patients the {headline} is {figure}."
+
+
+def _origins(folder: Path) -> Iterator[str]:
+    """Yield what lies behind the encoder that a run began from, where the run kept its own."""
+    if not (folder / SUMMARY).is_file():
+        return
+    summary = read_encoder_summary(folder)
+    for one in summary.history:
+        task, imported = one.get("task"), one.get("imported")
+        if isinstance(imported, Mapping):
+            yield (
+                f"Weights were imported from {imported.get('file')} (format "
+                f"{imported.get('format')}, SHA-256 {str(imported.get('sha256'))[:12]}...)."
+            )
+        elif isinstance(task, Mapping) and "name" in task:
+            yield f"That encoder was pretrained by {_spell(task)} on {one.get('data')}."
+    if declared := summary.data.get("declared"):
+        yield f"What the imported weights were trained on is declared as: {declared}."
 
 
 def _optimisation(said: Mapping[str, Any]) -> Iterator[str]:
