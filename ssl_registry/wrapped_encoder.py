@@ -51,6 +51,8 @@ def wrap_encoder(
         ConfigError: the module cannot take the trial image, returns something else than features,
             or other channels or strides than said; or nothing says how many channels it takes.
     """
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"{type(module).__name__} is no torch.nn.Module: name the network itself")
     found = _first_convolution(module)
     taken, axes = in_channels or found[0], dims or found[1]
     if taken is None or axes is None:

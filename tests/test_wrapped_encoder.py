@@ -96,6 +96,7 @@ class Pooled(nn.Module):
     [
         (Pooled(), {}, "Pooled has no convolution .* in_channels=... and dims=2"),
         (Pooled(), {"in_channels": 1, "dims": 2}, "features from before the pooling"),
+        ("resnet18", {}, "str is no torch.nn.Module"),
         (nn.Conv2d(3, 4, 3), {"in_channels": 1}, "cannot take an image .* set image_shape"),
         (nn.Conv2d(3, 4, 3), {"image_shape": (8, 8, 8)}, "expected 2 sides"),
         (nn.MultiheadAttention(4, 1), {"in_channels": 1, "dims": 2}, "MultiheadAttention cannot"),
