@@ -190,6 +190,8 @@ def test_nothing_is_overwritten_and_nothing_half_said(run: Path, tmp_path: Path)
         export_encoder(run, tmp_path / "weights.bin")
     with pytest.raises(ConfigError, match="outputs=-1"):
         export_encoder(run, tmp_path / "weights.pt", outputs=-1)
+    with pytest.raises(ConfigError, match="outputs='5'"):
+        export_encoder(run, tmp_path / "weights.pt", outputs="5")  # type: ignore[arg-type]
     (tmp_path / "other.pt.json").write_bytes(b"precious")
     with pytest.raises(ConfigError, match=r"other\.pt\.json exists"):
         export_encoder(run, tmp_path / "other.pt")

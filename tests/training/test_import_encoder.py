@@ -301,6 +301,7 @@ def test_one_of_several_state_dicts_is_taken_by_its_name(tmp_path: Path) -> None
             r"blocks\.0\.body\.1\.bias would both be called blocks\.0\.body\.1\.bias",
         ),
         ({"backbone": UNET, "seen": " "}, "seen="),
+        ({"backbone": UNET, "seen": True}, "seen=True: say in words"),
     ],
 )
 def test_what_is_said_is_checked(tmp_path: Path, said: dict[str, Any], words: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssl_registry.backbone import LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.documents import brief
 from ssl_registry.errors import ConfigError, EncoderFileError, RunError, spell
 from ssl_registry.foreign_weights import COUNTER
 from ssl_registry.randomness import derive_generator, lend_to_torch
@@ -113,8 +114,10 @@ def write_export(
 ) -> Export:
     """Write what `export_encoder` writes, and return all that is to be said of it."""
     path = _check_new(out, to)
-    if outputs < 0:
-        raise ConfigError(f"outputs={outputs}: a network has one output or more, or 0 for no head")
+    if not isinstance(outputs, int) or outputs < 0:
+        raise ConfigError(
+            f"outputs={brief(outputs)}: a network has one output or more, or 0 for no head"
+        )
     check_in_channels(in_channels)
     summary = read_encoder_summary(folder)
     _check_format(summary, to)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_registry.backbone import Backbone, read_backbone
+from ssl_registry.documents import brief
 from ssl_registry.errors import ConfigError, EncoderFileError, spell
 from ssl_registry.foreign_weights import states_in
 from ssl_registry.registry import registry
@@ -55,8 +56,10 @@ def import_encoder(
     path, folder = Path(file).expanduser(), Path(out).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"out={folder} exists: name a new folder, so that nothing is lost")
-    if seen is not None and not seen.strip():
-        raise ConfigError('seen="": say what the weights were trained on, or leave it out')
+    if seen is not None and not (isinstance(seen, str) and seen.strip()):
+        raise ConfigError(
+            f"seen={brief(seen)}: say in words what the weights were trained on, or leave it out"
+        )
     content = _part_of(read_checkpoint(path), part, path)
     chosen = None if backbone is None else read_backbone(backbone)
     structure, weights = recognise_weights(content, format, chosen, names, path)
