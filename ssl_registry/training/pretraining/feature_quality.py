@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,7 +28,7 @@ class Watched:
             has images at most.
         spread: how much the features differ, as a share of their size.
         linear, knn: balanced accuracy of probes on the other patients of the sample; None without
-            labels.
+            labels, and where the features have collapsed.
     """
 
     rank: float
@@ -92,11 +92,12 @@ def watch_features(encoder: Encoder, sample: FeatureSample) -> Watched:
             items = sample.items(place, pyramid) if sample.probed else None
             parts += [] if items is None else [items]
     coarsest = torch.stack(means).double()
-    rank, spread = rank_me(coarsest), variation_of(coarsest)
-    if not parts or not all(np.isfinite(part.features).all() for part in parts):
-        return Watched(rank, spread, None, None)
+    seen = Watched(rank_me(coarsest), variation_of(coarsest), None, None)
+    finite = all(np.isfinite(part.features).all() for part in parts)
+    if not parts or not finite or seen.collapsed:
+        return seen
     scores = _probe(stack(parts))
-    return Watched(rank, spread, *(scores or (None, None)))
+    return seen if scores is None else replace(seen, linear=scores[0], knn=scores[1])
 
 
 def _probe(items: Items) -> tuple[float, float] | None:
