@@ -97,7 +97,7 @@ def fit_weights(weights: ForeignWeights, build: Callable[[int], Encoder], place:
         raise EncoderFileError(
             f"{place}: none of its {len(weights.tensors)} tensors ({_some(weights.tensors)}) is "
             f"one of the network's {len(own)} ({_some(own)}): name the backbone that they are of, "
-            "or a file with their names (--names)"
+            "or a file with their names (--names FILE; --names order if they lie in its order)"
         )
     counters = {
         name: torch.zeros_like(value)
