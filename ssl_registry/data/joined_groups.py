@@ -1,14 +1,17 @@
 """Patients joined where their images are equal, or where their files state one person."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 
 from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.sources.cases import Source
+from ssl_registry.data.sources.duplicates import Copies
 
 
-def join_groups(groups: Mapping[str, str], contents: Mapping[str, Hashable]) -> dict[str, str]:
-    """Return the patient of each case, patients with an equal image joined into one.
+def join_groups(
+    groups: Mapping[str, str], contents: Mapping[str, Collection[Hashable]]
+) -> dict[str, str]:
+    """Return the patient of each case, patients whose images share something joined into one.
 
     Joining goes on: where A shares an image with B, and B another one with C, all three are one.
     A joined patient is called by the first of its names, by the alphabet.
@@ -16,8 +19,8 @@ def join_groups(groups: Mapping[str, str], contents: Mapping[str, Hashable]) -> 
     Args:
         groups: the patient of each case, by the case's name; a case that is not in it is a
             patient of its own name.
-        contents: what each image holds, as a hash of its voxels or anything else that equal
-            images share, by the case's name; a case that is not in it equals no other.
+        contents: what each image holds, as hashes of its voxels and of its channels, or anything
+            else that equal images share, by the case's name; a case that is not in it equals none.
 
     Returns:
         The patient of each case that is in either of the two.
@@ -32,10 +35,19 @@ def join_groups(groups: Mapping[str, str], contents: Mapping[str, Hashable]) -> 
         return patient
 
     seen: dict[Hashable, str] = {}
-    for case, content in contents.items():
+    for case, content in ((case, one) for case, several in contents.items() for one in several):
         one, other = sorted((find(patients[case]), find(seen.setdefault(content, patients[case]))))
         parents[other] = one
     return {case: find(patient) for case, patient in patients.items()}
+
+
+def with_copies_joined(source: Source, copies: Iterable[Copies]) -> Source:
+    """Return the source with those patients joined of whom an image is the same."""
+    alike: dict[str, list[int]] = {}
+    for number, (cases, _) in enumerate(copies):
+        for case in cases:
+            alike.setdefault(case.name, []).append(number)
+    return replace(source, groups=join_groups(source.groups, alike)) if alike else source
 
 
 def with_stated_patients(source: Source, headers: Mapping[str, Header]) -> Source:
@@ -57,7 +69,7 @@ def with_stated_patients(source: Source, headers: Mapping[str, Header]) -> Sourc
             "not followed (group_pattern names patients)"
         )
         return replace(source, notes=(*source.notes, note))
-    joined = join_groups(source.groups, stated)
+    joined = join_groups(source.groups, {name: [one] for name, one in stated.items()})
     if all(joined.get(case.name, case.name) == source.group_of(case) for case in source.cases):
         return source
     note = (

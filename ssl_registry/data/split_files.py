@@ -12,7 +12,8 @@ from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.problems import Problem
-from ssl_registry.data.sources.cases import Part, Parts, Source, tidy
+from ssl_registry.data.sources.cases import Part, Parts, Source
+from ssl_registry.data.sources.cells import tidy
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import MOST_BYTES, read_table
 from ssl_registry.data.splits import HELD_OUT, Split

@@ -115,6 +115,22 @@ def test_files_may_be_listed_by_case(tmp_path: Path) -> None:
         open_source(tmp_path)
 
 
+def test_listed_files_lie_in_the_folders_of_patients(tmp_path: Path) -> None:
+    listed: dict[str, Any] = {}
+    for number in range(4):
+        folder = f"imagesTr/patient_{number // 2:02}/visit_{number % 2}"
+        names = [f"{folder}/t{channel + 1}.nii.gz" for channel in (0, 1)]
+        for channel, name in enumerate(names):
+            write_nifti(tmp_path / name, noise(seed=2 * number + channel))
+        listed[f"case{number}"] = {"images": names}
+    write_nifti(tmp_path / "imagesTr/forgotten.nii.gz", noise(seed=9))
+    (tmp_path / "dataset.json").write_text(json.dumps({**JSON, "dataset": listed}))
+    source = open_source(tmp_path)
+    patients = [source.group_of(case) for case in source.cases]
+    assert patients == ["patient_00", "patient_00", "patient_01", "patient_01"]
+    assert [problem.file for problem in source.left_out] == [tmp_path / "imagesTr/forgotten.nii.gz"]
+
+
 def test_the_first_version_wrote_a_decathlons_list(tmp_path: Path) -> None:
     write_dataset(tmp_path)
     said = {

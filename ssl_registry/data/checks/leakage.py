@@ -16,7 +16,7 @@ KEPT_FIRST: Final[tuple[Part, ...]] = ("test", "validation", "train")
 def check_parts(source: Source, copies: Iterable[Copies], parts: Parts) -> list[Problem]:
     """Return an error for each patient, and for images that are the same, in several parts.
 
-    Images that are the same in one part, or without a split, are a note.
+    Images that are the same, or share a channel, in one part or without a split, are a note.
 
     Args:
         source: where the cases are from, with their patients.
@@ -44,13 +44,14 @@ def _patients(source: Source, parts: Parts) -> Iterator[Problem]:
 
 
 def _copies(copies: Iterable[Copies], source: Source, parts: Parts) -> Iterator[Problem]:
-    for cases in copies:
+    for cases, whole in copies:
         first, others = cases[0], cases[1:]
         found = _names_by_part([case for case in cases if case.name in parts], parts)
         names = ", ".join(spell(case.name) for case in others[:3])
         names += ", ..." if len(others) > 3 else ""
         grades = {case.grade for case in cases}
-        what = f"is the same image as {names}" + (
+        same = "is the same image as" if whole else "has a channel that is the same in"
+        what = f"{same} {names}" + (
             f", in another class ({' and '.join(sorted(_class(source, g) for g in grades))})"
             if len(grades) > 1
             else ""

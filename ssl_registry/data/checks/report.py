@@ -20,13 +20,13 @@ from ssl_registry.data.formats.headers import Header
 from ssl_registry.data.formats.label_maps import check_channel, check_grid
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import read_header
-from ssl_registry.data.joined_groups import with_stated_patients
+from ssl_registry.data.joined_groups import with_copies_joined, with_stated_patients
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis, count_slices
 from ssl_registry.data.problems import Problem, problem_of, refusal_of
 from ssl_registry.data.sources.cases import Case, FileCase, Source
 from ssl_registry.data.sources.contents import Contents, contents_of
-from ssl_registry.data.sources.duplicates import Copies, same_files, same_voxels
+from ssl_registry.data.sources.duplicates import Copies, same_files, same_images, shown_by
 from ssl_registry.data.sources.layouts import AS_FOUND, Reading
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.split_files import review_split
@@ -140,7 +140,8 @@ def check_data(
     leaks = check_parts(source, files.copies, parts)
     classes = class_notes(source, parts)
     every = [*problems, *reviewed, *found, *leaks, *classes, *source.left_out]
-    report = replace(_report(data, images, deep, every), source=source)
+    understood = with_copies_joined(source, files.copies) if source.groups else source
+    report = replace(_report(data, images, deep, every), source=understood)
     if slices is None:
         return report
     return replace(report, slices=count_slices(files.headers.values(), slices))
@@ -213,7 +214,7 @@ def check_files(
 
 
 def _same_voxels(cases: Iterable[Case], contents: Mapping[str, Contents]) -> list[Copies]:
-    return same_voxels((c, contents[c.name].voxels) for c in cases if c.name in contents)
+    return same_images((c, shown_by(contents[c.name])) for c in cases if c.name in contents)
 
 
 def _known_contents(cases: Sequence[Case]) -> dict[str, Contents]:

@@ -1,12 +1,10 @@
 """Cases and sources: one image each, with or without labels, and the set they come from."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
-from unicodedata import category
 
 from ssl_registry.data.formats.pictures import is_picture, read_picture
 from ssl_registry.data.formats.scans import Scan, read_scan
@@ -14,8 +12,9 @@ from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.contents import Contents
 from ssl_registry.data.sources.counted_unit import CountedUnit
+from ssl_registry.data.sources.grouping import patients_by_column, patients_by_pattern
 from ssl_registry.data.sources.patient_names import one_spelling, tell_spellings
-from ssl_registry.errors import BadFileError, DataError
+from ssl_registry.errors import BadFileError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
 
@@ -24,21 +23,6 @@ CLASS: Final = "class "
 
 Parts: TypeAlias = Mapping[str, Part]
 """The part in which each case lies, by its name."""
-
-NOTHING: Final = frozenset(
-    {"", "na", "n/a", "#na", "#n/a", "#n/a n/a", "<na>", "nan", "-nan", "null"}
-    | {f"{sign}1.#{kind}" for sign in ("", "-") for kind in ("ind", "qnan")}
-)
-"""What stands in a table, in lower case, where there is nothing: what pandas takes for NaN."""
-
-
-def tidy(text: str) -> str:
-    """Return what a cell of a table says; nothing where it says `NA`.
-
-    Without are stray spaces, and characters that nobody sees, such as a space of no width.
-    """
-    said = " ".join("".join(c for c in text if category(c) != "Cf").split())
-    return "" if said.lower() in NOTHING else said
 
 
 class Case(ABC):
@@ -130,7 +114,7 @@ class FileCase(Case):
     @property
     def image_files(self) -> tuple[Path, ...]:
         """All files that the image consists of: those of `images`, their voxels, all slices."""
-        return tuple(file for image in self.images for file in self._files_of(image))
+        return tuple(file for image in self.images for file in self.files_of(image))
 
     @property
     def labelled(self) -> bool:  # noqa: D102
@@ -138,10 +122,11 @@ class FileCase(Case):
 
     @property
     def files(self) -> tuple[Path, ...]:  # noqa: D102
-        labels = () if self.label is None else self._files_of(self.label)
+        labels = () if self.label is None else self.files_of(self.label)
         return (*self.image_files, *labels)
 
-    def _files_of(self, image: Path) -> tuple[Path, ...]:
+    def files_of(self, image: Path) -> tuple[Path, ...]:
+        """Return the files that one of its images, or the label map, consists of."""
         return self.voxel_files.get(image) or files_of(image)
 
     @property
@@ -253,52 +238,13 @@ class Source:
             DataError: there is no such column, or the pattern is wrong or misses a case.
         """
         if column is not None:
-            return self.with_patients(self._by_column(column))
+            return self.with_patients(patients_by_column(column, self.columns, self.name))
         if pattern is not None:
-            return self.with_patients(self._by_pattern(pattern))
+            names = [case.name for case in self.cases]
+            return self.with_patients(patients_by_pattern(pattern, names))
         return self
 
     def with_patients(self, groups: Mapping[str, str]) -> "Source":
         """Return the source with the patient of each case, however often one is misspelt."""
         same = one_spelling(groups)
         return replace(self, groups=same, notes=(*self.notes, *tell_spellings(groups, same)))
-
-    def _by_column(self, column: str) -> dict[str, str]:
-        known = sorted({key for row in self.columns.values() for key in row})
-        alike = [key for key in known if key.casefold() == column.casefold()]
-        if column not in known and len(alike) == 1:
-            column = alike[0]
-        if column not in known:
-            there = f"its further columns are {', '.join(known)}" if known else "there are none"
-            raise DataError(f"group_column={column}: {self.name} has no such column; {there}")
-        patients = {name: tidy(row[column]) for name, row in self.columns.items()}
-        empty = [name for name, patient in patients.items() if not patient]
-        if empty:
-            raise DataError(
-                f"group_column={column}: {len(empty)} rows of {self.name} are empty there "
-                f"({empty[0]}, ...): fill them in, or use group_pattern"
-            )
-        return patients
-
-    def _by_pattern(self, pattern: str) -> dict[str, str]:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise DataError(
-                f"group_pattern={pattern!r} is not a regular expression: {error}"
-            ) from error
-        if compiled.groups != 1:
-            raise DataError(
-                f"group_pattern={pattern!r} has {compiled.groups} groups in parentheses; expected "
-                "one, around the patient: for instance '(.+)_' for names such as 13_left"
-            )
-        groups = {}
-        for case in self.cases:
-            found = compiled.match(case.name if "/" in pattern else case.name.rpartition("/")[2])
-            if found is None or not found.group(1):
-                raise DataError(
-                    f"group_pattern={pattern!r} does not match {case.name!r}: it must find the "
-                    "patient in every name"
-                )
-            groups[case.name] = found.group(1)
-        return groups

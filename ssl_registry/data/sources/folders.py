@@ -10,7 +10,8 @@ from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name
 from ssl_registry.data.problems import OnBadFile, Problem
-from ssl_registry.data.sources.cases import FileCase, Source, tidy
+from ssl_registry.data.sources.cases import FileCase, Source
+from ssl_registry.data.sources.cells import tidy
 from ssl_registry.data.sources.channel_numbers import stacks_of
 from ssl_registry.data.sources.file_facts import FileFacts
 from ssl_registry.data.sources.finding import (

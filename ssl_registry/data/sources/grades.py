@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.data.sources.cases import tidy
+from ssl_registry.data.sources.cells import tidy
 from ssl_registry.data.sources.folder_names import in_order
 from ssl_registry.data.sources.patient_names import plain_name
 from ssl_registry.documents import brief

@@ -9,7 +9,8 @@ from typing import Final
 
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
-from ssl_registry.data.sources.cases import Part, tidy
+from ssl_registry.data.sources.cases import Part
+from ssl_registry.data.sources.cells import tidy
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import read_table
 from ssl_registry.documents import brief

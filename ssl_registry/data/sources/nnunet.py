@@ -13,8 +13,9 @@ from ssl_registry.data.places import check_name, check_place, entries_of
 from ssl_registry.data.problems import OnBadFile, Problem
 from ssl_registry.data.sources.cases import FileCase, Part, Source
 from ssl_registry.data.sources.channel_numbers import NUMBERED
-from ssl_registry.data.sources.decathlon import SUMMARY
-from ssl_registry.data.sources.finding import leave_out, outside
+from ssl_registry.data.sources.decathlon import SUMMARY, UNLISTED
+from ssl_registry.data.sources.finding import find_images, leave_out, outside
+from ssl_registry.data.sources.folder_names import patients_of_listed
 from ssl_registry.data.sources.nnunet_dataset import DatasetJson, read_dataset_json
 from ssl_registry.documents import brief
 from ssl_registry.errors import BadFileError, DataError, spell
@@ -36,8 +37,13 @@ def open_nnunet(folder: Path, on_bad_file: OnBadFile) -> Source:
     summary = read_dataset_json(path)
     parts: dict[str, Part] = {}
     left_out: list[Problem] = []
+    patients: Mapping[str, str] = {}
+    noted: list[str] = []
     if summary.listed is not None:
-        cases = _listed_cases(folder, summary, on_bad_file)
+        cases, left_out = _listed_cases(folder, summary, on_bad_file)
+        patients, noted = patients_of_listed(
+            {name: case.image.relative_to(folder).as_posix() for name, case in cases.items()}
+        )
     else:
         cases, parts, left_out = _cases_by_folder(folder, summary, on_bad_file)
     if not cases:
@@ -48,9 +54,10 @@ def open_nnunet(folder: Path, on_bad_file: OnBadFile) -> Source:
         tuple(cases.values()),
         dims=2 if pictures else 3,
         labels=summary.labels,
+        groups=patients,
         parts=parts,
         modalities=len(summary.channels),
-        notes=tuple(_notes(cases.values(), parts, summary)),
+        notes=(*noted, *_notes(cases.values(), parts, summary)),
         layout="nnunet",
         channel_names=summary.channels,
         regions=summary.regions,
@@ -216,15 +223,18 @@ def check_file(path: Path, folder: Path) -> Path:
 
 def _listed_cases(
     folder: Path, summary: DatasetJson, on_bad_file: OnBadFile
-) -> dict[str, FileCase]:
-    """Return the cases that `dataset.json` lists, by name."""
+) -> tuple[dict[str, FileCase], list[Problem]]:
+    """Return the cases that `dataset.json` lists, by name, and notes on the other images."""
     cases: dict[str, FileCase] = {}
     for name, row in (summary.listed or {}).items():
         try:
             cases[name] = _listed_case(folder, name, row, summary)
         except BadFileError as error:
             on_bad_file(error)
-    return cases
+    files = {file for case in cases.values() for file in (*case.images, case.label)}
+    found = find_images(folder, folder, lambda _: None).files.values()
+    others = [path for path in found if path not in files]
+    return cases, leave_out(others, f"{UNLISTED}, and left out")
 
 
 def _listed_case(folder: Path, name: str, row: Mapping[str, Any], summary: DatasetJson) -> FileCase:

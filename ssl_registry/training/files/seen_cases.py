@@ -10,7 +10,8 @@
       "fingerprint": "5f1c...",            a hash of all contents, whatever the cases are called
       "seen": {"<content>": "<name>"},     each image of this run and of those before it, by the
                                            hash that `cases.csv` has, and what it was called; also
-                                           by that of each channel, however it was turned
+                                           by that of each channel, however it was turned, but
+                                           for one that all images have
       "complete": true,                    false if something before it is not known
       "declared": "ImageNet-1k",           what weights from elsewhere were trained on, in the words
                                            of whoever imported them and vouches that it is all
@@ -30,6 +31,7 @@ from typing import Any, Final
 from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.sources.cases import Case, Source
 from ssl_registry.data.sources.contents import voxels_of
+from ssl_registry.data.sources.duplicates import common_channels, shown_by
 from ssl_registry.errors import ConfigError, spell
 from ssl_registry.training.files.channel_names import CHANNELS
 
@@ -72,7 +74,9 @@ def provenance(
     """
     earlier = Seen({}, complete=True) if before is None else seen_of(before)
     declared = declared_in(before or {})
-    now = {part: c.case.name for c in [*cases, *selected_by] for part in c.contents.traces}
+    had_a_say = [*cases, *selected_by]
+    common = common_channels(shown_by(case.contents) for case in had_a_say)
+    now = {part: c.case.name for c in had_a_say for part in c.contents.traces if part not in common}
     return {
         "name": name,
         "fingerprint": fingerprint(case.contents.image for case in cases),

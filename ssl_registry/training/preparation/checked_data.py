@@ -14,10 +14,10 @@ from ssl_registry.data.cache.kept_headers import KeptHeaders
 from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.data.checks.leakage import check_parts
 from ssl_registry.data.checks.report import check_headers
-from ssl_registry.data.joined_groups import join_groups, with_stated_patients
+from ssl_registry.data.joined_groups import with_copies_joined, with_stated_patients
 from ssl_registry.data.problems import Problem, problem_of, same_problems
 from ssl_registry.data.sources.cases import Part, Source
-from ssl_registry.data.sources.duplicates import Copies, same_voxels
+from ssl_registry.data.sources.duplicates import Copies, same_images, shown_by
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.data.splits import Split
 from ssl_registry.errors import DataError, spell
@@ -37,8 +37,8 @@ def open_checked(
 ) -> tuple[Source, list[Copies]]:
     """Return the source that the settings name, checked and known by content, and its copies.
 
-    Patients of whom an image is the same are one patient. With `on_bad_data="skip"` the source
-    lacks the bad cases and lists them in `skipped`.
+    Patients of whom an image is the same, or a channel of it, are one patient. With
+    `on_bad_data="skip"` the source lacks the bad cases and lists them in `skipped`.
 
     Raises:
         DataError: there is no such data, or a file cannot be used and `on_bad_data` is "stop".
@@ -69,14 +69,11 @@ def open_checked(
     found = [problem_of(error, error.case or "") for error in wrong]
     source = replace(_without(source, found, settings, console), contents=contents)
     kept.keep((case.name for case in source.cases), headers)
-    voxels = {case.name: contents[case.name].voxels for case in source.cases}
-    copies = same_voxels((case, voxels[case.name]) for case in source.cases)
-    if copies:
-        joined = replace(source, groups=join_groups(source.groups, voxels))
-        if any(joined.group_of(case) != source.group_of(case) for case in source.cases):
-            console.print(_tell_joined(source, joined))
-        source = joined
-    return source, copies
+    copies = same_images((case, shown_by(contents[case.name])) for case in source.cases)
+    joined = with_copies_joined(source, copies)
+    if any(joined.group_of(case) != source.group_of(case) for case in source.cases):
+        console.print(_tell_joined(source, joined))
+    return joined, copies
 
 
 def _tell_joined(source: Source, joined: Source) -> str:
@@ -89,8 +86,8 @@ def _tell_joined(source: Source, joined: Source) -> str:
     pairs = list(dict.fromkeys(both))
     more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
     return (
-        f"{source.name}: images that are the same under several patients' names make one patient "
-        f"of them: {spell(', '.join(pairs[:SHOWN]))}{more}"
+        f"{source.name}: images, or channels, that are the same under several patients' names make "
+        f"one patient of them: {spell(', '.join(pairs[:SHOWN]))}{more}"
     )
 
 
