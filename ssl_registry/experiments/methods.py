@@ -68,7 +68,7 @@ def methods(run: str | Path) -> Methods:
     result = read_result(folder)
     if result is None:
         raise RunError(f"{folder} holds no finished run: name the folder of one")
-    said = RunFolder(folder).settings()
+    said = _with_network(RunFolder(folder).settings(), folder)
     kind = result.get("kind")
     if kind not in ("pretrain", "finetune"):
         raise RunError(f"{folder} holds a result of another kind: {kind}")
@@ -84,11 +84,18 @@ def methods(run: str | Path) -> Methods:
     return Methods(" ".join(sentences), settings, tuple(references))
 
 
+def _with_network(said: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Return settings with the network; one that an encoder brought is in the run's own file."""
+    if said.get("backbone") or not (folder / SUMMARY).is_file():
+        return said
+    return {**said, "backbone": registry.spec_of(read_encoder_summary(folder).backbone)}
+
+
 def _pretraining(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
     cases = result["cases"]
     start = f", starting from the encoder in {said['encoder']}" if said.get("encoder") else ""
     yield (
-        f"An encoder ({_spell(said['backbone'])}) was pretrained on {cases['train']} images "
+        f"An encoder, {_spell(said['backbone'])}, was pretrained on {cases['train']} images "
         f"without labels by the pretext task {_spell(said['task'])}{start}, for "
         f"{spell_length(said['epochs'], said.get('steps'))} in batches of "
         f"{said['batch_size']} (seed {said['seed']})."
@@ -102,9 +109,9 @@ def _finetuning(said: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[
     start = f"started from the encoder in {said['encoder']}" if said.get("encoder") else (
         "was trained from random weights"
     )  # fmt: skip
-    network = f" ({_spell(said['backbone'])})" if said.get("backbone") else ""
+    network = f", with the encoder {_spell(said['backbone'])}," if said.get("backbone") else ""
     yield (
-        f"A network{network} for {_spell(said['downstream'])} {start}, on {counts['train']} "
+        f"A network for {_spell(said['downstream'])}{network} {start}, on {counts['train']} "
         f"labelled cases ({labelled['used']} of {labelled['available']} {labelled['unit']}), for "
         f"{spell_length(said['epochs'], said.get('steps'))} in batches of "
         f"{said['batch_size']} (seed {said['seed']})."
@@ -162,7 +169,7 @@ def _versions(result: Mapping[str, Any]) -> str:
 
 def _spell(spec: Mapping[str, Any]) -> str:
     fields = ", ".join(f"{name} {value}" for name, value in spec.items() if name != "name")
-    return f"{spec['name']}; {fields}" if fields else str(spec["name"])
+    return f"{spec['name']} ({fields})" if fields else str(spec["name"])
 
 
 def _reference(name: str) -> str:

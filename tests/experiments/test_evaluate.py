@@ -78,7 +78,7 @@ def test_the_runs_own_test_cases_give_its_own_score_to_the_bit(
 
 
 def test_cases_it_has_seen_are_refused_or_left_out_by_name(ward: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="of the test cases were used"):
+    with pytest.raises(ConfigError, match="of the test cases were used .* --seen leave-out"):
         evaluate(ward / "mask0", ward / "home", tmp_path / "no", quiet=True)
     assert not (tmp_path / "no").exists()
     done = evaluate(ward / "mask0", ward / "home", tmp_path / "out", seen="leave-out", quiet=True)
@@ -284,6 +284,8 @@ def test_methods_say_what_a_run_did_with_its_settings_and_sources(
     assert f"{result['counts']['train']} labelled cases" in told.paragraph
     assert f"{result['score'][result['headline']]:.3f}" in told.paragraph
     assert "trained from random weights" in told.paragraph
+    assert ", with the encoder unet" in told.paragraph
+    assert "base_filters 2" in told.paragraph
     assert told.settings["learning_rate"] == ("0.02" if run == "mask0" else "0.001")
     assert told.settings["backbone.base_filters"] == "2"
     assert any("Ronneberger" in one or "Taleb" in one for one in told.references)

@@ -32,6 +32,12 @@ from ssl_registry.training.preparation.cases import quiet_or_loud
 CASES: Final = "cases.csv"
 CLASSES: Final = "classes.csv"
 
+REMEDY: Final = (
+    "--seen leave-out (seen='leave-out') scores the others, --part test (part='test') the test "
+    "cases of the run where these are its own data; or name other data"
+)
+"""What to do about a model that has seen cases."""
+
 Overlap = Literal["refuse", "leave-out"]
 
 
@@ -110,7 +116,9 @@ def evaluate(
             cases = [case for case in cases if case.name not in known]
         if not cases:
             raise ConfigError(f"{what} has seen all cases of data={data}: name other data")
-        check_unseen(what, member.summary.data, source, cases, assume_unseen=assume_unseen)
+        check_unseen(
+            what, member.summary.data, source, cases, assume_unseen=assume_unseen, remedy=REMEDY
+        )
     for name, why in left_out.items():
         console.print(f"left out: {name}: {why}")
     scored, answers = _answer(ensemble, cases, matched, left_out, console)

@@ -206,7 +206,10 @@ def _check_format(summary: EncoderSummary, to: str) -> None:
         name = registry.entry_of(summary.backbone).name
         known = [entry.name for entry in registry.entries("backbone") if to in entry.name]
         others = f"; {', '.join(known)} may know {to}" if known else ""
-        raise ConfigError(f"to={to}: {name} is exported to {', '.join(formats)}{others}")
+        raise ConfigError(
+            f"to={to}: {name} is exported to {', '.join(formats)}{others}; onnx and torch-export "
+            "take its graph"
+        )
 
 
 def _check_new(out: str | Path, to: str) -> Path:

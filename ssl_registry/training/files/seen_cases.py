@@ -126,6 +126,14 @@ def declared_in(data: Mapping[str, Any]) -> str | None:
     return said if isinstance(said, str) and said.strip() else None
 
 
+WITHOUT: Final = (
+    "pretrain without them (split=..., test_cases=..., or the same data, split_seed, "
+    "test_fraction, validation_fraction, folds, fold, group_column and group_pattern in both "
+    "runs), or name other data"
+)
+"""What to do about an encoder that has seen test cases."""
+
+
 def check_unseen(
     what: str,
     data: Mapping[str, Any],
@@ -133,6 +141,7 @@ def check_unseen(
     test: Sequence[Case],
     *,
     assume_unseen: bool = False,
+    remedy: str = WITHOUT,
 ) -> None:
     """Refuse to score what has seen the test cases, or may have.
 
@@ -142,6 +151,7 @@ def check_unseen(
         source: where the cases come from.
         test: the cases of the score.
         assume_unseen: whether to believe that it has not seen what it does not tell of.
+        remedy: what to do if it has seen some, in words.
 
     Raises:
         ConfigError: it has seen some of them, or another image of their patients; or its file
@@ -154,10 +164,7 @@ def check_unseen(
         more = f" and {len(scored) - SHOWN} more" if len(scored) > SHOWN else ""
         raise ConfigError(
             f"{len(scored)} of the test cases were used to pretrain or to train {what}: "
-            f"{', '.join(scored[:SHOWN])}{more}. A score on them would say nothing: pretrain "
-            "without them (split=..., test_cases=..., or the same data, split_seed, test_fraction, "
-            "validation_fraction, folds, fold, group_column and group_pattern in both runs), or "
-            "name other data"
+            f"{', '.join(scored[:SHOWN])}{more}. A score on them would say nothing: {remedy}"
         )
     if not seen.complete and not assume_unseen:
         raise ConfigError(

@@ -99,7 +99,8 @@ def prolong(
 
 def spell_length(epochs: int, steps: int | None) -> str:
     """Return how long training goes on, in words."""
-    return f"{epochs} epochs" if steps is None else f"{steps} steps in {epochs} epochs"
+    said = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    return said if steps is None else f"{steps} step{'' if steps == 1 else 's'} in {said}"
 
 
 def _counts(value: Any) -> TypeGuard[int]:
