@@ -1,5 +1,6 @@
 """Components: hyper-parameters as frozen values, mathematics as methods."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final, Literal, get_args
 
@@ -56,6 +57,12 @@ _PLAINLY: Final = {
 }
 """What is said in place of the sentences of pydantic that name types of Python."""
 
+_TYPE: Final = re.compile(
+    r"(constrained|function|is|json|lax|literal|tuple|list|dict|nullable|str|int|float|bool|none)"
+    r"(-[a-z-]+)?(\[.*\])?"
+)
+"""How pydantic calls one of several types that a field may have, within the path to the field."""
+
 MOST_LINES: Final = 10
 """Fields that one message names."""
 
@@ -68,15 +75,16 @@ def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:
         owner: whose fields they are, for instance `"rpl3d"` or `"pretrain"`.
         model: has the fields, to suggest near ones.
     """
-    lines = []
+    lines: list[str] = []
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, SslRegistryError):  # already in words for the user
             lines.append(str(cause))
             continue
-        where = ".".join(str(part) for part in problem["loc"])
+        place = tuple(part for part in problem["loc"] if not _TYPE.fullmatch(str(part)))
+        where = ".".join(map(str, place))
         if problem["type"] == "extra_forbidden":
-            hint = _hint(model, problem["loc"])
+            hint = _hint(model, place)
             said_before = any(line.endswith(f"; {hint}") for line in lines)
             lines.append(
                 f"{owner} has no field {brief(where)}" + ("" if said_before else f"; {hint}")
@@ -86,8 +94,11 @@ def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:
         else:
             what = _PLAINLY.get(problem["type"], problem["msg"].removeprefix("Value error, "))
             said = f"{spell(where)}={brief(problem['input'])}: " if where else ""
-            place = f"{owner}: {said}"
-            lines.append(place + what)
+            start = f"{owner}: {said}"
+            if said and lines and lines[-1].startswith(start):  # it might have been either
+                lines[-1] += f", or {what.removeprefix('Input should be ')}"
+            else:
+                lines.append(start + what)
     if len(lines) > MOST_LINES:
         lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES} more"]
     return "\n".join(lines)

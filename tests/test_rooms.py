@@ -198,6 +198,10 @@ def plugin_modules() -> list[Path]:
     return sorted(PLUGINS.glob("*/ssl_registry_*/**/*.py"))
 
 
+def third_party_modules() -> list[Path]:
+    return sorted(Path(__file__).with_name("third_party").rglob("*.py"))
+
+
 def test_there_are_plugins_to_look_at() -> None:
     assert {path.parent.name for path in plugin_modules()} >= {"ssl_registry_rotation"}
 
@@ -211,3 +215,27 @@ def test_a_plugin_imports_only_what_the_core_exports(path: Path) -> None:
             assert rest.partition(".")[0] in ssl_registry.__all__, name
         else:
             assert top == own or not top.startswith("ssl_registry_"), name
+
+
+@pytest.mark.parametrize("path", third_party_modules(), ids=lambda path: path.stem)
+def test_a_third_partys_module_is_short_and_knows_public_names_alone(path: Path) -> None:
+    """A masked autoencoder, a teacher, crops of two sizes, patients: 80 lines do."""
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    for name in imports(path):
+        top, *inside = name.split(".")
+        if top == "ssl_registry":
+            assert inside[0] in ssl_registry.__all__, name
+            assert not any(part.startswith("_") for part in inside), name
+    hidden = [
+        node.attr
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"_\w*[^_]|_", node.attr)
+    ]
+    assert hidden == []
+
+
+def test_the_third_party_has_a_task_of_each_kind() -> None:
+    assert {path.stem for path in third_party_modules()} >= {
+        "cutout", "masked", "teacher", "multicrop", "patients", "tiny",
+    }  # fmt: skip

@@ -68,7 +68,10 @@ def run_efficiency_command(
     mention_failures()
     engine = _read_engine(on, {**needs, **options, "parameters": _pairs(slurm or [])})
     from ssl_registry.experiments import EfficiencySettings
+    from ssl_registry.training.settings.paths import check_places
 
+    if not Path(str(said.get("out", ""))).exists():  # what has begun says itself what it misses
+        check_places(said)
     asked = EfficiencySettings.read(**said)
     from ssl_registry.experiments import run_efficiency, show_grid
 

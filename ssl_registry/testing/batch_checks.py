@@ -148,12 +148,20 @@ def batches_leave_images_alone(trial: PretextTrial) -> None:
 def memory_order_makes_no_difference(trial: PretextTrial) -> None:
     """Images in another memory order give the same bits.
 
-    Caches and loaders hand out transposed and strided tensors.
+    Caches and loaders hand out transposed and strided tensors, and those whose channels lie
+    together.
     """
     images = trial.images()
-    strided = trial.component.make_batch(images.mT.contiguous().mT, seeded(1))
-    same = equal(_parts(trial.batch), _parts(strided))
-    require(same, "the same batch from non-contiguous images", "a different one")
+    last = torch.channels_last if images.ndim == 4 else torch.channels_last_3d
+    orders = {
+        "transposed": images.mT.contiguous().mT,
+        "channels-last": images.to(memory_format=last),
+        "strided": images.repeat_interleave(2, dim=-1)[..., ::2],
+    }
+    for order, same in orders.items():
+        made = trial.component.make_batch(same, seeded(1))
+        alike = equal(_parts(trial.batch), _parts(made))
+        require(alike, f"the same batch from {order}, non-contiguous images", "a different one")
 
 
 def integers_are_refused(trial: PretextTrial) -> None:

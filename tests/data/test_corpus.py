@@ -1,28 +1,20 @@
 """The corpus of malformed data: one clear message that names the file, or it works."""
 
-import json
 import re
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.bounded import outcomes_in
 from tests.data.corpus import Malformed, corpus
 
 ENTRIES = list(corpus())
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Return what reading and checking each entry gave, in a process with bounded memory."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.data.corpus.run", str(tmp_path_factory.mktemp("corpus"))],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
-    found[""] = {"end": f"the process ended with {done.returncode}: {done.stderr[-2000:]}"}
-    return found
+    return outcomes_in("tests.data.corpus.run", tmp_path_factory.mktemp("corpus"))
 
 
 def test_the_corpus_is_large_and_its_names_differ() -> None:
@@ -31,7 +23,7 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_it_is_refused_in_words_or_works(entry: Malformed, told: dict[str, dict[str, str]]) -> None:
+def test_it_is_refused_in_words_or_works(entry: Malformed, told: dict[str, dict[str, Any]]) -> None:
     assert entry.name in told, told[""]["end"]
     for said in (told[entry.name]["read"], told[entry.name]["check"]):
         assert said.partition(":")[0] == entry.outcome, said

@@ -1,13 +1,10 @@
 """The corpus of harmful run files: one clear error each, within bounds, and nothing is done."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.bounded import outcomes_in
 from tests.handed import Handed, entries
 
 ENTRIES = list(entries())
@@ -16,13 +13,7 @@ ENTRIES = list(entries())
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Return what reading each entry came to, in a process with bounded memory."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.handed.run", str(tmp_path_factory.mktemp("handed"))],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
-    found[""] = {"end": f"the process ended with {done.returncode}: {done.stderr[-2000:]}"}
-    return found
+    return outcomes_in("tests.handed.run", tmp_path_factory.mktemp("handed"))
 
 
 def test_the_corpus_is_large_and_its_names_differ() -> None:

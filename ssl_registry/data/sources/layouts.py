@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, DataError, spell
 
 LayoutName: TypeAlias = Literal[
     "auto", "decathlon", "nnunet", "bids", "table", "classes", "masks", "pattern", "images"
@@ -20,6 +21,14 @@ PHANTOMS: Final = re.compile(r"phantoms(?::(\d+))?")
 def is_phantoms(data: str) -> bool:
     """Return whether `data=` names phantoms, and no place on the disk."""
     return PHANTOMS.fullmatch(data) is not None
+
+
+def no_such_data(path: Path) -> DataError:
+    """Return what is said of a place that `data=` names and that is not there."""
+    return DataError(
+        f"data={spell(path)}: there is no such file or folder (a folder of scans or pictures, "
+        "a .csv table, a MedMNIST .npz archive, or `phantoms`)"
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from ssl_registry.data.sources.file_facts import READ_ANEW, FileFacts
 from ssl_registry.data.sources.folder_names import patients_in_names
 from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
 from ssl_registry.data.sources.image_table import is_readable_table
-from ssl_registry.data.sources.layouts import AS_FOUND, PHANTOMS, SPELLED, LayoutName, Reading
+from ssl_registry.data.sources.layouts import (
+    AS_FOUND,
+    PHANTOMS,
+    SPELLED,
+    LayoutName,
+    Reading,
+    no_such_data,
+)
 from ssl_registry.data.sources.listed_images import open_table
 from ssl_registry.data.sources.masks import has_masks, open_masks
 from ssl_registry.data.sources.medmnist import open_archive
@@ -202,10 +209,7 @@ def _open(
     if path.is_file():
         return _open_file(path, dims, on_bad_file, reading, facts)
     if not path.is_dir():
-        raise DataError(
-            f"data={spell(path)}: there is no such file or folder (a folder of scans or pictures, "
-            "a .csv table, a MedMNIST .npz archive, or `phantoms`)"
-        )
+        raise no_such_data(path)
     layout = reading.layout if reading.layout != "auto" else _find_layout(path, reading)
     if reading.channels and layout not in ("pattern", "bids"):
         raise ConfigError(

@@ -18,14 +18,9 @@ def check_transfer(settings: FinetuneSettings, summary: EncoderSummary | None) -
     """See that there is what `transfer` asks for.
 
     Raises:
-        ConfigError: there is no encoder to take over, or no decoder beside it.
+        ConfigError: there is no decoder beside the encoder.
     """
-    asked = settings.transfer
-    if asked is not None and summary is None:
-        raise ConfigError(
-            f"transfer={asked}: there is no encoder to take over; name one, or leave it out"
-        )
-    if asked == "all" and summary is not None and summary.decoder is None:
+    if settings.transfer == "all" and summary is not None and summary.decoder is None:
         task = summary.task["name"] if summary.task else "training with labels"
         raise ConfigError(
             f"transfer=all: no decoder was kept in {settings.encoder}, for {task} trains none; set "

@@ -62,8 +62,6 @@ def starting_point(
             they ask for.
     """
     if settings.encoder is None:
-        if settings.transfer is not None:
-            raise ConfigError(f"transfer={settings.transfer}: there is no encoder to take over")
         return settings, None
     summary = read_encoder_summary(settings.encoder)
     suited = suit_backbone(

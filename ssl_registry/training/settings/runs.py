@@ -126,6 +126,7 @@ class PretrainSettings(PretrainingOptions, RunSettings):
 
     @model_validator(mode="after")
     def _dimensions_agree(self) -> Self:
+        check_transfer_has_source(self)
         check_dims(self.task, self.backbone)
         check_slices(self, self.task)
         check_sides(self.size, self.task)
@@ -140,6 +141,19 @@ class PretrainSettings(PretrainingOptions, RunSettings):
     def image_shape(self) -> tuple[int, ...]:
         """Spatial shape of what the network learns from: a prepared image, or a patch."""
         return sides_of(self.size, self.task.spatial_dims)
+
+
+def check_transfer_has_source(settings: "PretrainSettings | FinetuneSettings") -> None:
+    """See that there is an encoder where `transfer` says what is taken over of it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if settings.encoder is None and settings.transfer is not None:
+        raise ConfigError(
+            f"transfer={settings.transfer}: there is no encoder to take over; name one, or leave "
+            "it out"
+        )
 
 
 def _with_task(values: Mapping[str, Any], info: ValidationInfo) -> dict[str, Any]:
@@ -221,6 +235,7 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
     def _one_backbone(self) -> Self:
         if self.encoder is not None and self.backbone is not None:
             raise ConfigError("an encoder brings its own backbone: leave out one of the two")
+        check_transfer_has_source(self)
         if self.encoder is None and self.transfer_levels is not None:
             raise ConfigError(
                 f"transfer_levels={self.transfer_levels}: there is no encoder to take levels from; "

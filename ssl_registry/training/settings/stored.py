@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from ssl_registry.documents import brief, read_yaml
 from ssl_registry.errors import ConfigError, RunError, spell
 from ssl_registry.training.settings.lengths import prolong
+from ssl_registry.training.settings.paths import check_places
 from ssl_registry.training.settings.reading import check_settings
 
 METRICS: Final = "metrics.csv"
@@ -69,6 +70,7 @@ def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> N
     Raises:
         ConfigError, UnknownComponentError, NameConflictError: as `read_settings`.
         RunError: the run's settings cannot be read.
+        DataError, EncoderFileError: a file or folder that it names is not there.
     """
     check_frozen_once(said)
     if said.get("resume") is True and isinstance(said.get("out"), (str, Path)):
@@ -79,3 +81,5 @@ def check_call(cls: type[BaseModel], said: Mapping[str, Any], command: str) -> N
         check_same_kind(cls, stored, Path(said["out"]))
         said = prolong(stored, said, fill_up(stored, said), Path(said["out"]) / METRICS)
     check_settings(cls, said, command)
+    if said.get("resume") is not True:  # which may find its data moved, and says so
+        check_places(said)
