@@ -124,7 +124,7 @@ class PretextTask(Component, ABC):
         """Return the task as it is asked of images of that shape.
 
         It is the task itself, unless which answers there are depends on the shape: then a copy
-        whose fields say them. Whoever asks for `chance` asks such a copy.
+        whose fields say them. `chance` is asked of such a copy.
 
         Raises:
             ImageShapeError: the task cannot work on that shape; says what to change.

@@ -1,7 +1,7 @@
 """The terminal, which nothing that is printed may steer.
 
-Names of cases, classes, files and plugins, cells of tables and texts of errors come from whoever
-made the data. On their way to the terminal all of them pass here.
+Names of cases, classes, files and plugins, cells of tables and texts of errors come from the data's
+authors, whoever they are. On their way to the terminal all of them pass here.
 """
 
 from collections.abc import Iterable

@@ -30,7 +30,7 @@ def join_groups(
 
     def find(patient: str) -> str:
         while parents[patient] != patient:
-            parents[patient] = parents[parents[patient]]  # halves the way for whoever comes next
+            parents[patient] = parents[parents[patient]]  # halves the way for the next search
             patient = parents[patient]
         return patient
 

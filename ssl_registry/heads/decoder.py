@@ -36,7 +36,7 @@ class UNetDecoder(nn.Module):
     but for its coarsest where there are more than two.
 
     Its last layers, `out` and `coarse_outs`, answer one question and are of no use to another:
-    whoever takes over the weights of a decoder leaves them.
+    taking over the weights of a decoder leaves them.
 
     Args:
         encoder: whose pyramid will come.

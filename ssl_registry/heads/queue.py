@@ -1,4 +1,4 @@
-"""A queue of negatives: embeddings of earlier batches, with whom they show."""
+"""A queue of negatives: embeddings of earlier batches, with the images they are of."""
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,7 @@ class Queue(nn.Module):
         return self.kept.clone()
 
     def identities(self) -> Tensor:
-        """Return whom each embedding shows, `[M]` int64; `NOBODY` in empty places."""
+        """Return which image each embedding is of, `[M]` int64; `NOBODY` in empty places."""
         return self.owners.clone()
 
     @property
@@ -69,7 +69,7 @@ class Queue(nn.Module):
 
         Args:
             embeddings: of this process's images.
-            identities: whom they show, `[B]` int64, none of them `NOBODY`; all 1 without it.
+            identities: which image each is of, `[B]` int64, none of them `NOBODY`; all 1 without.
 
         Raises:
             PluginError: their shapes or types are others.

@@ -175,7 +175,7 @@ def save_encoder(
         encoder: that the backbone has built; on any device.
         backbone: its structure: a component, a name, or a mapping with a name.
         images: what it learned from, so that it is never scored on them. None for images that were
-            not opened by `open_images`: then fine-tuning asks whoever uses the encoder to vouch
+            not opened by `open_images`: then fine-tuning asks the user of the encoder to vouch
             for it, with `assume_unseen=true`.
         task: what it learned, where that is a component.
         decoder: trained beside it, kept in `decoder.safetensors`.

@@ -125,7 +125,7 @@ def predict(
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be predicted, by whom, and where it goes."""
+    """What is to be predicted, by which models, and where it goes."""
 
     ensemble: Ensemble
     cases: Sequence[Case]

@@ -28,8 +28,8 @@ def related_images(positives: Positives, near: float, count: int, moment: Moment
         return torch.zeros(count, count, dtype=torch.bool)
     if moment is None or len(moment.cases) != count:
         raise ConfigError(
-            f"positives={positives} needs to know of whom the images are, and nothing was said: "
-            "hand a Moment with their `cases` to the model, or set positives=view"
+            f"positives={positives} needs to know which cases the images are: hand a Moment with "
+            "their `cases` to the model, or set positives=view"
         )
     if positives == "patient":
         groups = [case.group for case in moment.cases]

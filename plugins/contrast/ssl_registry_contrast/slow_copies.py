@@ -92,7 +92,7 @@ class SlowCopyModel(PretextModel):
             level: its number.
             said: the network's embeddings of both views, `[B, D]` each.
             wanted: the slow copy's.
-            identity: whom the images show, `[B]` int64.
+            identity: which image each one is, `[B]` int64.
         """
 
     def after_step(self, moment: Moment) -> None:

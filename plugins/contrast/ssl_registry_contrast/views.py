@@ -60,10 +60,10 @@ class TwoViews(PretextTask):
         """Show two windows of each of `images` `[B, C, *S]`, altered.
 
         Returns:
-            Views `[B, 2, C, *S]`. The target `[B]` int64 says whom they show: only equal images
-            share it. Drawn: `corners_of_windows` and `sides_of_windows` `[B, 2, dims]`, shares of
-            the image's sides, and `maps` `[B, 2, *G, dims]`, the control points that say which
-            place of the image, in voxels, each voxel of a view shows. All on the images' device.
+            Views `[B, 2, C, *S]`. The target `[B]` int64 says which image they are of. Drawn:
+            `corners_of_windows` and `sides_of_windows` `[B, 2, dims]`, shares of the image's sides,
+            and `maps` `[B, 2, *G, dims]`, the control points that say which place of the image, in
+            voxels, each voxel of a view shows. All on the images' device.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -126,7 +126,7 @@ class TwoViews(PretextTask):
         """See that a batch to learn from holds different images, where they are needed.
 
         Args:
-            identity: whom they show, `[B]`.
+            identity: which image each one is, `[B]`.
 
         Raises:
             ImageShapeError: it holds one image, be it several times.

@@ -18,8 +18,8 @@ class Embedded(NamedTuple):
         anchors: `[B, D]` float32, of length 1: the images.
         copies: `[B, D]`: the augmented copies.
         candidates: `[N, D]`: the anchors and copies of all processes, and the memory.
-        identities: `[N]` int64: whom each candidate shows; `NOBODY` for an empty place.
-        own: `[B]` int64: whom each anchor shows.
+        identities: `[N]` int64: which image each candidate is of; `NOBODY` for an empty place.
+        own: `[B]` int64: which image each anchor is of.
         recent: how many of the candidates, the first ones, are not the memory's.
     """
 

@@ -95,7 +95,7 @@ def key_of_files(version: int, case: Case, hashes: Mapping[Path, str], **said: A
     """Return a key of what a case's files show, as the libraries at hand read them.
 
     Args:
-        version: of whoever keeps what is found under the key.
+        version: of the file that keeps what is found under the key.
         case: which one.
         hashes: of the contents of its files.
         said: whatever else it depends on.

@@ -51,7 +51,7 @@ def threads_for(workers: WorkerCount) -> int:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except OSError:  # whoever opens it says so
+    except OSError:  # opening it later says so
         return 0
 
 

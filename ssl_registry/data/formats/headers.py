@@ -45,7 +45,7 @@ class Header:
         dtype: as stored, before scaling.
         affine: `[4, 4]`, voxel indices to mm, RAS+.
         placed: whether the file states the affine; else it is a guess from the spacing.
-        patient: a hash of whom the file says that it shows; empty where it says nothing.
+        patient: a hash of the patient that the file names; empty where it names none.
     """
 
     file: Path
@@ -146,7 +146,7 @@ def make_header(
 def as_float32(file: Path | str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Return voxels as float32, which holds whole numbers up to 2**24 and 24 bits of others.
 
-    Values beyond float32 become infinite, which whoever takes the voxels will say.
+    Values beyond float32 become infinite; the check of the voxels says so.
 
     Raises:
         BadFileError: they differ by so little, for their size, that float32 would hold fewer

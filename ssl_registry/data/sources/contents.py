@@ -6,7 +6,7 @@ the scanner it lay is left out, for nothing here depends on it, and formats roun
 A label map is known by its values in the same orientation, a class by its name.
 
 Copies are known again, too: each channel alone, for it may come back by itself or in a stack; and
-turned or mirrored, for whoever saves an array without its affine loses its orientation.
+turned or mirrored, for an array that is saved without its affine loses its orientation.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
-"""The embedded data: torsos that never were, with labels, for whoever has no scans yet.
+"""The embedded data: torsos that never existed, with labels, for users who have no scans yet.
 
 A phantom is a body in millimetres, made of ellipsoids and elliptic columns and seen
 through a random pose, a smooth warp and a random contrast. No intensity names an organ:
 spleen, kidneys and bowel share a range, and the kidneys are mirror images of each other,
-so that whoever segments them has to know where in the body they are.
+so that segmenting them takes knowing where in the body they are.
 
 Axes are RAS+: the first grows to the patient's right, then anterior, then superior.
 """

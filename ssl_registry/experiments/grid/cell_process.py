@@ -70,7 +70,7 @@ def _run_job(job: dict[str, Any]) -> int:
 
 
 def _run(job: dict[str, Any]) -> None:
-    """Run a cell, once whoever is still at work in its folder is gone, or patience is."""
+    """Run a cell, once no other process works in its folder, or the wait is over."""
     kind: type[PretrainSettings | FinetuneSettings] = (
         PretrainSettings if job["kind"] == "pretrain" else FinetuneSettings
     )

@@ -1,7 +1,7 @@
 """`cases.csv` of an experiment: each test case of each run, beside training from scratch.
 
-One row for each test case, line, share of the labels and repeat, so that whoever doubts the report
-can compute differences, intervals and tests of their own.
+One row for each test case, line, share of the labels and repeat, so that readers can compute
+differences, intervals and tests of their own.
 """
 
 import csv

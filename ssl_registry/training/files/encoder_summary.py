@@ -119,7 +119,7 @@ class EncoderSummary:
 
 
 class _Written(BaseModel):
-    """What may stand in `encoder.json`; whoever wrote it may have meant harm."""
+    """What may stand in `encoder.json`; its author may have meant harm."""
 
     format: int
     backbone: dict[str, Any]

@@ -63,7 +63,7 @@ class ImageRecipe(BaseModel):
         return None if self.patches else self.size
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as files keep it, with its steps in words for who reads them without us."""
+        """Return it as files keep it, with its steps in words for readers without this library."""
         return {**self.model_dump(mode="json"), "steps": self.steps()}
 
     def steps(self) -> list[str]:

@@ -14,7 +14,7 @@
                                            for one that all images have
       "complete": true,                    false if something before it is not known
       "declared": "ImageNet-1k",           what weights from elsewhere were trained on, in the words
-                                           of whoever imported them and vouches that it is all
+                                           of the user who imported them and vouches that it is all
       "held_out": ["c03", ...]             names of the validation and test cases of the last run
     }
 

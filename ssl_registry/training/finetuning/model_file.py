@@ -99,7 +99,7 @@ class ModelSummary:
 
 
 class _Written(BaseModel):
-    """What may stand in `model.json`; whoever wrote it may have meant harm."""
+    """What may stand in `model.json`; its author may have meant harm."""
 
     format: int
     backbone: dict[str, Any]

@@ -92,7 +92,7 @@ def complete(settings: FinetuneSettings) -> tuple[FinetuneSettings, EncoderSumma
     dims = settings.downstream.spatial_dims
     filled: dict[str, Any] = {"freeze_epochs": _frozen_epochs(settings)}
     if settings.patches is None:
-        # A patch is a part of what it was cut from: whoever names another size means the whole.
+        # A patch is a part of what it was cut from: a size that is named is that of the whole.
         cut = summary is not None and settings.size is None
         cut = cut and settings.downstream.target_kind == "mask"
         filled["patches"] = summary.patches if summary and cut else 0

@@ -44,7 +44,7 @@ def fill_from_encoder(fields: Mapping[str, Any]) -> dict[str, Any]:
     if "group_column" not in fields and "group_pattern" not in fields:
         filled["group_column"] = summary.read_as.group_column
         filled["group_pattern"] = summary.read_as.group_pattern
-    if "size" not in fields:  # whoever names another size means the whole image
+    if "size" not in fields:  # another size that is named is that of the whole image
         filled["patches"] = summary.patches
     return {**filled, **fields}
 

@@ -88,7 +88,7 @@ def _ask(
     generator: torch.Generator,
     moment: Moment,
 ) -> dict[str, Examination]:
-    """Ask about one batch; whoever watches the encoder has the features."""
+    """Ask about one batch; the hooks on the encoder collect the features."""
     images = images.to(next(model.parameters()).device)
     with torch.no_grad(), lend_to_torch(generator):
         loss, metrics = model(images, generator, moment)

@@ -26,7 +26,7 @@ class Patients3d(PretextTask):
         return "loss"
 
     def build_model(self, encoder: Encoder, image_shape: tuple[int, ...]) -> PretextModel:
-        """Return the model, which asks of whom the images are."""
+        """Return the model, which asks whether two images are of one patient."""
         return PatientsModel(self, encoder)
 
 
@@ -43,7 +43,7 @@ class PatientsModel(PretextModel):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the supervised contrastive loss over images and mirror images."""
         if moment is None or len(moment.cases) != len(images):
-            raise ConfigError("patients3d needs moment.cases: say of whom the images are")
+            raise ConfigError("patients3d needs moment.cases: say which patients the images are of")
         names = [case.group for case in moment.cases] * 2
         order = sorted(set(names))
         who = torch.tensor([order.index(name) for name in names], device=images.device)
