@@ -17,7 +17,6 @@ from ssl_registry.registry import registry as registry
 if TYPE_CHECKING:
     from ssl_registry.backbone import Backbone as Backbone
     from ssl_registry.backbone import Encoder as Encoder
-    from ssl_registry.backbone import LibraryWeights as LibraryWeights
     from ssl_registry.component import Component as Component
     from ssl_registry.deprecation import RemovedField as RemovedField
     from ssl_registry.deprecation import RenamedField as RenamedField
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from ssl_registry.experiments.methods import methods as methods
     from ssl_registry.experiments.probes.probing import probe as probe
     from ssl_registry.foreign_weights import ForeignWeights as ForeignWeights
+    from ssl_registry.foreign_weights import LibraryWeights as LibraryWeights
     from ssl_registry.hookspecs import hookimpl as hookimpl
     from ssl_registry.parameter_groups import ParameterGroup as ParameterGroup
     from ssl_registry.pretext import Chance as Chance
@@ -70,7 +70,7 @@ _HOMES = {
     "Entry": "entry",
     "ForeignWeights": "foreign_weights",
     "FormerName": "entry",
-    "LibraryWeights": "backbone",
+    "LibraryWeights": "foreign_weights",
     "Moment": "pretext_model",
     "ParameterGroup": "parameter_groups",
     "PretextBatch": "pretext",

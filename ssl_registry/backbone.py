@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, NamedTuple, Self
+from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
 
 from ssl_registry.component import Component
 from ssl_registry.errors import ConfigError, PluginError
-from ssl_registry.foreign_weights import ForeignWeights
+from ssl_registry.foreign_weights import ForeignWeights, LibraryWeights
 from ssl_registry.normalisation import DecoderStyle, find_norm
 from ssl_registry.registry import registry
 
@@ -154,32 +154,6 @@ def check_levels(encoder: Encoder, levels: int, field: str = "levels") -> None:
             f"{field}={levels}: the encoder has {there} levels; ask for {there} at most, "
             "or leave it out to use all"
         )
-
-
-class LibraryWeights(NamedTuple):
-    """A network's weights under the names that some library gives them.
-
-    Attributes:
-        library: whose names they are.
-        state: for `model.load_state_dict(state)`, without a key too many or too few.
-        usage: lines of Python that make such a `model`.
-        drawn: names of the tensors in `state` that the encoder does not have, as the library
-            draws them.
-        features: Python for the encoder's coarsest level of `images` `[B, C, *S]`, by that `model`.
-        remark: where that differs from the encoder after all, in words.
-        content: what a file for that library holds, where it is more than `state`.
-        loading: what loads such a file, with `{file}` for its name; without it the Python that
-            loads a state dict.
-    """
-
-    library: str
-    state: Mapping[str, Tensor]
-    usage: str
-    drawn: frozenset[str] = frozenset()
-    features: str = ""
-    remark: str = ""
-    content: Mapping[str, Any] | None = None
-    loading: str = ""
 
 
 class Backbone(Component, ABC):

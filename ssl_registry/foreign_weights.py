@@ -1,4 +1,4 @@
-"""Weights in a file of another library, as the backbone of that library's network reads them."""
+"""Weights under the names of other libraries: as their files hold them, and as they load ours."""
 
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -59,3 +59,29 @@ def states_in(content: Mapping[str, Any], where: str = "") -> dict[str, Mapping[
         if isinstance(key, str) and isinstance(value, Mapping) and "optim" not in key:
             found |= states_in(value, f"{where}.{key}" if where else key)
     return found
+
+
+class LibraryWeights(NamedTuple):
+    """A network's weights under the names that some library gives them.
+
+    Attributes:
+        library: whose names they are.
+        state: for `model.load_state_dict(state)`, without a key too many or too few.
+        usage: lines of Python that make such a `model`.
+        drawn: names of the tensors in `state` that the encoder does not have, as the library
+            draws them.
+        features: Python for the encoder's coarsest level of `images` `[B, C, *S]`, by that `model`.
+        remark: where that differs from the encoder after all, in words.
+        content: what a file for that library holds, where it is more than `state`.
+        loading: what loads such a file, with `{file}` for its name; without it the Python that
+            loads a state dict.
+    """
+
+    library: str
+    state: Mapping[str, Tensor]
+    usage: str
+    drawn: frozenset[str] = frozenset()
+    features: str = ""
+    remark: str = ""
+    content: Mapping[str, Any] | None = None
+    loading: str = ""

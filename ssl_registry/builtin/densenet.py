@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
-from ssl_registry.backbone import Backbone, Encoder, LibraryWeights
+from ssl_registry.backbone import Backbone, Encoder
 from ssl_registry.errors import ImageShapeError
-from ssl_registry.foreign_weights import ForeignWeights, state_in
+from ssl_registry.foreign_weights import ForeignWeights, LibraryWeights, state_in
 
 _LAYERS = (6, 12, 24, 16)
 """Dense layers of each block: what makes it the 121."""

@@ -11,11 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ssl_registry.backbone import LibraryWeights
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.documents import brief
 from ssl_registry.errors import ConfigError, EncoderFileError, RunError, spell
-from ssl_registry.foreign_weights import COUNTER
+from ssl_registry.foreign_weights import COUNTER, LibraryWeights
 from ssl_registry.randomness import derive_generator, lend_to_torch
 from ssl_registry.registry import registry
 from ssl_registry.training.files.decoder_file import read_decoder

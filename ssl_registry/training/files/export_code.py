@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
-from ssl_registry.backbone import LibraryWeights
+from ssl_registry.foreign_weights import LibraryWeights
 from ssl_registry.training.files.export import Export
 from ssl_registry.training.files.image_recipe import IMAGES
 
