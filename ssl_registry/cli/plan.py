@@ -15,7 +15,8 @@ def run_plan(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE]...", help="how the data are read, such as slices=thick layout=bids"
+            metavar="[KEY=VALUE]...",
+            help="how the data are read, such as slices=thick: ssl-registry show pretrain",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="the YAML file to write")] = Path("plan.yaml"),

@@ -33,8 +33,9 @@ def run_preview(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="fields of a pretext task, such as jitter=1, and slices=thick; settings of "
-            "finetune, such as augment=nnunet, for a downstream task",
+            help="fields of a pretext task, such as jitter=1 (ssl-registry show TASK), and "
+            "slices=thick; settings of finetune, such as augment=nnunet, for a downstream task "
+            "(ssl-registry show finetune)",
         ),
     ] = None,
     data: Annotated[

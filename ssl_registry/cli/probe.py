@@ -17,7 +17,7 @@ def run_probe(
         list[str],
         typer.Argument(
             metavar="[FILE.yaml] KEY=VALUE...",
-            help="settings, as of finetune; out=FILE.json keeps the scores",
+            help="settings: ssl-registry show finetune; out=FILE.json keeps the scores",
             autocompletion=complete_words,
         ),
     ],

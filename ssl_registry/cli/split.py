@@ -14,7 +14,10 @@ def run_split(
     data: Annotated[str, typer.Argument(help="what data=... may name")],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="such as test_fraction=0.2 split_seed=1"),
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="such as test_fraction=0.2 split_seed=1: ssl-registry show pretrain",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="the table to write: case,part")] = Path("split.csv"),
     dims: Annotated[

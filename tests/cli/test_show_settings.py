@@ -54,10 +54,23 @@ def test_what_has_a_default_that_is_no_one_value_is_not_called_required() -> Non
     assert fields["task"]["type"] == "pretext task"
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_says_where_the_settings_are(command: str) -> None:
-    said = " ".join(ask(command, "--help").split())
-    assert f"ssl-registry show {command}" in said
+TAKES_SETTINGS = {
+    **{command: command for command in COMMANDS},
+    "plan": "pretrain",
+    "preview": "finetune",
+    "probe": "finetune",
+    "split": "pretrain",
+}
+"""Commands that take settings as words, and the list in which these are."""
+
+
+@pytest.mark.parametrize(("command", "shown"), TAKES_SETTINGS.items())
+def test_help_says_where_the_settings_are(
+    command: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = " ".join(ask(command, "--help").replace("\u2502", " ").split())
+    assert f"ssl-registry show {shown}" in said
     assert "config.yaml" not in said
 
 
