@@ -142,10 +142,10 @@ def _notes(weights: ForeignWeights, fit: Fit, seen: str | None, ours: bool) -> t
         notes.append("the file says what it has seen and how images are prepared: it is an export")
     if missing := fit.names("missing"):
         notes.append(f"{len(missing)} tensors are drawn anew: {', '.join(missing[:SHOWN])}, ...")
-    if weights.learned_from:
-        notes.append(f"the file says that it was trained on {spell(weights.learned_from)}")
     if ours:
         return tuple(notes)
+    if weights.learned_from:
+        notes.append(f"the file says that it was trained on {spell(weights.learned_from)}")
     if weights.images:
         notes.append(f"images are prepared as it expects: {json.dumps(dict(weights.images))}")
     else:
