@@ -168,7 +168,8 @@ def _versions(result: Mapping[str, Any]) -> str:
 
 
 def _spell(spec: Mapping[str, Any]) -> str:
-    fields = ", ".join(f"{name} {value}" for name, value in spec.items() if name != "name")
+    said = {name: value for name, value in spec.items() if name != "name" and value is not None}
+    fields = ", ".join(f"{name} {value}" for name, value in said.items())
     return f"{spec['name']} ({fields})" if fields else str(spec["name"])
 
 
