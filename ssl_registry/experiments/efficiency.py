@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ssl_registry.data.cache.workers import WorkerCount
 from ssl_registry.errors import FailedRunsError
-from ssl_registry.experiments.engines.choice import On, check_engine, make_engine, tell_plan
+from ssl_registry.experiments.engines.choice import On, check_engine, describe_plan, make_engine
 from ssl_registry.experiments.engines.engine import Watch, run_grid
-from ssl_registry.experiments.engines.this_machine import tell_gpus
+from ssl_registry.experiments.engines.this_machine import describe_gpus
 from ssl_registry.experiments.grid.agenda import CellOutcome
 from ssl_registry.experiments.grid.cell_job import LOGS
 from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid, make_grid
@@ -122,7 +122,7 @@ def show_grid(settings: EfficiencySettings, *, jobs: int | None = None, on: On =
     grid = _plan(settings, jobs, on, console)
     console.print(table_of_runs(grid))
     pace = Pace(grid, jobs)
-    said = tell_plan(grid, on, jobs) if pace.missing else ["nothing left to run"]
+    said = describe_plan(grid, on, jobs) if pace.missing else ["nothing left to run"]
     said[0] = f"{pace.total} runs, of which {pace.total - pace.missing} exist; {said[0]}"
     console.print("\n".join(said), markup=False, soft_wrap=True)
 
@@ -152,10 +152,10 @@ def _prepare(grid: Grid, console: Console) -> None:
 
 def _run(grid: Grid, jobs: int | None, on: On, pace: Pace, console: Console) -> list[Failure]:
     failures, written, spell = [], _Results(grid), SettingsSpeller()
-    console.print(_tell_total(pace))
+    console.print(_describe_total(pace))
     if pace.missing == 0:
         return []
-    if on is None and (shared := tell_gpus(grid, jobs or 1)):
+    if on is None and (shared := describe_gpus(grid, jobs or 1)):
         console.print(shared)
     engine = make_engine(grid, on, jobs)
     watch = _watch(grid, pace, status := console.status(""))
@@ -172,7 +172,7 @@ def _run(grid: Grid, jobs: int | None, on: On, pace: Pace, console: Console) -> 
                 grid.index.note_settings(outcome.cell.settings.out, said)
             written.write_if_cheap()
             done = pace.total - pace.missing
-            console.print(f"[{done}/{pace.total}] {_tell(grid, outcome)} ({pace.left()})")
+            console.print(f"[{done}/{pace.total}] {_describe_cell(grid, outcome)} ({pace.left()})")
     return failures
 
 
@@ -215,7 +215,7 @@ def _watch(grid: Grid, pace: Pace, status: Status) -> Watch:
     return show
 
 
-def _tell_total(pace: Pace) -> str:
+def _describe_total(pace: Pace) -> str:
     return f"{pace.total} runs, of which {pace.total - pace.missing} exist; {pace.left()}"
 
 
@@ -226,7 +226,7 @@ def _failure(grid: Grid, outcome: CellOutcome) -> Failure:
     return Failure(grid.name(outcome.cell), message)
 
 
-def _tell(grid: Grid, outcome: CellOutcome) -> str:
+def _describe_cell(grid: Grid, outcome: CellOutcome) -> str:
     cell = outcome.cell
     what = grid.describe(cell)
     if outcome.error is not None:

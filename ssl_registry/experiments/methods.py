@@ -72,9 +72,9 @@ def methods(run: str | Path) -> Methods:
     kind = result.get("kind")
     if kind not in ("pretrain", "finetune"):
         raise RunError(f"{folder} holds a result of another kind: {kind}")
-    tell = _pretraining if kind == "pretrain" else _finetuning
+    describe_training = _pretraining if kind == "pretrain" else _finetuning
     sentences = [
-        *tell(said, result), *_origins(folder), *_optimisation(said), *_images(folder),
+        *describe_training(said, result), *_origins(folder), *_optimisation(said), *_images(folder),
         _versions(result),
     ]  # fmt: skip
     names = [said[role]["name"] for role in ROLES if isinstance(said.get(role), Mapping)]

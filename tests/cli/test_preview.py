@@ -114,6 +114,17 @@ def test_the_figure_lies_here_unless_told_otherwise(
     assert_a_figure(tmp_path / "preview.png")
 
 
+def test_a_joint_and_several_levels_are_previewed(tmp_path: Path, call: Call) -> None:
+    """Each task of a joint shows its own question; the levels of a loss change no view."""
+    out = tmp_path / "preview.png"
+    said = call("joint", "tasks=[rotation2d,rpl2d]", "--out", out, "--size", 32)
+    assert all(f"  {name}: " in said for name in ("rotation2d", "rpl2d"))
+    assert_a_figure(out)
+    out.unlink()
+    assert "Here: " in call("rotation2d", "levels=[1,2]", "--out", out, "--size", 32)
+    assert_a_figure(out)
+
+
 def test_fields_of_the_task_are_key_value_words(tmp_path: Path, call: Call) -> None:
     out = tmp_path / "preview.png"
     said = call("rpl2d", "questions=3", "--out", out, "jitter=1", "--size", 32)

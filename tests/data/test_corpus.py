@@ -12,7 +12,7 @@ ENTRIES = list(corpus())
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Return what reading and checking each entry gave, in a process with bounded memory."""
     return outcomes_in("tests.data.corpus.run", tmp_path_factory.mktemp("corpus"))
 
@@ -23,9 +23,11 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_it_is_refused_in_words_or_works(entry: Malformed, told: dict[str, dict[str, Any]]) -> None:
-    assert entry.name in told, told[""]["end"]
-    for said in (told[entry.name]["read"], told[entry.name]["check"]):
+def test_it_is_refused_in_words_or_works(
+    entry: Malformed, outcomes: dict[str, dict[str, Any]]
+) -> None:
+    assert entry.name in outcomes, outcomes[""]["end"]
+    for said in (outcomes[entry.name]["read"], outcomes[entry.name]["check"]):
         assert said.partition(":")[0] == entry.outcome, said
         if entry.outcome == "refused":
             assert re.search(entry.blamed, said), said

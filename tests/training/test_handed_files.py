@@ -11,7 +11,7 @@ ENTRIES = list(entries())
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Return what reading each entry came to, in a process with bounded memory."""
     return outcomes_in("tests.handed.run", tmp_path_factory.mktemp("handed"))
 
@@ -23,11 +23,11 @@ def test_the_corpus_is_large_and_its_names_differ() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_it_is_refused_in_one_message_and_nothing_is_done(
-    entry: Handed, told: dict[str, dict[str, Any]]
+    entry: Handed, outcomes: dict[str, dict[str, Any]]
 ) -> None:
-    assert entry.name in told, told[""]["end"]
-    came = told[entry.name]["came"]
+    assert entry.name in outcomes, outcomes[""]["end"]
+    came = outcomes[entry.name]["came"]
     assert came.startswith("refused: "), came
     assert len(came) < 5000
     assert all(char.isprintable() for line in came.splitlines() for char in line)
-    assert told[entry.name]["did"] == []
+    assert outcomes[entry.name]["did"] == []

@@ -13,7 +13,7 @@ from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.contents import Contents
 from ssl_registry.data.sources.counted_unit import CountedUnit
 from ssl_registry.data.sources.grouping import patients_by_column, patients_by_pattern
-from ssl_registry.data.sources.patient_names import one_spelling, tell_spellings
+from ssl_registry.data.sources.patient_names import describe_spellings, one_spelling
 from ssl_registry.errors import BadFileError
 
 Part: TypeAlias = Literal["train", "validation", "test"]
@@ -247,4 +247,4 @@ class Source:
     def with_patients(self, groups: Mapping[str, str]) -> "Source":
         """Return the source with the patient of each case, however often one is misspelt."""
         same = one_spelling(groups)
-        return replace(self, groups=same, notes=(*self.notes, *tell_spellings(groups, same)))
+        return replace(self, groups=same, notes=(*self.notes, *describe_spellings(groups, same)))

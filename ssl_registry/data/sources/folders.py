@@ -102,7 +102,7 @@ def _as_images(
         tuple(FileCase(n, path, channels=images.channels) for n, path in images.files.items()),
         images.dims,
         groups=groups,
-        notes=(*images.notes, *_tell_patients(images.files, groups, why)),
+        notes=(*images.notes, *_describe_patients(images.files, groups, why)),
         layout="images",
         left_out=tuple(left_out),
     )
@@ -123,7 +123,7 @@ def _usable(folder: Path, found: FoundImages, dims: Dims) -> tuple[dict[str, Pat
     return {name: path for name, path in files.items() if name not in maps}, left_out
 
 
-def _tell_patients(
+def _describe_patients(
     names: Mapping[str, object], groups: Mapping[str, str], why: str | None
 ) -> list[str]:
     """Return how folders were read, where there are some."""

@@ -159,7 +159,7 @@ def _patient_column(table: ImageTable) -> str | None:
     return next((name for name in PATIENTS if table.has(name)), None)
 
 
-def tell_patients(table: ImageTable) -> list[str]:
+def describe_patients(table: ImageTable) -> list[str]:
     """Return a note on the column that says who the patient is, if there is one."""
     column = _patient_column(table)
     if column is None:
@@ -169,7 +169,7 @@ def tell_patients(table: ImageTable) -> list[str]:
     ]
 
 
-def tell_parts(table: ImageTable) -> list[str]:
+def describe_parts(table: ImageTable) -> list[str]:
     """Return a note on columns that speak of parts of a split under another name than `part`."""
     columns = next(iter(table.rows.values()), {})
     return [

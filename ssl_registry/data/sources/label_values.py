@@ -70,7 +70,7 @@ def labels_of(maps: Mapping[Path, frozenset[int]], where: Path | str) -> dict[in
     return {value: "background" if value == 0 else str(value) for value in sorted(found)}
 
 
-def tell_labels(labels: Mapping[int, str]) -> list[str]:
+def describe_labels(labels: Mapping[int, str]) -> list[str]:
     """Return a note on values that nobody would count through: each is a label of its own."""
     if not labels or max(labels) < len(labels) or set(labels) == {0, WHITE}:
         return []

@@ -15,13 +15,13 @@ from ssl_registry.data.sources.grades import doubtful_classes, read_grades
 from ssl_registry.data.sources.image_table import (
     LABEL,
     ImageTable,
+    describe_parts,
+    describe_patients,
     parts_in,
     patients_in,
     read_image_table,
-    tell_parts,
-    tell_patients,
 )
-from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
+from ssl_registry.data.sources.label_values import describe_labels, labels_of, with_labels
 from ssl_registry.data.sources.listed_files import files_of_table, image_at
 from ssl_registry.errors import BadFileError
 
@@ -48,7 +48,7 @@ def open_table(
     images = look_at(files, path.parent, on_bad_file, facts)
     source = _labelled(table, images, on_bad_file, facts)
     rest = {table.images, table.grades, table.labels}
-    patients, notes = patients_in(table, images.files), tell_patients(table)
+    patients, notes = patients_in(table, images.files), describe_patients(table)
     if table.listed and not patients and not parts_in(table, images.files):
         patients, notes = patients_of_listed({name: name for name in images.files})
     return replace(
@@ -59,7 +59,7 @@ def open_table(
             name: {column: value for column, value in row.items() if column not in rest}
             for name, row in table.rows.items()
         },
-        notes=(*source.notes, *notes, *tell_parts(table)),
+        notes=(*source.notes, *notes, *describe_parts(table)),
         layout="table",
         left_out=(*left_out, *others),
     )
@@ -115,7 +115,7 @@ def _with_maps(
             cases.append(FileCase(case, file, label, channels=images.channels))
     labels = labels_of(values, table.path)
     bare = sum(case.label is None for case in cases)
-    notes = tell_labels(labels)
+    notes = describe_labels(labels)
     if bare:
         notes.append(f"{bare} images have no label map: for pretraining alone")
     if table.grades is not None:

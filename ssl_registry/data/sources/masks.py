@@ -17,7 +17,7 @@ from ssl_registry.data.sources.finding import (
     outside,
 )
 from ssl_registry.data.sources.folder_names import patients_of
-from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
+from ssl_registry.data.sources.label_values import describe_labels, labels_of, with_labels
 from ssl_registry.errors import BadFileError, DataError, spell
 
 MASKS: Final = ("masks", "labels")
@@ -63,7 +63,7 @@ def open_masks(folder: Path, on_bad_file: OnBadFile, facts: FileFacts) -> Source
         if name not in broken
     )
     bare = len(set(images.files) - set(marks.files))
-    notes = (*images.notes, *tell_labels(labels))
+    notes = (*images.notes, *describe_labels(labels))
     if bare:
         notes = (*notes, f"{bare} of {len(found.files)} {many} have no mask: for pretraining alone")
     return Source(

@@ -122,7 +122,7 @@ def open_source(
         raise DataError(_refuse_dims(spell(data), source.dims, asked, slices))
     source = _with_named_patients(source)
     source = _with_voxel_files(source.with_patients(source.groups), facts)
-    return replace(source, notes=(*source.notes, *_tell_left_out(source)))
+    return replace(source, notes=(*source.notes, *_describe_left_out(source)))
 
 
 def _refuse_dims(data: str, there: int, asked: Dims, slices: SliceAxis | None) -> str:
@@ -181,7 +181,7 @@ def _with_named_patients(source: Source) -> Source:
     return replace(source, groups=patients, notes=(*source.notes, note))
 
 
-def _tell_left_out(source: Source) -> list[str]:
+def _describe_left_out(source: Source) -> list[str]:
     """Return how many files are part of no case, and why; `ssl-registry check` names them all."""
     reasons: dict[str, list[Problem]] = {}
     for problem in source.left_out:

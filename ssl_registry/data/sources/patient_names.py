@@ -21,7 +21,7 @@ def one_spelling(patients: Mapping[str, str]) -> dict[str, str]:
     return {case: first.setdefault(plain_name(name), name) for case, name in patients.items()}
 
 
-def tell_spellings(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
+def describe_spellings(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:
     """Return a note on patients that were spelt in several ways, if there are any."""
     changed = {name: after[case] for case, name in before.items() if after[case] != name}
     if not changed:

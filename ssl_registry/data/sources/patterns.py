@@ -11,7 +11,7 @@ from ssl_registry.data.sources.cases import FileCase, Source
 from ssl_registry.data.sources.file_facts import FileFacts, sound
 from ssl_registry.data.sources.finding import dims_of, find_images, leave_out, leave_out_strangers
 from ssl_registry.data.sources.folder_names import patients_of
-from ssl_registry.data.sources.label_values import labels_of, tell_labels, with_labels
+from ssl_registry.data.sources.label_values import describe_labels, labels_of, with_labels
 from ssl_registry.errors import BadFileError, ConfigError, DataError, spell
 
 CASE: Final = "{case}"
@@ -109,7 +109,7 @@ def _cases_of(
 
 def _notes(cases: int, channels: int, bare: int, labels: Mapping[int, str]) -> list[str]:
     notes = [f"{cases} images of {channels} channels, by the pattern of their names"]
-    notes += tell_labels(labels)
+    notes += describe_labels(labels)
     if bare:
         notes.append(f"{bare} images have no label map: for pretraining alone")
     return notes

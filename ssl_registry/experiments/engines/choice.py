@@ -8,8 +8,8 @@ from ssl_registry.experiments.engines.options import RayOptions, SlurmOptions, r
 from ssl_registry.experiments.engines.this_machine import (
     OneAfterTheOther,
     SideBySide,
+    describe_gpus,
     devices_a_run,
-    tell_gpus,
 )
 from ssl_registry.experiments.grid.cells import FinetuneCell, Grid, finished
 from ssl_registry.experiments.grid.pace import Pace
@@ -82,7 +82,7 @@ def make_engine(grid: Grid, on: On, jobs: int | None) -> Engine:
     return OneAfterTheOther(grid)
 
 
-def tell_plan(grid: Grid, on: On, jobs: int | None) -> list[str]:
+def describe_plan(grid: Grid, on: On, jobs: int | None) -> list[str]:
     """Return in words what would be queued, with what, and how long that may take.
 
     A Ray cluster that is named by its address is asked what it has; none is started.
@@ -90,12 +90,12 @@ def tell_plan(grid: Grid, on: On, jobs: int | None) -> list[str]:
     where = options_of(on)
     if where is None:
         count = jobs or 1
-        said = [tell_gpus(grid, count)] if count > 1 else []
+        said = [describe_gpus(grid, count)] if count > 1 else []
         return [*(words for words in said if words), Pace(grid, count).left()]
     missing = [cell for cell in grid.cells if not finished(cell)]
     finetuning = [cell for cell in missing if isinstance(cell, FinetuneCell)]
     waiting = [cell for cell in finetuning if cell.needs and not finished(cell.needs)]
-    needs, at_once = _tell_needs(grid, where, jobs)
+    needs, at_once = _describe_needs(grid, where, jobs)
     return [
         f"{len(missing)} runs would be queued on {where.engine()}: "
         f"{len(missing) - len(finetuning)} of pretraining and {len(finetuning)} of fine-tuning, of "
@@ -105,7 +105,7 @@ def tell_plan(grid: Grid, on: On, jobs: int | None) -> list[str]:
     ]
 
 
-def _tell_needs(
+def _describe_needs(
     grid: Grid, where: RayOptions | SlurmOptions, jobs: int | None
 ) -> tuple[str, int | None]:
     if isinstance(where, SlurmOptions):

@@ -127,7 +127,7 @@ def gpus_by_turns(gpus: Sequence[str], jobs: int, devices: int) -> list[str | No
     return [whole[job % len(whole)] if whole else None for job in range(jobs)]
 
 
-def tell_gpus(grid: Grid, jobs: int) -> str | None:
+def describe_gpus(grid: Grid, jobs: int) -> str | None:
     """Return in words how runs side by side share the GPUs, where there are any."""
     gpus = visible_gpus(grid)
     turns = gpus_by_turns(gpus, jobs, devices_a_run(grid))

@@ -14,7 +14,12 @@ from ssl_registry.experiments.files import explained_write_errors, write_text
 from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid
 from ssl_registry.experiments.grid.index import digest_of_text
 from ssl_registry.experiments.grid.settings import EfficiencySettings
-from ssl_registry.training.files.case_table import as_text, case_changes, read_cases, tell
+from ssl_registry.training.files.case_table import (
+    as_text,
+    case_changes,
+    read_cases,
+    summarise_changes,
+)
 from ssl_registry.training.files.encoder_file import digest_of
 from ssl_registry.training.files.encoder_summary import WEIGHTS, encoder_folder
 from ssl_registry.training.files.run_folder import RunFolder
@@ -56,7 +61,8 @@ def check_unchanged(grid: Grid) -> None:
         changes = dict.fromkeys(change for found in outdated.values() for change in found)
         raise RunError(
             f"the data are not those with which {len(outdated)} runs in out={out} were made: "
-            f"{tell(list(changes))}. Put the data back as they were; or set on_changed_data=rerun, "
+            f"{summarise_changes(list(changes))}. Put the data back as they were; or set "
+            "on_changed_data=rerun, "
             f"which deletes these runs and begins them again; or name another folder ({names})"
         )
     spell = SettingsSpeller()

@@ -101,11 +101,12 @@ def check_cases(folder: RunFolder, now: Sequence[CaseRow]) -> None:
     if found:
         raise RunError(
             f"the data are not those that the run in out={folder.path} began with: "
-            f"{tell(found)}; put them back as they were, or begin a new run in another folder"
+            f"{summarise_changes(found)}; put them back as they were, or begin a new run in "
+            "another folder"
         )
 
 
-def tell(found: Sequence[str]) -> str:
+def summarise_changes(found: Sequence[str]) -> str:
     """Return differences as one line."""
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     return "; ".join(found[:SHOWN]) + more

@@ -36,7 +36,7 @@ def open_split(
         console.print(f"{source.name}: {note}")
     fixed = _fixed_parts(settings, source)
     if fixed is not None:
-        console.print(_tell_fixed(settings, source, fixed))
+        console.print(_describe_fixed(settings, source, fixed))
     elif source.parts:
         console.print(
             f"{source.name} comes divided into training, validation and test, and stays so: "
@@ -67,7 +67,7 @@ def _fixed_parts(settings: SplitSettings, source: Source) -> Parts | None:
     return None
 
 
-def _tell_fixed(settings: SplitSettings, source: Source, fixed: Parts) -> str:
+def _describe_fixed(settings: SplitSettings, source: Source, fixed: Parts) -> str:
     """Return what a file fixes, and what becomes of the cases that it does not name."""
     tests = sum(part == "test" for part in fixed.values())
     new = [case for case in source.cases if case.name not in fixed]

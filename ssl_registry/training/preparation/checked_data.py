@@ -72,11 +72,11 @@ def open_checked(
     copies = same_images((case, shown_by(contents[case.name])) for case in source.cases)
     joined = with_copies_joined(source, copies)
     if any(joined.group_of(case) != source.group_of(case) for case in source.cases):
-        console.print(_tell_joined(source, joined))
+        console.print(_describe_joined(source, joined))
     return joined, copies
 
 
-def _tell_joined(source: Source, joined: Source) -> str:
+def _describe_joined(source: Source, joined: Source) -> str:
     """Say which patients became one."""
     both = [
         f"{source.group_of(case)} with {joined.group_of(case)}"
