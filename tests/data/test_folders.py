@@ -225,6 +225,43 @@ def test_patients_are_the_folders_that_say_so() -> None:
     assert patients_of(paths) == {name: said for name, said in paths.items() if said}
 
 
+def test_a_folder_beside_those_of_patients_is_one_of_them() -> None:
+    paths = [f"{who}/{eye}" for who in ("9f8a7c", "77aa00", "deadbe") for eye in ("left", "right")]
+    assert patients_of([*paths, "top"]) == {path: path.partition("/")[0] for path in paths}
+    assert patients_of(["P1/t1", "masks/P1", "visit2/P1"]) == {"P1/t1": "P1"}
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [("OD", "OS"), ("baseline", "follow-up"), ("t1", "flair", "t2"), ("visit1", "visit2")],
+)
+def test_folders_of_sides_visits_and_modalities_are_no_classes_and_part_no_patient(
+    tmp_path: Path, folders: Sequence[str]
+) -> None:
+    for seed, (folder, patient) in enumerate(product(folders, ("anna", "bert", "carl"))):
+        write(tmp_path / folder / f"{patient}.nii.gz", seed)
+    source = open_source(tmp_path)
+    assert source.layout == "images"
+    assert source.labelled == ()
+    assert {source.group_of(case) for case in source.cases} == {"anna", "bert", "carl"}
+
+
+def test_numbers_that_begin_anew_in_each_part_are_no_patients() -> None:
+    assert patients_of(["train/1", "train/2", "test/1", "test/2"]) == {}
+    assert patients_of(["left/a", "left/b", "right/c", "top"]) == {}
+    paths = [f"{eye}/1.2.{number}" for eye in ("left", "right") for number in (7, 8)]
+    assert patients_of(paths) == {path: path.partition("/")[2] for path in paths}
+
+
+def test_patients_within_classes_are_known_by_all_of_their_folders(tmp_path: Path) -> None:
+    for seed, (kind, who) in enumerate(product(("ill", "well"), ("9f8a7c", "deadbe"))):
+        for eye in ("left", "right"):
+            write(tmp_path / kind / who / f"{eye}.png", 2 * seed + (eye == "left"))
+    source = open_source(tmp_path, reading=CLASSES)
+    assert set(source.groups.values()) == {"9f8a7c", "deadbe"}
+    assert len(source.groups) == 8
+
+
 def test_names_of_files_may_tell_the_patient(tmp_path: Path) -> None:
     for name in ("patient01_ed", "patient01_es", "patient02_ed", "other"):
         write(tmp_path / f"{name}.nii.gz")

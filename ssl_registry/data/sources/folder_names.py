@@ -3,9 +3,11 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
+from ssl_registry.data.formats.pictures import is_picture
+from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.sources.cases import Part
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.errors import spell
@@ -35,16 +37,20 @@ _NO_CLASS: Final = re.compile(
     r"train(ing)?|val(id)?|validation|test(ing)?|(images|labels)t[rs]|images?|imgs?|labels?|masks?"
     r"|segs?|segmentations?|annotations|raw|data|dicom|dcm|nifti|nii|png|jpg|scans|volumes|anat|func"
     r"|dwi|fmap|perf|pet|derivatives|sourcedata|t1(w|c|ce)?|t2w?|flair|pd|adc|ct|mr|mri|mrt|us|xray"
-    r"|left|right",
+    r"|left|right|o[ds]|baseline|follow[-_ ]?up|pre|post|before|after",
     re.IGNORECASE,
 )
-"""Names of parts of a data set, modalities, sides: never of classes."""
+"""Names of parts of a data set, modalities, sides, visits: never of classes."""
 
-_SCAN: Final = re.compile(
-    rf"({_NO_CLASS.pattern}|scan|o[ds]|baseline|follow[-_ ]?up|pre|post|before|after)[-_ ]?\d*",
+_SCAN: Final = re.compile(rf"({_NO_CLASS.pattern}|scan)[-_ ]?\d*", re.IGNORECASE)
+"""Names of one scan of a patient among others."""
+
+_VIEW: Final = re.compile(
+    r"t1(w|c|ce)?|t2w?|flair|pd|adc|dwi|ct|mr|mri|mrt|pet|us|xray|left|right|o[ds]|baseline"
+    r"|follow[-_ ]?up|pre|post|before|after|(ses|session|visit|time|timepoint|tp)[-_ ]?\d+",
     re.IGNORECASE,
 )
-"""Names of one scan of a patient among others."""
+"""Names of folders that hold one scan of each of several patients."""
 
 _FEW: Final = 4
 """Folders that may be classes although there are hardly more images than folders."""
@@ -55,11 +61,14 @@ def patients_of(names: Iterable[str]) -> dict[str, str]:
 
     It is the first folder on the way that BIDS would call a subject (`sub-01`), or else the
     subject in the file's name (`sub-01_T1w`), or else the first folder whose name holds a number
-    and none that counts visits, series or centres. Where no image has one of these, it is the
-    folder if `same_scans` finds that all folders hold the same, and none is called so itself.
+    and none that counts visits, series or centres; then folders beside those of patients are of
+    patients, too. Where no image has one of these, it is the folder if `same_scans` finds that
+    all folders hold the same, and none is called so itself; or the name in it, where the folders
+    are a modality, a side or a visit each, and hold the same names.
     """
     names = list(names)
-    found = {}
+    found: dict[str, str] = {}
+    depths: set[int] = set()
     for name in names:
         *folders, file = PurePosixPath(name).parts
         subjects = [folder for folder in folders if SUBJECT.fullmatch(folder)]
@@ -67,12 +76,47 @@ def patients_of(names: Iterable[str]) -> dict[str, str]:
         numbered = [folder for folder in folders if _is_numbered(folder)]
         if subjects or numbered:
             found[name] = (subjects or numbered)[0]
+        if numbered and not subjects:
+            depths.add(folders.index(numbered[0]))
+    if found:
+        return found | _beside(found, names, depths)
     by_folder = classes_in(names)
-    if found or not same_scans(by_folder):
-        return found
+    if len(by_folder) > 1 and all(map(_VIEW.fullmatch, by_folder)):
+        return _in_several(names)
+    if not same_scans(by_folder):
+        return {}
     if any(_NO_CLASS.fullmatch(first) or _NO_PATIENT.fullmatch(first) for first in by_folder):
-        return found
+        return {}
     return {name: first for first, inside in by_folder.items() for name in inside}
+
+
+def _beside(
+    found: Mapping[str, str], names: Iterable[str], depths: Iterable[int]
+) -> dict[str, str]:
+    """Return the folder of each image whose folder lies beside those of patients.
+
+    Where `9f8a7c/left` is a patient's, so is `deadbe/left`, although the name holds no number.
+    """
+    beside = {}
+    for name in names:
+        *folders, _ = PurePosixPath(name).parts
+        there = [folders[depth] for depth in sorted(depths) if depth < len(folders)]
+        fit = [one for one in there if not _NO_CLASS.fullmatch(one) and not _is_counted(one)]
+        if fit and name not in found:
+            beside[name] = fit[0]
+    return beside
+
+
+def _in_several(names: Iterable[str]) -> dict[str, str]:
+    """Return what each image is called in its folder, if most are called so in another, too."""
+    inside = {name: Path(PurePosixPath(name).parts[1]) for name in names if "/" in name}
+    own = {
+        name: case_name(path) if is_picture(path) or is_volume(path) else path.name
+        for name, path in inside.items()
+    }
+    times = Counter(own.values())
+    again = sum(times[one] > 1 for one in own.values())
+    return own if 2 * again > len(own) else {}
 
 
 def patients_of_listed(paths: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -108,7 +152,12 @@ def patients_in_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _is_numbered(folder: str) -> bool:
-    return any(sign.isdecimal() for sign in folder) and not _NO_PATIENT.fullmatch(folder)
+    return any(sign.isdecimal() for sign in folder) and not _is_counted(folder)
+
+
+def _is_counted(folder: str) -> bool:
+    """Whether a folder is one of several visits, series, centres or classes."""
+    return _NO_PATIENT.fullmatch(folder) is not None
 
 
 def classes_in(names: Sequence[str]) -> dict[str, list[str]]:

@@ -241,9 +241,9 @@ def _patients_within(names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
     `names` holds the path of each, from the folder of its class on.
     """
-    for name, inner in names.items():
-        for patient in patients_of([inner.partition("/")[2]]).values():
-            yield name, patient
+    paths = {name: inner.partition("/")[2] for name, inner in names.items()}
+    patients = patients_of(dict.fromkeys(paths.values()))
+    yield from ((name, patients[path]) for name, path in paths.items() if path in patients)
 
 
 def _few(names: Iterable[str]) -> str:
