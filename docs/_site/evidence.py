@@ -17,6 +17,8 @@ from ssl_registry.experiments.statistics.summary import Summary, summarise
 FOLDER: Final = Path(__file__).parents[1] / "results"
 HEADLINES: Final = {
     "acdc": "dice",
+    "acdc-dense": "dice",
+    "chestxray": "kappa",
     "demo": "dice",
     "hippocampus": "dice",
     "few-labels": "dice",

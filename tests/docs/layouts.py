@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import torch
 
 from ssl_registry.data.sources.phantoms import LABELS
 from tests.pictures import write_picture
@@ -23,9 +24,28 @@ def write_layouts(folder: Path, decathlon: Path) -> None:
     _bids(folder / "brains", scans)
     _patterns(folder / "gliomas", scans, labels)
     _clinic(folder / "clinic", scans)
+    _chest(folder / "chestxray")
     for number in range(6):
         name = "normal" if number < 3 else "pneumonia"
         write_picture(folder / "lungs" / name / f"{number}.png", seed=number)
+
+
+def write_imagenet(file: Path) -> None:
+    """Write drawn weights in the form of those of ImageNet that `docs/results.md` takes in."""
+    import timm
+
+    drawn = timm.create_model("tf_efficientnet_lite0").state_dict()
+    kept = [weights for name, weights in drawn.items() if "num_batches" not in name]
+    torch.save({f"tensor{place}": weights for place, weights in enumerate(kept)}, file)
+
+
+def _chest(folder: Path) -> None:
+    """Write graded pictures with a table that names their patients."""
+    rows = ["id_code,diagnosis,patient"]
+    for number in range(24):
+        write_picture(folder / "train_images" / f"x{number}.png", seed=number)
+        rows.append(f"x{number},{number % 3},p{number // 2}")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
 
 
 def _copy(source: Path, *places: Path) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 from ssl_registry import registry
 from ssl_registry.cli import app
 from ssl_registry.data.sources.phantoms import phantom_slice, write_phantoms
-from tests.docs.layouts import write_layouts
+from tests.docs.layouts import write_imagenet, write_layouts
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -117,6 +117,8 @@ def test_the_blocks_of_a_page_run(
     module = ModuleType("notebook")  # what a page defines can be found again, as in a notebook
     monkeypatch.setitem(sys.modules, module.__name__, module)
     names: dict[str, Any] = module.__dict__
+    if page.name == "results.md":
+        write_imagenet(workplace / "efficientnet-lite0-57934424.pth")
     for block in blocks_of(page):
         if block.language == "python":
             exec(compile(block.text, f"{name_of(page)}", "exec"), names)

@@ -28,6 +28,8 @@ LINES = {
     "two-levels": IN_SPACE,
     "levels": ("finest-1", "finest-2", "finest-3"),
     "acdc": ("place2d",),
+    "acdc-dense": ("genesis2d", "masked2d", "local2d"),
+    "chestxray": ("imagenet", "rotation2d", "imagenet-rotation2d"),
     "demo": ("place2d",),
     "fundus": ("rotation2d", "rpl2d", "jigsaw2d", "exemplar2d"),
 }
