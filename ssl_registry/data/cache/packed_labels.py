@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssl_registry.data.cache.cache_file import Array
+from ssl_registry.data.preparing.scan_grid import ScanGrid
 
 
 def pack_labels(classes: Tensor) -> Array:
@@ -46,3 +48,21 @@ class PackedLabels(Sequence[Tensor]):
             return [self[place] for place in range(*index.indices(len(self)))]
         shape, packed = self.packed[index]
         return unpack_labels(packed, shape)
+
+
+@dataclass(frozen=True)
+class OwnLabels:
+    """What is true of a scan, on the grid that it came with.
+
+    Attributes:
+        classes: of the voxels, `[X, Y, Z]` int64.
+        grid: where they lie.
+    """
+
+    classes: Tensor
+    grid: ScanGrid
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of the voxels in mm, by axis."""
+        return tuple(np.linalg.norm(self.grid.affine[:3, :3], axis=0).tolist())

@@ -12,7 +12,7 @@ from torch import Tensor
 from ssl_registry.data.cache.budget import CacheBudget
 from ssl_registry.data.cache.cache_file import Array, CacheFile
 from ssl_registry.data.cache.index import Done
-from ssl_registry.data.cache.packed_labels import unpack_labels
+from ssl_registry.data.cache.packed_labels import OwnLabels, unpack_labels
 from ssl_registry.data.cache.preparation import (
     OWN_LABELS,
     Preparation,
@@ -29,24 +29,6 @@ from ssl_registry.data.preparing.sizes import Size
 from ssl_registry.data.preparing.slice_axes import SliceAxis
 from ssl_registry.data.sources.cases import Case
 from ssl_registry.data.sources.contents import Contents
-
-
-@dataclass(frozen=True)
-class OwnLabels:
-    """What is true of a scan, on the grid that it came with.
-
-    Attributes:
-        classes: of the voxels, `[X, Y, Z]` int64.
-        grid: where they lie.
-    """
-
-    classes: Tensor
-    grid: ScanGrid
-
-    @property
-    def spacing(self) -> tuple[float, ...]:
-        """Size of the voxels in mm, by axis."""
-        return tuple(np.linalg.norm(self.grid.affine[:3, :3], axis=0).tolist())
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ssl_registry.data.cache.packed_labels import PackedLabels
-from ssl_registry.data.cache.prepared import OwnLabels, Prepared
+from ssl_registry.data.cache.packed_labels import OwnLabels, PackedLabels
+from ssl_registry.data.cache.prepared import Prepared
 from ssl_registry.data.cache.threads import one_thread
 from ssl_registry.data.preparing.scan_grid import label_scan
 from ssl_registry.data.preparing.slice_answers import as_volume

@@ -25,7 +25,7 @@ from ssl_registry.training.settings.runs import PretrainSettings
 SHARE: Final = 0.01
 """Share of the time of training that the passes of watching may take."""
 
-LEAST_STEPS: Final = 200
+LEAST_STEPS: Final = 400
 """Training steps between two looks: however small the images, their probes take some time."""
 
 STEP_COST: Final = 3
