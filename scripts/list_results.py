@@ -25,7 +25,7 @@ def hours(rows: Path) -> float:
 
 def main() -> None:
     """Print a line for each table: its rows, the command, the hours."""
-    for rows in sorted(RESULTS.glob("*.csv")):
+    for rows in sorted(RESULTS.glob("*.csv"), key=lambda file: file.stem):
         settings = settings_of(rows).relative_to(RESULTS.parents[1])
         sys.stdout.write(
             f"{rows.name}: ssl-registry efficiency {settings}"
