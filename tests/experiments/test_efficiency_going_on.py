@@ -363,8 +363,10 @@ def test_a_task_that_cannot_be_pretrained_leaves_the_other_lines_alone(
         run(tmp_path / "out", jobs=2, **few)
     with pytest.raises(FailedRunsError) as failed:
         report(tmp_path / "out", **few)
-    assert "pretrain/stubborn3d/seed-0: IndexError: the plugin's bug" in str(failed.value)
-    assert "2 runs need its encoder" in str(failed.value)
+    said = str(failed.value)
+    assert "pretrain/stubborn3d/seed-0: Stubborn3d" in said
+    assert "make_batch failed: IndexError: the plugin's bug" in said
+    assert "2 runs need its encoder" in said
     assert [row["line"] for row in results(tmp_path / "out")] == ["scratch", "scratch"]
     with pytest.raises(FailedRunsError, match="the plugin's bug"):
         report(tmp_path / "out", **few)

@@ -58,6 +58,19 @@ def test_the_optimizer_is_the_one_that_was_asked_for(
     assert {group["weight_decay"] for group in made.optimizer.param_groups} == {decay, 0.0}
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_gpu_gets_the_fused_form_unless_gradients_are_unscaled_before_the_clip(name: str) -> None:
+    def fused(device: str, **fields: Any) -> bool:
+        said = settings(optimizer=name, device="gpu" if device == "cuda" else "cpu", **fields)
+        made = build_optimisation(net(), said, 10, torch.device(device))
+        return bool(made.optimizer.defaults["fused"])
+
+    assert fused("cuda")
+    assert fused("cuda", precision="16-mixed", clip=0)
+    assert not fused("cuda", precision="16-mixed", clip=1)
+    assert not fused("cpu")
+
+
 def test_sgd_has_the_momentum_that_was_asked_for() -> None:
     made = build_optimisation(net(), settings(optimizer="sgd", momentum=0.99), 10, CPU)
     assert [(g["momentum"], g["nesterov"]) for g in made.optimizer.param_groups] == [(0.99, True)]
