@@ -1,10 +1,24 @@
 """Small pictures for the tests of sources."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+TURNS: Final[Mapping[int, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]]] = {
+    1: lambda shown: shown,
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: lambda shown: np.rot90(shown, 1),
+    7: lambda shown: np.rot90(shown.swapaxes(0, 1), 2),
+    8: lambda shown: np.rot90(shown, -1),
+}
+"""What the file holds of a picture that is to be shown upright, by its orientation (EXIF 2.3)."""
 
 
 def write_picture(
@@ -34,3 +48,25 @@ def eyes(patients: int, classes: int = 2) -> dict[str, str]:
         for patient in range(patients)
         for side in ("left", "right")
     }
+
+
+def write_turned(
+    path: Path, shown: npt.NDArray[Any], turn: int, mode: str, how: dict[str, Any]
+) -> None:
+    """Write a picture so that its tag has to be followed to see it as it is shown here.
+
+    Args:
+        path: of the file.
+        shown: `[H, W]` or, of the mode RGB, `[H, W, 3]`.
+        turn: the orientation that its tag says.
+        mode: Pillow's name of the kind of pixels.
+        how: what Pillow is told about the format.
+    """
+    held = Image.fromarray(np.ascontiguousarray(TURNS[turn](shown)))
+    if mode == "1":
+        held = held.convert("1")
+    if mode == "P":
+        held.putpalette([value for value in range(256) for _ in range(3)])
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    held.save(path, exif=exif, **how)

@@ -13,6 +13,7 @@ from PIL import Image
 from ssl_registry.data.formats.pictures import picture_header, read_mask, read_picture
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.errors import DataError
+from tests.pictures import TURNS, write_turned
 
 
 def noise(*shape: int, dtype: Any = np.uint8) -> np.ndarray:
@@ -64,18 +65,6 @@ def test_every_mode_is_one_channel_or_three(tmp_path: Path, mode: str) -> None:
     assert len(read) == (1 if mode in ("LA", "1") else 3)
 
 
-TURNS = {
-    1: lambda shown: shown,
-    2: lambda shown: shown[:, ::-1],
-    3: lambda shown: shown[::-1, ::-1],
-    4: lambda shown: shown[::-1],
-    5: lambda shown: shown.swapaxes(0, 1),
-    6: lambda shown: np.rot90(shown, 1),
-    7: lambda shown: np.rot90(shown.swapaxes(0, 1), 2),
-    8: lambda shown: np.rot90(shown, -1),
-}
-"""What the file holds of a picture that is to be shown upright, by its orientation (EXIF 2.3)."""
-
 TIFF = [("tif", {"compression": name}) for name in (None, "tiff_lzw", "tiff_deflate", "packbits")]
 TURNED = [
     *[(suffix, how, mode) for suffix, how in TIFF for mode in ("L", "RGB", "I;16", "1", "P", "F")],
@@ -91,7 +80,7 @@ def test_pictures_are_shown_upright(
     shown, atol = _shown(mode), 4 if suffix == "jpg" else 0
     for turn in TURNS:
         path = tmp_path / f"{turn}.{suffix}"
-        _write_turned(path, shown, turn, mode, how)
+        write_turned(path, shown, turn, mode, how)
         header = picture_header(path)
         read = read_picture(path)["image"].data[..., 0]
         assert header.size == shown.shape[:2]
@@ -115,31 +104,20 @@ def _shown(mode: str) -> np.ndarray:
     )
 
 
-def _write_turned(path: Path, shown: np.ndarray, turn: int, mode: str, how: dict[str, Any]) -> None:
-    held = Image.fromarray(np.ascontiguousarray(TURNS[turn](shown)))
-    if mode == "1":
-        held = held.convert("1")
-    if mode == "P":
-        held.putpalette([value for value in range(256) for _ in range(3)])
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    held.save(path, exif=exif, **how)
-
-
 def test_a_picture_and_its_mask_are_turned_by_tags_of_their_own(tmp_path: Path) -> None:
     upright = noise(8, 12)
     marks = (upright > 128).astype(np.uint8)
     for turn in TURNS:
-        _write_turned(tmp_path / "a.tif", upright, turn, "L", {})
+        write_turned(tmp_path / "a.tif", upright, turn, "L", {})
         for other in (turn, 1):
-            _write_turned(tmp_path / "mask.png", marks, other, "L", {})
+            write_turned(tmp_path / "mask.png", marks, other, "L", {})
             scan = read_picture(tmp_path / "a.tif", tmp_path / "mask.png", frozenset({0, 1}))
             np.testing.assert_array_equal(scan["image"].data[0, ..., 0].numpy(), upright)
             np.testing.assert_array_equal(scan["label"].data[0, ..., 0].numpy(), marks)
 
 
 def test_a_mask_that_lies_on_its_side_is_refused(tmp_path: Path) -> None:
-    _write_turned(tmp_path / "a.tif", noise(8, 12), 6, "L", {})
+    write_turned(tmp_path / "a.tif", noise(8, 12), 6, "L", {})
     Image.fromarray(np.rot90(noise(8, 12) % 2)).save(tmp_path / "mask.png")
     with pytest.raises(DataError, match=r"mask\.png has 12x8 pixels, but its picture .* 8x12"):
         read_picture(tmp_path / "a.tif", tmp_path / "mask.png", frozenset({0, 1}))

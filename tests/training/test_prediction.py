@@ -1,6 +1,7 @@
 """Prediction: a model's labels land on the right voxels of files as scanners write them."""
 
 import csv
+import itertools
 import json
 import math
 import shutil
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from ssl_registry import Backbone, Encoder, finetune, predict, registry
-from ssl_registry.builtin.segmentation import Segmentation3d
+from ssl_registry import Backbone, DownstreamTask, Encoder, finetune, predict, registry
+from ssl_registry.builtin.segmentation import Segmentation2d, Segmentation3d
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.phantoms import write_phantoms
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
@@ -31,31 +32,35 @@ from tests.affines import Affine, affines, dice, middle
 from tests.commands import run_command
 from tests.dicoms import write_slice
 from tests.lines import lines_run
-from tests.pictures import write_picture
+from tests.pictures import TURNS, write_picture, write_turned
 from tests.volumes import write_nifti
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 
 
 class Echo(Encoder):
-    """Gives the image back."""
+    """Gives the image back, in grey."""
 
     channels = (1,)
-    strides = ((1, 1, 1),)
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, dims: int) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.strides = ((1,) * dims,)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return [x]
+        return [x.mean(dim=1, keepdim=True)]
 
 
 class Echo3d(Backbone):
     spatial_dims: ClassVar[Literal[2, 3]] = 3
 
     def build(self, in_channels: int) -> Encoder:
-        return Echo(in_channels)
+        return Echo(in_channels, self.spatial_dims)
+
+
+class Echo2d(Echo3d):
+    spatial_dims: ClassVar[Literal[2, 3]] = 2
 
 
 class Threshold(nn.Module):
@@ -73,24 +78,45 @@ class Threshold3d(Segmentation3d):
         return Threshold()
 
 
+class Threshold2d(Segmentation2d):
+    """The same of pictures."""
+
+    def build_head(self, encoder: Encoder, num_classes: int) -> nn.Module:
+        return Threshold()
+
+
+PARTS: dict[int, tuple[type[Backbone], type[DownstreamTask]]] = {
+    2: (Echo2d, Threshold2d),
+    3: (Echo3d, Threshold3d),
+}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def components() -> Iterator[None]:
     registered = registry._registered
     registry._registered = {}
-    registry.register(Echo3d, name="echo3d")
-    registry.register(Threshold3d, name="threshold3d")
+    for dims, (backbone, task) in PARTS.items():
+        registry.register(backbone, name=f"echo{dims}d")
+        registry.register(task, name=f"threshold{dims}d")
     yield
     registry._registered = registered
 
 
-def threshold_run(folder: Path, preprocessing: Preprocessing, size: int, patches: int = 0) -> Path:
+def threshold_run(
+    folder: Path,
+    preprocessing: Preprocessing,
+    size: int,
+    patches: int = 0,
+    dims: int = 3,
+    in_channels: int = 1,
+) -> Path:
     """Write a run whose model finds what is bright, without training."""
-    backbone, task = Echo3d(), Threshold3d()
-    encoder = backbone.build(1)
+    backbone, task = (part() for part in PARTS[dims])
+    encoder = backbone.build(in_channels)
     summary = ModelSummary(
         backbone=backbone,
         downstream=task,
-        in_channels=1,
+        in_channels=in_channels,
         labels={0: "background", 1: "organ"},
         preprocessing=preprocessing,
         size=size,
@@ -441,6 +467,39 @@ def test_pictures_get_masks_of_their_own_size(tmp_path: Path) -> None:
     with Image.open(done.files[0]) as mask:
         assert (mask.mode, mask.size) == ("L", (40, 24))
         assert set(np.unique(np.array(mask))) <= {0, 1}
+
+
+AS_WRITTEN: dict[str, dict[str, Any]] = {
+    "jpg": {"quality": 95}, "png": {}, "tif": {}, "tiff": {"compression": "tiff_lzw"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prepared", "in_channels"),
+    [((Preprocessing(window=(30, 220), fit="pad"), 32, 0), 3),
+     ((Preprocessing(window=(30, 220), crop=False), 16, 1), 1)],
+)  # fmt: skip
+def test_masks_lie_on_pictures_as_they_are_shown(
+    tmp_path: Path, prepared: tuple[Preprocessing, int, int], in_channels: int
+) -> None:
+    """Whatever the camera wrote of its orientation: what is predicted is upright, as Pillow is."""
+    bright = np.zeros((20, 32), bool)
+    bright[2:6, 3:25] = bright[6:15, 3:7] = True  # no turn and no mirror makes it its own like
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for suffix, how in AS_WRITTEN.items():
+        for mode, turn in itertools.product(("L", "RGB"), TURNS):
+            grey = np.where(bright, 220, 30).astype(np.uint8)
+            shown = np.stack([grey] * 3, axis=-1) if mode == "RGB" else grey
+            write_turned(pictures / f"{suffix}-{mode}-{turn}.{suffix}", shown, turn, mode, how)
+    run = threshold_run(tmp_path / "run", *prepared, dims=2, in_channels=in_channels)
+    done = predict(run, pictures, tmp_path / "masks", quiet=True)
+    assert len(done.files) == len(AS_WRITTEN) * 2 * len(TURNS)
+    for file in done.files:
+        with Image.open(file) as mask:
+            found = np.array(mask) == 1
+        assert found.shape == bright.shape, file.name
+        assert dice(torch.from_numpy(found), torch.from_numpy(bright)) > 0.9, file.name
 
 
 @pytest.mark.parametrize(("axes", "looks"), [((), 1), ((1,), 2), ((0, 2), 4), ((0, 1, 2), 8)])
