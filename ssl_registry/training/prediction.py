@@ -82,9 +82,9 @@ def predict(
         run: folder of a finished fine-tuning run; of several, their probabilities are averaged,
             and how many of them agree is written too: `NAME_agreement.nii.gz` or `.npz`, the share
             of the models whose own answer it is, or a column of the table.
-        images: a folder of images, one image, or whatever else `data` may name; labels that
-            are there are not looked at. Files called `<case>_0000`, `<case>_0001` in nnU-Net's
-            way are the channels of one image, `<case>`.
+        images: a folder of images, one image (a file, or a folder of DICOM slices), or whatever
+            else `data` may name; labels that are there are not looked at. Files called
+            `<case>_0000`, `<case>_0001` in nnU-Net's way are the channels of one image, `<case>`.
         out: folder for the predictions.
         probabilities: write the probabilities of all labels, in the order of their values, too, on
             the image's own grid:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
+from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.places import entries_of
@@ -40,7 +41,7 @@ def open_unlabelled(
     def meet(error: BadFileError) -> None:
         leave_out(case_name(Path(error.file)), error)
 
-    if path.is_file() and (is_picture(path) or is_volume(path)):
+    if _is_image(path):
         _check_dims(path, dims)
         cases: Sequence[Case] = [FileCase(_name_of(path, summary.in_channels), path)]
         notes: Sequence[str] = ()
@@ -58,6 +59,14 @@ def open_unlabelled(
         replace(case, label=None, channels=channels) if isinstance(case, FileCase) else case
         for case in cases
     ], notes
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a path is that of one image: a file, or a folder of DICOM slices and no more."""
+    if path.is_file():
+        return is_picture(path) or is_volume(path)
+    alone = is_series(path) and not any(entry.is_dir() for entry in entries_of(path))
+    return alone and not _holds_images(path)
 
 
 def _check_dims(path: Path, dims: int) -> None:
@@ -84,6 +93,8 @@ def _holds_images(path: Path) -> bool:
 
 def _name_of(path: Path, channels: int) -> str:
     """Return the name of one image: in nnU-Net's folders without the number of its channel."""
+    if path.is_dir():
+        return path.absolute().name
     name = case_name(path)
     found = NUMBERED.fullmatch(name)
     numbered = found is not None and channels == 1 and path.absolute().parent.name in IMAGES

@@ -208,6 +208,16 @@ def test_encoders_that_do_not_fit_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_task_that_goes_on_from_what_has_seen_test_cases_is_refused_by_its_name(
+    curve: Path, tmp_path: Path
+) -> None:
+    encoder = curve / "pretrain" / "rotation3d" / "seed-0"
+    line = {"name": "rotation3d", "encoder": encoder}
+    with pytest.raises(ConfigError, match=rf"to train the encoder in {encoder}: phantom_"):
+        run(tmp_path / "out", tasks=[line], split_seed=3)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

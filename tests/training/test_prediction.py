@@ -242,6 +242,9 @@ def test_every_format_gets_its_labels_on_its_own_grid(tmp_path: Path) -> None:
     for name, labels in maps.items():
         np.testing.assert_array_equal(np.asarray(labels.dataobj), first, err_msg=name)
         np.testing.assert_allclose(labels.affine, affine, atol=1e-6, err_msg=name)
+    alone = predict(run, scans / "series", tmp_path / "alone", quiet=True)
+    assert [file.name for file in alone.files] == ["series.nii.gz"]
+    assert alone.files[0].read_bytes() == (tmp_path / "labels" / "series.nii.gz").read_bytes()
 
 
 def test_one_bad_image_is_said_and_leaves_the_others(tmp_path: Path) -> None:

@@ -206,7 +206,9 @@ def _open(
         run = finetuning_of(settings, line, 0, fold, 1, 1)
         check_device(run)
         summary = read_encoder_summary(line.starts_from) if line.starts_from else None
-        source, split = open_cases(run, summary, say)
+        # Refusals are of the encoder that exists, not of one that is pretrained from it.
+        start = run.model_copy(update={"encoder": line.starts_from})
+        source, split = open_cases(start, summary, say)
         say = quiet_or_loud(quiet=True)
     usable = (case for case in split.train if case.labelled)
     for sentence in count_classes(source, usable, split.test).sentences():
