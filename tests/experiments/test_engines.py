@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from ssl_registry.experiments.engines.options import (
 from ssl_registry.experiments.engines.ray_cluster import needs_on
 from ssl_registry.experiments.engines.slurm_cluster import sbatch_parameters
 from ssl_registry.experiments.engines.this_machine import gpus_by_turns
-from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending
+from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending, job_of_run
 from ssl_registry.experiments.grid.cell_worker import CellWorker, run_job
 from ssl_registry.experiments.grid.cells import Cell, Grid, make_grid
 from ssl_registry.training.files.run_folder import CHECKPOINT
 from ssl_registry.training.preparation.cases import quiet_or_loud
+from ssl_registry.training.settings.runs import PretrainSettings
 from tests.commands import run_command
 from tests.experiments.curves import settings, write_config
 
@@ -190,6 +192,29 @@ def test_a_process_is_kept_for_the_next_run_until_one_fails(tmp_path: Path) -> N
         worker.close()
     said = pids.read_text().split()
     assert [said.index(pid) for pid in said] == [0, 0, 0, 3, 4, 4, 6, 7]
+
+
+def test_a_run_that_fails_after_one_that_ended_well_says_why_in_its_own_log(tmp_path: Path) -> None:
+    run = PretrainSettings(
+        task="rotation3d",
+        data="phantoms:4",
+        size=16,
+        epochs=1,
+        backbone={"name": "unet3d", "base_filters": 2, "levels": 2},
+        out=tmp_path / "run",
+    )  # type: ignore[arg-type]
+    logs = [tmp_path / "first.txt", tmp_path / "second.txt"]
+    with closing(CellWorker()) as worker:
+        assert worker.run(job_of_run(run, logs[0], threads=1)) == Ending()
+        process = worker._process
+        missing = run.model_copy(update={"data": str(tmp_path / "nowhere"), "out": tmp_path / "b"})
+        failed = worker.run(job_of_run(missing, logs[1], threads=1))
+    assert failed.error is not None
+    assert "nowhere" in failed.error
+    assert not failed.lost
+    assert process is not None
+    assert process.poll() == 1  # the second run was this process's, too
+    assert [log.exists() for log in logs] == [False, True]
 
 
 def test_what_a_run_needs_follows_from_the_nodes_where_nothing_is_said(planned: Grid) -> None:

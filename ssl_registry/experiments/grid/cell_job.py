@@ -1,7 +1,7 @@
 """A run of the grid as a job: what a process is handed, on this machine or on another.
 
-Whatever the engine, a process brings `run_cell` to its end; equal
-settings and an equal number of threads give equal bits on equal machines.
+Whatever the engine, a process brings `run_cell` to its end; equal settings and an equal number of
+threads give equal bits on equal machines.
 """
 
 import json

@@ -38,7 +38,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the experiment to handle
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_hear, args=[jobs], daemon=True).start()
-    return _run_job(json.loads(sys.argv[1])) if sys.argv[1:] else _run_all(jobs)
+    return _run_job(sys.argv[1]) if sys.argv[1:] else _run_all(jobs)
 
 
 def _run_all(jobs: "queue.SimpleQueue[bytes]") -> int:
@@ -54,11 +54,15 @@ def _run_all(jobs: "queue.SimpleQueue[bytes]") -> int:
         status = _run_job(job["run"])
         if status:
             return status
-        gc.collect()  # what a run held is not to be held beside the next one
+        # What a run held is not to be held beside the next one, nor beside other processes' runs.
+        gc.collect()
+        torch.cuda.empty_cache()
         os.write(answers, b"done\n")
 
 
-def _run_job(job: dict[str, Any]) -> int:
+def _run_job(run: str) -> int:
+    """Run a job; return 0, or the status that says how it failed."""
+    job = json.loads(run)
     torch.set_num_threads(job["threads"])
     try:
         _run(job)

@@ -53,8 +53,10 @@ class CellWorker:
     def close(self) -> None:
         """End the process; what it has written is whole."""
         self._closed = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def _hand_over(self, job: CellJob) -> int:
         """Let the process run a job; return 0, or the status with which the process ended."""
@@ -64,7 +66,7 @@ class CellWorker:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            line = json.dumps({"run": json.loads(job.run), "log": job.log})
+            line = json.dumps({"run": job.run, "log": job.log})
             process.stdin.write(line.encode() + b"\n")
             process.stdin.flush()
             if process.stdout.readline():
