@@ -20,7 +20,7 @@ from ssl_registry.randomness import lend_to_torch
 from ssl_registry.training.pretraining.feature_quality import rank_me, watch_features
 from ssl_registry.training.pretraining.feature_sample import SAMPLE, FeatureSample
 from ssl_registry.training.pretraining.pretext_training import Pretraining
-from ssl_registry.training.pretraining.watching import FeatureWatch, epochs_between
+from ssl_registry.training.pretraining.watching import LEAST_STEPS, FeatureWatch, epochs_between
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import PretrainSettings
 from tests.hospitals import write_graded
@@ -179,4 +179,9 @@ def test_looks_are_rare_enough_to_cost_under_two_percent(
 ) -> None:
     every = epochs_between(images, 1, sample, batch_size)
     assert sample <= 0.02 * 3 * images * every
-    assert every * images >= 200 * batch_size
+    assert every * images >= LEAST_STEPS * batch_size
+
+
+def test_the_page_says_how_many_steps_lie_between_two_looks() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "probes.md"
+    assert f"of steps, {LEAST_STEPS} at least" in " ".join(page.read_text("utf-8").split())
