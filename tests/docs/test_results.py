@@ -144,3 +144,21 @@ def test_which_task_to_take_has_the_figures_of_the_rows() -> None:
     assert f"and {first} and {second} from `rotation2d`" in page
     fewer, more = (sum(gain > 0 for gain in each) for each in rotation)
     assert f"better than no pretraining in {fewer} and {more} of 5 seeds" in page
+
+
+def test_what_the_page_says_of_chest_and_hearts_is_in_the_rows() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    chest, hearts = rows_of("chestxray"), rows_of("acdc-dense")
+    worth = {}
+    for line in LINES["chestxray"]:
+        gains = [*gains_of(chest, line, 50), *gains_of(chest, line, 200)]
+        worth[line] = sum(gains) / len(gains)
+    assert f"is worth {worth['rotation2d']:.3f} of kappa" in page
+    assert f"ImageNet's weights {worth['imagenet']:.3f} (" in page
+    assert f"gave {worth['imagenet-rotation2d']:.3f}: " in page
+    first = [f"{gains_of(hearts, line, 1)[0]:.3f}" for line in LINES["acdc-dense"]]
+    assert f"(seed 0: {first[0]}, {first[1]} and {first[2]};" in page
+    others = [gain for line in LINES["acdc-dense"] for gain in gains_of(hearts, line, 1)[1:]]
+    assert len(others) == 12
+    assert sum(gain < 0 for gain in others) == 6
+    assert "twelve differences six are negative" in page
