@@ -45,6 +45,12 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert modules_after(code) & HEAVY == set()
 
 
+def test_the_list_waits_for_no_parser_of_options() -> None:
+    """Typer loads pydantic to read a word; `list` alone has none to read."""
+    code = "import sys; sys.argv[1:] = ['list']\nfrom ssl_registry.cli import main; main()"
+    assert modules_after(code) & (HEAVY - {"rich"} | {"typer"}) == set()
+
+
 def test_installed_plugins_are_looked_for_when_somebody_asks() -> None:
     """Reading the metadata of what is installed costs more than all the rest of the import."""
     code = (

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from typer.main import get_command
 
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.experiments.grid.settings import EfficiencySettings
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 

@@ -1,68 +1,14 @@
-"""The command line, one module a command.
+"""The command line.
 
-What a command needs is imported when it runs: `ssl-registry list` must not wait for torch.
+`ssl-registry list` is what people look at first and most often. It takes no option, so it need not
+wait for the parser of the others, whose types load pydantic: that took longer than the list.
 """
 
 import sys
 import warnings
 from typing import Any
 
-import typer
-
-from ssl_registry.cli import (
-    cache,
-    check,
-    check_plugin,
-    demo,
-    efficiency,
-    embed,
-    evaluate,
-    export,
-    finetune,
-    import_weights,
-    listing,
-    methods,
-    new_plugin,
-    plan,
-    plugins,
-    predict,
-    pretrain,
-    preview,
-    probe,
-    show,
-    split,
-)
-from ssl_registry.cli.console import complain, mention
 from ssl_registry.errors import ComponentDeprecationWarning, PluginWarning, SslRegistryError
-from ssl_registry.terminal import harmless
-
-app = typer.Typer(
-    name="ssl-registry",
-    help="Self-supervised pretext tasks for medical images.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.command("list")(listing.list_components)
-app.command("show")(show.show_component)
-app.command("plugins")(plugins.list_plugins)
-app.command("new-plugin")(new_plugin.new_plugin)
-app.command("check-plugin")(check_plugin.check_plugin)
-app.command("check")(check.run_check)
-app.command("split")(split.run_split)
-app.command("plan")(plan.run_plan)
-app.command("pretrain")(pretrain.run_pretrain)
-app.command("finetune")(finetune.run_finetune)
-app.command("predict")(predict.run_predict)
-app.command("import")(import_weights.run_import)
-app.command("evaluate")(evaluate.run_evaluate)
-app.command("embed")(embed.run_embed)
-app.command("probe")(probe.run_probe)
-app.command("methods")(methods.run_methods)
-app.command("export")(export.run_export)
-app.command("efficiency")(efficiency.run_efficiency_command)
-app.command("demo")(demo.run_demo_command)
-app.command("preview")(preview.run_preview)
-app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
@@ -70,10 +16,23 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=PluginWarning)  # the commands say it themselves
     warnings.showwarning = _show_warning
     try:
-        app()
+        _run(sys.argv[1:])
     except SslRegistryError as error:
+        from ssl_registry.cli.console import complain
+
         complain(str(error))
         sys.exit(2)
+
+
+def _run(words: list[str]) -> None:
+    if words == ["list"]:
+        from ssl_registry.cli.component_table import print_components
+
+        print_components()
+    else:
+        from ssl_registry.cli.app import app
+
+        app()
 
 
 _show_as_python_does = warnings.showwarning
@@ -81,6 +40,9 @@ _show_as_python_does = warnings.showwarning
 
 def _show_warning(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
     """Say what is old in one line, without the place in the code that a user did not write."""
+    from ssl_registry.cli.console import mention
+    from ssl_registry.terminal import harmless
+
     if issubclass(category, ComponentDeprecationWarning):
         mention(str(message))
     else:

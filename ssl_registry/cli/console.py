@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 
 from ssl_registry.terminal import SafeConsole
@@ -37,6 +36,8 @@ def mention(message: str) -> None:
 @contextmanager
 def resumable() -> Iterator[None]:
     """Say how to go on when a run is stopped by Ctrl+C; the status is 130, as in a shell."""
+    import typer
+
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -28,7 +28,7 @@ def test_list_shows_every_component_and_loads_no_torch() -> None:
     for name in ("rotation2d", "rotation3d", "rpl2d", "rpl3d", "unet3d", "segmentation3d"):
         assert name in shown
     code = (
-        "import sys; from ssl_registry.cli import app\n"
+        "import sys; from ssl_registry.cli.app import app\n"
         "try: app(['list'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'torchio', 'lightning', 'numpy'} & set(sys.modules)\n"

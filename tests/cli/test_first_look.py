@@ -20,7 +20,7 @@ FROZEN_TWICE = ["freeze_epochs=3", "downstream.freeze_epochs=5"]
 
 LOOK = """
 import contextlib, io, json, sys
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 
 def look(words):
     with contextlib.redirect_stdout(io.StringIO()) as out:

@@ -16,6 +16,7 @@ from ssl_registry import registry
 from ssl_registry.description import cited_in, describe, links_in
 from ssl_registry.entry import TRAITS
 from ssl_registry.field_descriptions import spell_type
+from ssl_registry.loading import INTERFACES
 from tests.commands import PROGRAM, run_command
 
 NAMES = [entry.qualified_name for entry in registry.entries()]
@@ -36,6 +37,15 @@ def test_the_list_goes_by_kind_and_says_who_offers_what() -> None:
     assert row[-2:] == [entry.distribution, entry.version]
     assert row[2:7] == entry.summary.split()[:5]
     assert row[-4:-2] == ["context:", "global"]
+
+
+def test_the_list_holds_every_component_whole_or_a_kind_at_a_time() -> None:
+    """The whole one takes a shorter way: no parser of options is loaded for it."""
+    whole = set(run_command("list").stdout.split())
+    kinds = [set(run_command("list", "--kind", kind).stdout.split()) for kind in INTERFACES]
+    for name in (name.partition(":")[2] for name in NAMES):
+        assert name in whole
+        assert sum(name in words for words in kinds) == 1
 
 
 def test_the_list_for_scripts_has_every_component() -> None:
@@ -171,7 +181,7 @@ COMPLETIONS = [
 
 COMPLETE = """
 import contextlib, io, json, os, sys
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 
 sys.argv = ["ssl-registry"]
 offered = []

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ssl_registry import registry
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.cli.settings_page import COMMANDS, settings_of
 from ssl_registry.errors import UnknownComponentError
 

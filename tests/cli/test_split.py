@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.errors import ConfigError, RunError
 from tests.pictures import eyes, write_aptos
 

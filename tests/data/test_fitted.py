@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.data.checks.fitted import erased_components
 from ssl_registry.data.checks.report import check_data
 from ssl_registry.data.sources.opening import open_source

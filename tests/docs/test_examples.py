@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 from ssl_registry import registry
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.data.sources.phantoms import phantom_slice, write_phantoms
 from tests.docs.layouts import write_imagenet, write_layouts
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ssl_registry import embed, load_encoder, open_images, prepare_image, registry, save_encoder
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.errors import ConfigError
 from ssl_registry.experiments.probes.probing import probe
 from tests.hospitals import write_graded

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ssl_registry import evaluate, finetune, methods, predict
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.data.sources.phantoms import LABELS
 from ssl_registry.errors import ConfigError, DataError, ModelFileError, RunError
 from ssl_registry.experiments.evaluation.intervals import bootstrap_by_patient

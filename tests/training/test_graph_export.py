@@ -17,7 +17,7 @@ from ssl_registry import (
     registry,
     save_encoder,
 )
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.training.finetuning.model_file import load_model
 

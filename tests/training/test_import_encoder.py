@@ -25,7 +25,7 @@ from ssl_registry import (
     save_encoder,
 )
 from ssl_registry.builtin.densenet import DenseNet121
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.errors import ConfigError, EncoderFileError, SslRegistryError
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
 

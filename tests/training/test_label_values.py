@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ssl_registry import evaluate, finetune, predict, pretrain
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.data.cache.prepared import prepare_cases
 from ssl_registry.data.label_classes import as_classes, as_values, by_value
 from ssl_registry.data.preparing.preprocessing import Preprocessing

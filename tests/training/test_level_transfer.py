@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from ssl_registry import Encoder, finetune, load_encoder, pretrain, registry
-from ssl_registry.cli import app
+from ssl_registry.cli.app import app
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.training.files.encoder_summary import read_encoder_summary
 from ssl_registry.training.files.hub import card_of
