@@ -1,8 +1,8 @@
 """Components as settings: made of a name or a mapping, written as a mapping.
 
-Settings are checked twice. The first time components are found by name and not made, which
-needs neither torch nor their plugins' modules: so a misspelt setting is refused at once. The
-second time they are made.
+Settings are checked twice. The first time components are found by name and not made, and their
+fields are held against their source, which needs neither torch nor their plugins' modules: so a
+misspelt setting is refused at once. The second time they are made.
 """
 
 import warnings
@@ -18,6 +18,7 @@ from ssl_registry.entry import KINDS, Entry, Kind
 from ssl_registry.errors import ComponentDeprecationWarning, ConfigError
 from ssl_registry.field_descriptions import InWords
 from ssl_registry.registry import check_kind, registry
+from ssl_registry.sketched_fields import check_fields
 
 if TYPE_CHECKING:
     from ssl_registry.backbone import Backbone
@@ -62,7 +63,10 @@ def find_or_create(value: object, info: ValidationInfo) -> object:
         raise ConfigError(f"{value!r} has no 'name' that says which component it is")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ComponentDeprecationWarning)  # the second look says it
-        return Found(registry.find(name))
+        found = Found(registry.find(name))
+    if isinstance(value, Mapping):
+        check_fields(found.entry, name, {k: v for k, v in value.items() if k != "name"})
+    return found
 
 
 def entry_of(part: object) -> Entry:
