@@ -41,6 +41,14 @@ def run_plan(
     settings = read_words(words or [])
     if "data" in settings:
         raise ConfigError(f"data={settings['data']}: the data are named already, {data}")
+    from ssl_registry.training.planning.call import check_new_file, read_memory
+    from ssl_registry.training.settings.data_settings import DataSettings
+    from ssl_registry.training.settings.stored import check_call
+
+    check_new_file(out.expanduser(), overwrite)
+    if memory is not None:
+        read_memory(memory)
+    check_call(DataSettings, {"data": data, **settings}, "plan")
     from ssl_registry.training.planning.machine import read_machine
     from ssl_registry.training.planning.plan_file import write_plan
 

@@ -12,7 +12,7 @@ import typer
 from ssl_registry.cli.completion import complete_tasks
 from ssl_registry.cli.console import console, mention, mention_failures
 from ssl_registry.cli.overrides import read_words
-from ssl_registry.errors import ConfigError, RunError, spell
+from ssl_registry.errors import ConfigError, DataError, RunError, spell
 
 if TYPE_CHECKING:
     from ssl_registry.data.preparing.slice_axes import SliceAxis
@@ -132,10 +132,13 @@ def _preview_augmentation(
     """Draw some labelled training images, each as it is and augmented."""
     settings = {"seed": seed, **read_words(words), "downstream": name, "out": out}
     settings |= {key: said for key, said in (("data", data), ("size", size)) if said is not None}
+    from ssl_registry.training.settings.runs import FinetuneSettings
+    from ssl_registry.training.settings.stored import check_call
+
+    check_call(FinetuneSettings, settings, "finetune")
     from ssl_registry.experiments.augmented import augment_cases
     from ssl_registry.experiments.figures.augmented import draw_augmented
     from ssl_registry.training.settings.reading import read_settings
-    from ssl_registry.training.settings.runs import FinetuneSettings
 
     run = read_settings(FinetuneSettings, settings, "finetune")
     say = console()
@@ -175,14 +178,17 @@ def _create(name: str, words: list[str]) -> "PretextTask":
 
 
 def _check_out(out: Path, image: Path | None) -> None:
-    """See, before anything is computed, that the figure can be written where it should.
+    """See, before anything is computed, that the image is there, and the figure can be written.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the figure cannot.
+        DataError: there is no such image.
     """
     if out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: the figure is a PNG file; name one that ends in .png")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder: name a file in it, such as {out / OUT}")
-    if image is not None and image.exists() and out.exists() and out.samefile(image):
+    if image is not None and not image.exists():
+        raise DataError(f"--image {spell(image)}: there is no such file or folder")
+    if image is not None and out.exists() and out.samefile(image):
         raise ConfigError(f"--out {out} would overwrite the image itself: name another file")

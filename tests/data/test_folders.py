@@ -272,6 +272,17 @@ def test_names_of_files_may_tell_the_patient(tmp_path: Path) -> None:
     assert "2 patients by how the names begin (patient01, ...)" in source.notes[0]
     own = source.grouped(None, "(.+)")
     assert own.groups["patient01_ed"] == "patient01_ed"
+    assert not any("patients" in note for note in own.notes)
+
+
+def test_patients_by_folders_are_not_spoken_of_once_a_pattern_names_them(tmp_path: Path) -> None:
+    for seed, (who, eye) in enumerate(product(("P01", "P02", "P03"), ("left", "right"))):
+        write(tmp_path / who / f"{eye}.png", seed)
+    source = open_source(tmp_path)
+    assert any("3 patients by the names of the folders" in note for note in source.notes)
+    said = source.grouped(None, "(P0)./").notes
+    assert said
+    assert not any("patients" in note for note in said)
 
 
 def test_numbers_in_names_are_in_the_order_of_numbers() -> None:

@@ -21,6 +21,7 @@ from ssl_registry.experiments.statistics.summary import as_csv, summarise
 from ssl_registry.training.finetuning.learning import FinetuneVerdict
 from tests.browser import open_page
 from tests.experiments.curves import folders, report, result
+from tests.experiments.rows import make_row
 from tests.experiments.runs import write_experiment, write_pretraining
 
 LINES = {"scratch": 0.5, "rotation3d": 0.8, "rpl3d": 0.3}
@@ -133,6 +134,12 @@ def test_the_table_says_what_the_summary_says(reported: Reported) -> None:
     written = (reported.settings.out / "summary.csv").read_text()
     assert written == as_csv(summaries, "dice")
     assert [row["line"] for row in csv.DictReader(written.splitlines())][::2] == [*LINES]
+
+
+def test_scores_of_regions_are_none_over_all_classes() -> None:
+    scores = {"dice": 0.5, "nsd": 0.3, "dice_1": 0.4, "nsd_1": 0.2}
+    regions = {"dice_whole tumour": 0.6, "nsd_whole tumour": 0.1}
+    assert further_scores([make_row("scratch", 0.1, 0, {**scores, **regions})]) == ["nsd"]
 
 
 def test_scores_beside_the_headline_have_a_table_of_their_own(reported: Reported) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,16 @@ from typing import Any
 import pytest
 import torch
 
-from ssl_registry import finetune, load_encoder, pretrain, registry
+from ssl_registry import (
+    PretextTask,
+    derive_generator,
+    finetune,
+    load_encoder,
+    pretrain,
+    registry,
+)
+from ssl_registry.errors import ImageShapeError
+from ssl_registry.randomness import lend_to_torch
 from tests.kills import Killed, kill_at
 
 TASKS = [entry.name for entry in registry.entries(kind="pretext") if entry.dims]
@@ -58,6 +68,29 @@ def test_a_task_pretrains_an_encoder_that_is_fine_tuned_afterwards(
     assert 0 <= tuned.result["score"]["dice"] <= 1
     before, after = (load_encoder(run.folder).state_dict() for run in (pretrained, tuned))
     assert before.keys() == after.keys()
+
+
+def grid_advised(task: PretextTask, shape: tuple[int, ...]) -> list[int] | None:
+    """Return the grid that a task asks for on images of that shape; None where it takes them."""
+    try:
+        task.view_shape(shape)
+    except ImageShapeError as refused:
+        (grid,) = re.findall(r"raise `size` to .* set grid=(\[[\d,]+\])", str(refused))
+        return [int(cells) for cells in json.loads(grid)]
+    return None
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if name.endswith("3d")])
+def test_a_task_learns_from_thick_slices_or_says_what_to_set(name: str) -> None:
+    shape, generator = (32, 32, 8), derive_generator(0, "thick")
+    grid = grid_advised(registry.pretext_task(name), shape)
+    task = registry.pretext_task(name, **({} if grid is None else {"grid": grid}))
+    network = registry.backbone("unet3d", base_filters=2, levels=3).for_shape(shape)
+    with lend_to_torch(derive_generator(0, "network")):
+        encoder = network.build(1)
+        model = task.build_model(encoder, shape)
+    loss, _ = model(torch.rand((2, 1, *shape), generator=generator), generator)
+    assert math.isfinite(loss.detach())
 
 
 FIELDS: dict[str, dict[str, Any]] = {"cpc3d": {"jitter": 1}}

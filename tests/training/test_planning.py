@@ -172,8 +172,13 @@ def test_nothing_is_overwritten_and_wrong_words_are_refused(data: Path, tmp_path
     assert path.read_text() == "mine"
     with pytest.raises(ConfigError, match="sliced"):
         write_plan(tmp_path / "new.yaml", data, sliced="thick")
-    refused = run_command("plan", data, "--memory", "much", "--out", tmp_path / "p.yaml", status=2)
-    assert "is not a size" in refused.stderr
+
+
+def test_what_was_found_stands_in_the_file(tmp_path: Path) -> None:
+    for name in ("patient01_a", "patient01_b", "patient02_a"):
+        save(tmp_path / "scans" / f"{name}.nii.gz", 16, 16, 16)
+    write_plan(tmp_path / "plan.yaml", tmp_path / "scans", machine=LAPTOP)
+    assert "# Found: 2 patients by how the names begin" in (tmp_path / "plan.yaml").read_text()
 
 
 def test_hounsfield_units_are_recognised(tmp_path: Path) -> None:

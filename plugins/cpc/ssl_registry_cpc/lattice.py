@@ -70,14 +70,33 @@ def lay_out(
             else SMALLEST_TILE
             for cells in grid
         ]
-        enough = [max(due, length) for due, length in zip(needed, image_shape, strict=True)]
         raise ImageShapeError(
             f"images of {list(image_shape)} voxels, a grid of {list(grid)} tiles, "
             f"overlap={overlap:g} and jitter={jitter} leave tiles of {tile} voxels, fewer than "
-            f"{SMALLEST_TILE}: raise `size` to {max(enough) if len(set(grid)) == 1 else enough}, "
-            "lower `jitter`, raise `overlap`, or set `grid` to fewer tiles along short axes"
+            f"{SMALLEST_TILE}: {_remedy(image_shape, grid, needed)}"
         )
     return Lattice(tuple(steps), tuple(sides), tuple(margins), tuple(tile))
+
+
+def _remedy(image_shape: Sequence[int], grid: Sequence[int], needed: Sequence[int]) -> str:
+    """Say with which size, and with which grid, the tiles are large enough.
+
+    Args:
+        image_shape: in voxels.
+        grid: cells along each axis.
+        needed: voxels along each axis that these cells ask for.
+    """
+    enough = [max(due, length) for due, length in zip(needed, image_shape, strict=True)]
+    even = len(set(grid)) == len(set(image_shape)) == 1
+    fitting = [
+        cells if length >= due else 1
+        for cells, length, due in zip(grid, image_shape, needed, strict=True)
+    ]
+    spelt = f"set grid=[{','.join(map(str, fitting))}]:" if max(fitting) > 1 else "set `grid` to"
+    return (
+        f"raise `size` to {enough[0] if even else enough}, lower `jitter`, raise `overlap`, or "
+        f"{spelt} fewer tiles along short axes"
+    )
 
 
 class Plan(NamedTuple):

@@ -1,13 +1,14 @@
 """Exemplar networks as a pretext task."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ssl_registry import Chance, Encoder, PretextBatch, PretextTask, Question, QuestionModel, heads
+from ssl_registry.augmentation import Augmentation, carry_changes
 from ssl_registry.errors import ImageShapeError
 from ssl_registry_exemplar.augmentation import augment
 from ssl_registry_exemplar.head import EmbeddingHead
@@ -16,6 +17,20 @@ from ssl_registry_exemplar.recipe import Ranges, Recipe, draw_recipe, planes
 
 LOTS = 2**62
 """How many lots there are; so many more than candidates that each is equally likely."""
+
+
+OWN_CHANGES: Final = (
+    "flip_probability",
+    "rotation_probability",
+    "rotation",
+    "rotation_degrees",
+    "intensity_probability",
+    "brightness",
+    "contrast",
+    "zoom_probability",
+    "zoom",
+)
+"""Fields that say how copies are altered where `augment` does not."""
 
 
 class _Exemplar(PretextTask):
@@ -62,6 +77,26 @@ class _Exemplar(PretextTask):
         0.2, ge=0, lt=1, description="largest relative change of size: 0.2 is 0.8 to 1.2"
     )
 
+    augment: Augmentation | None = Field(
+        None,
+        repr=False,
+        description="alter the copies as fine-tuning alters its images, in place of the fields "
+        "from flip_probability to zoom: a preset (light, nnunet) or fields",
+    )
+
+    @model_validator(mode="after")
+    def _changes_are_of_one_kind(self) -> Self:
+        if self.augment is None:
+            return self
+        self.augment.check(self.spatial_dims)
+        for name in OWN_CHANGES:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is not followed where augment says how copies are altered: leave one "
+                    "of the two out"
+                )
+        return self
+
     @model_validator(mode="after")
     def _quarter_fits(self) -> Self:
         if self.rotation == "quarter" and self.rotation_degrees < 90:
@@ -81,8 +116,10 @@ class _Exemplar(PretextTask):
 
         Returns:
             Views `[B, 2, C, *S]`, the image and its copy. Target: `identity` `[B]` int64, which
-            only equal images share, and `lot` `[B]` int64. Drawn: both, and the fields of
-            `Recipe`, what was done to the copy, on the generator's device but for `identity`.
+            only equal images share, and `lot` `[B]` int64. Drawn: both, and what was done to the
+            copy, on the generator's device but for `identity`: the fields of `Recipe`, or, with
+            `augment`, `maps` `[B, *G, dims]`, the control points that say which place of the image,
+            in voxels, each voxel of the copy shows.
 
         Raises:
             ImageTypeError: the images are not floating point.
@@ -92,13 +129,32 @@ class _Exemplar(PretextTask):
         self.check_images(images)
         identity = heads.identify(images)
         self._check_negatives(identity)
-        recipe = draw_recipe(len(images), tuple(images.shape[2:]), self._ranges(), generator)
-        lot = torch.randint(LOTS, (len(images),), generator=generator, device=generator.device)
         views = images.new_empty((len(images), 2, *images.shape[1:]))
         views[:, 0] = images
-        lots = augment(images, recipe, views[:, 1], lot)
-        drawn = {"identity": identity, "lot": lot, **recipe._asdict()}
+        alter = self._alter_by_recipe if self.augment is None else self._augment
+        lot, lots, done = alter(images, views[:, 1], generator)
+        drawn = {"identity": identity, "lot": lot, **done}
         return PretextBatch(views, {"identity": identity, "lot": lots}, drawn)
+
+    def _alter_by_recipe(
+        self, images: Tensor, copies: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Write altered copies; return the lots, where drawn and with the images, and the rest."""
+        recipe = draw_recipe(len(images), tuple(images.shape[2:]), self._ranges(), generator)
+        lot = _draw_lots(len(images), generator)
+        return lot, augment(images, recipe, copies, lot), recipe._asdict()
+
+    def _augment(
+        self, images: Tensor, copies: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Do the same by `ssl_registry.augmentation`."""
+        assert self.augment is not None
+        batch, channels, *shape = images.shape
+        drawn = self.augment.draw(batch, shape, generator, channels=channels)
+        lot = _draw_lots(batch, generator)
+        (changes,), (lots,) = carry_changes(images.device, [drawn], lot)
+        copies.copy_(self.augment.apply(images, changes)[0])
+        return lot, lots, {"maps": drawn.control}
 
     def _check_negatives(self, identity: Tensor) -> None:
         if self.memory or bool((identity != identity[0]).any()):
@@ -140,6 +196,10 @@ class _Exemplar(PretextTask):
 
     def question(self, batch: PretextBatch, index: int) -> Question:
         """Return what was done to the copy of image `index`, in words."""
+        asked = (type(self).__doc__ or "").partition("?")[0]
+        views = ["image", "augmented copy"]
+        if self.augment is not None:
+            return Question(f"{asked}? Here: augmented, {self.augment.spell()}", views)
         row = Recipe(*(batch.drawn[name][index] for name in Recipe._fields))
         flipped = [axis for axis, flip in zip(self.axes, row.flips.tolist(), strict=True) if flip]
         done = [f"flipped along {' and '.join(flipped)}"] if flipped else []
@@ -151,9 +211,11 @@ class _Exemplar(PretextTask):
             done.append(f"zoom {row.zoom:.2f}")
         if row.brightness != 0 or row.contrast != 1:
             done.append(f"brightness {row.brightness:+.2f}, contrast {row.contrast:.2f}")
-        asked = (type(self).__doc__ or "").partition("?")[0]
-        text = f"{asked}? Here: {', '.join(done) or 'left as it is'}"
-        return Question(text, ["image", "augmented copy"])
+        return Question(f"{asked}? Here: {', '.join(done) or 'left as it is'}", views)
+
+
+def _draw_lots(batch: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(LOTS, (batch,), generator=generator, device=generator.device)
 
 
 class RememberingHead(nn.Module):

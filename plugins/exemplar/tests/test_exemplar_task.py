@@ -9,6 +9,7 @@ from ssl_registry_exemplar.exemplar import Exemplar2d, Exemplar3d
 from torch import Tensor
 
 from ssl_registry import PretextTask, registry
+from ssl_registry.augmentation import PRESETS
 from ssl_registry.errors import ConfigError
 from ssl_registry.testing import check_pretext_task
 
@@ -115,6 +116,28 @@ def test_the_question_says_what_was_done() -> None:
         assert question.text.startswith("Which volume is an altered copy of this one?")
         assert words in question.text
         assert question.views == ["image", "augmented copy"]
+
+
+@pytest.mark.parametrize("cls", BOTH)
+def test_copies_may_be_augmented_as_fine_tuning_does(cls: type[Exemplar]) -> None:
+    task = cls.model_validate({"augment": "nnunet", "memory": 2})
+    assert task.augment == PRESETS["nnunet"]
+    check_pretext_task(task)
+    images = images_for(task)
+    batch = task.make_batch(images, seeded())
+    copies, _ = PRESETS["nnunet"](images, generator=seeded())
+    assert torch.equal(batch.views[:, 0], images)
+    assert torch.equal(batch.views[:, 1], copies)
+    assert not torch.equal(copies, images)
+    assert "augmented, nnunet" in task.question(batch, 0).text
+    assert cls().augment is None
+
+
+def test_changes_of_both_kinds_are_refused() -> None:
+    with pytest.raises(ConfigError, match="zoom is not followed where augment"):
+        registry.create("exemplar3d", augment="light", zoom=0.1)
+    with pytest.raises(ConfigError, match="images of 2 dimensions have the axes 0, 1"):
+        registry.create("exemplar2d", augment={"flips": [2]})
 
 
 def test_anchors_and_copies_share_one_embedding() -> None:

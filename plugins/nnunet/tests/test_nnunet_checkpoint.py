@@ -93,9 +93,21 @@ def write_plans(path: Path, kind: str, bias: bool = True) -> dict[str, Any]:
     return plans
 
 
+def in_the_plane(plans: dict[str, Any]) -> dict[str, Any]:
+    """Return plans whose one configuration is of slices, with the numbers of that of volumes."""
+    said = json.loads(json.dumps(plans["configurations"]["3d_fullres"]))
+    numbers = said["architecture"]["arch_kwargs"]
+    for name in ("kernel_sizes", "strides"):
+        numbers[name] = [along[1:] for along in numbers[name]]
+    for name in ("conv_op", "norm_op"):
+        numbers[name] = numbers[name].replace("3d", "2d")
+    return {**plans, "configurations": {"2d": said}}
+
+
 def network_of(plans: dict[str, Any], channels: int = 1) -> Any:
     """Return the network that nnU-Net builds by plans, as its trainer does."""
-    configuration = PlansManager(plans).get_configuration("3d_fullres")
+    (name,) = plans["configurations"]
+    configuration = PlansManager(plans).get_configuration(name)
     return get_network_from_plans(
         configuration.network_arch_class_name,
         configuration.network_arch_init_kwargs,
@@ -139,6 +151,24 @@ def test_nnunet_loads_what_was_pretrained_into_the_network_of_its_plans(
         theirs = network.encoder(scan.permute(0, 1, 4, 3, 2))  # x, y, z to z, y, x
         for mine, other in zip(ours, theirs, strict=True):
             assert torch.equal(mine, other.permute(0, 1, 4, 3, 2))
+
+
+@pytest.mark.parametrize("kind", ["plainconv", "resenc"])
+def test_a_network_of_slices_is_loaded_too(kind: str, tmp_path: Path) -> None:
+    plans = in_the_plane(write_plans(tmp_path / "volumes.json", kind))
+    (tmp_path / "plans.json").write_text(json.dumps(plans))
+    backbone: Any = registry.create(f"nnunet-{kind}2d", plans=str(tmp_path / "plans.json"))
+    encoder = backbone.build(1).eval()
+    weights = backbone.export_weights("nnunet", encoder, None, 3)
+    torch.save(weights.content, tmp_path / "nnunet.pth")
+    network = network_of(plans)
+    load_pretrained_weights(network, str(tmp_path / "nnunet.pth"))
+    network.encoder.load_state_dict(saved_encoder(tmp_path / "nnunet.pth"), strict=True)
+    slices = torch.rand((2, 1, 16, 12), generator=derive_generator(0, "slices"))
+    with torch.no_grad():
+        theirs = network.encoder(slices.mT)  # x, y to y, x
+        for mine, other in zip(encoder(slices), theirs, strict=True):
+            assert torch.equal(mine, other.mT)
 
 
 def saved_encoder(path: Path) -> dict[str, Tensor]:

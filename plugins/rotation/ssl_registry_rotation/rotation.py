@@ -1,5 +1,6 @@
 """Rotation prediction as a pretext task."""
 
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import torch
@@ -32,12 +33,19 @@ def _shape_of(batch: PretextBatch) -> tuple[int, ...]:
     return tuple(batch.views.shape[3:])
 
 
+def _with_even_plane(shape: tuple[int, ...]) -> str:
+    """Return a size like an image's in which the two sides that are nearest are equal."""
+    by_length = sorted(range(len(shape)), key=shape.__getitem__)
+    short, long = min(pairwise(by_length), key=lambda pair: shape[pair[1]] / shape[pair[0]])
+    sides = (shape[short] if axis == long else side for axis, side in enumerate(shape))
+    return f"[{','.join(map(str, sides))}]"
+
+
 def _uneven(task: str, image_shape: tuple[int, ...]) -> ImageShapeError:
     """Say that no plane of an image has equal sides."""
     flat = len(image_shape) == 2
     needs = "equal sides" if flat else "a plane of equal sides"
-    shortest = min(image_shape)
-    example = shortest if flat else f"[{shortest},{shortest},{image_shape[-1]}]"
+    example = min(image_shape) if flat else _with_even_plane(image_shape)
     return ImageShapeError(
         f"images of {_spell_shape(image_shape)} voxels cannot be turned by 90 degrees without "
         f"changing shape: {task} needs {needs}; set `size` to such, for instance {example}, or "

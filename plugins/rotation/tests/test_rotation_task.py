@@ -70,11 +70,20 @@ def test_each_image_gets_a_class_of_its_own_drawn_uniformly(task: PretextTask) -
     assert chisquare(counts.numpy()).pvalue > 0.01
 
 
-@pytest.mark.parametrize(("task", "shape"), [(TASKS[0], (8, 6)), (TASKS[1], (8, 7, 6))])
-def test_unequal_sides_are_refused_and_the_setting_is_named(
-    task: PretextTask, shape: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("task", "shape", "instead"),
+    [
+        (TASKS[0], (8, 6), "6"),
+        (TASKS[1], (8, 7, 6), r"\[7,7,6\]"),
+        (TASKS[1], (24, 20, 8), r"\[20,20,8\]"),
+        (TASKS[1], (5, 24, 20), r"\[5,20,20\]"),
+    ],
+)
+def test_unequal_sides_are_refused_and_a_size_is_named_that_is_no_cube(
+    task: PretextTask, shape: tuple[int, ...], instead: str
 ) -> None:
-    with pytest.raises(ImageShapeError, match=r"equal sides; set `size`.*for instance \[?6"):
+    named = rf"equal sides; set `size`.*for instance {instead},"
+    with pytest.raises(ImageShapeError, match=named):
         task.view_shape(shape)
     with pytest.raises(ImageShapeError, match="size"):
         task.make_batch(torch.rand((2, 1, *shape), generator=seeded()), seeded())

@@ -12,7 +12,7 @@ from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.contents import Contents
 from ssl_registry.data.sources.counted_unit import CountedUnit
-from ssl_registry.data.sources.grouping import patients_by_column, patients_by_pattern
+from ssl_registry.data.sources.grouping import PatientNote, patients_by_column, patients_by_pattern
 from ssl_registry.data.sources.patient_names import describe_spellings, one_spelling
 from ssl_registry.errors import BadFileError
 
@@ -238,11 +238,13 @@ class Source:
             DataError: there is no such column, or the pattern is wrong or misses a case.
         """
         if column is not None:
-            return self.with_patients(patients_by_column(column, self.columns, self.name))
-        if pattern is not None:
-            names = [case.name for case in self.cases]
-            return self.with_patients(patients_by_pattern(pattern, names))
-        return self
+            patients = patients_by_column(column, self.columns, self.name)
+        elif pattern is not None:
+            patients = patients_by_pattern(pattern, [case.name for case in self.cases])
+        else:
+            return self
+        notes = (note for note in self.notes if not isinstance(note, PatientNote))
+        return replace(self, notes=tuple(notes)).with_patients(patients)
 
     def with_patients(self, groups: Mapping[str, str]) -> "Source":
         """Return the source with the patient of each case, however often one is misspelt."""

@@ -9,6 +9,7 @@ from typing import Final
 from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.sources.cases import Part
+from ssl_registry.data.sources.grouping import PatientNote
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.errors import spell
 
@@ -132,10 +133,11 @@ def patients_of_listed(paths: Mapping[str, str]) -> tuple[dict[str, str], list[s
     if len(set(found.values())) < 2:
         return {}, []
     first = spell(next(iter(found.values())))
-    return found, [
+    note = (
         f"{len(set(found.values()))} patients by the names of the folders ({first}, ...); "
         "group_pattern says otherwise"
-    ]
+    )
+    return found, [PatientNote(note)]
 
 
 def patients_in_names(names: Iterable[str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from ssl_registry.data.sources.folder_names import (
     patients_of,
     why_no_classes,
 )
+from ssl_registry.data.sources.grouping import PatientNote
 from ssl_registry.data.sources.label_names import label_maps_among
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.patient_names import plain_name
@@ -131,11 +132,12 @@ def _describe_patients(
     if not folders:
         return []
     notes = [f"{len(names)} images in folders of any depth, without labels"]
-    if groups:
-        patients = len(set(groups.values()))
-        notes[0] += f", of {patients} patients by the names of their folders (group_pattern wins)"
     if why is not None and len(folders) > 1:
         notes[0] += f"; the folders are not taken for classes ({why}): layout=classes does so"
+    if groups:
+        patients = len(set(groups.values()))
+        said = f"{patients} patients by the names of the folders"
+        notes.append(PatientNote(f"{said}; group_pattern says otherwise"))
     return notes
 
 

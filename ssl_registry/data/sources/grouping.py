@@ -7,6 +7,12 @@ from ssl_registry.data.sources.cells import tidy
 from ssl_registry.errors import DataError
 
 
+class PatientNote(str):
+    """A note on how patients were recognised, which no longer holds where the user names them."""
+
+    __slots__ = ()
+
+
 def patients_by_column(
     column: str, rows: Mapping[str, Mapping[str, str]], source: str
 ) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ssl_registry.data.formats.pictures import is_picture
 from ssl_registry.data.formats.volumes import case_name, is_volume
 from ssl_registry.data.sources.cases import Part
 from ssl_registry.data.sources.cells import tidy
+from ssl_registry.data.sources.grouping import PatientNote
 from ssl_registry.data.sources.part_names import PARTS
 from ssl_registry.data.sources.tables import read_table
 from ssl_registry.documents import brief
@@ -164,9 +165,8 @@ def describe_patients(table: ImageTable) -> list[str]:
     column = _patient_column(table)
     if column is None:
         return []
-    return [
-        f"the patient stands in the column {column} (group_column or group_pattern choose another)"
-    ]
+    said = f"the patient stands in the column {column}"
+    return [PatientNote(f"{said} (group_column or group_pattern choose another)")]
 
 
 def describe_parts(table: ImageTable) -> list[str]:

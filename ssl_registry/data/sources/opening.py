@@ -17,6 +17,7 @@ from ssl_registry.data.sources.decathlon import SUMMARY, open_decathlon
 from ssl_registry.data.sources.file_facts import READ_ANEW, FileFacts
 from ssl_registry.data.sources.folder_names import patients_in_names
 from ssl_registry.data.sources.folders import Dims, open_classes, open_folders, open_image_folder
+from ssl_registry.data.sources.grouping import PatientNote
 from ssl_registry.data.sources.image_table import is_readable_table
 from ssl_registry.data.sources.layouts import (
     AS_FOUND,
@@ -174,7 +175,7 @@ def _with_named_patients(source: Source) -> Source:
     if not patients:
         return source
     first = next(iter(patients.values()))
-    note = (
+    note = PatientNote(
         f"{len(set(patients.values()))} patients by how the names begin ({spell(first)}, ...); "
         "group_pattern says otherwise"
     )

@@ -17,5 +17,11 @@ def further_scores(rows: Sequence[Row]) -> list[str]:
 
 def _is_further(name: str, row: Row) -> bool:
     """Return whether a score is neither the headline, nor of one class or region, nor a probe's."""
-    of_class = name.rpartition("_")[2] in row.labels or name.startswith(f"{row.headline}_")
+    start = f"{row.headline}_"
+    regions = (score.removeprefix(start) for score in row.scores if score.startswith(start))
+    of_class = (
+        name.rpartition("_")[2] in row.labels
+        or name.startswith(start)
+        or any(name.endswith(f"_{region}") for region in regions)
+    )
     return name != row.headline and not of_class and not name.endswith(PROBED)

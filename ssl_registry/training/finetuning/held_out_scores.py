@@ -61,8 +61,8 @@ def score_all(
         regions: the classes of each, by name.
         values: of the labels in the order of the classes, after which the scores are called.
     """
-    predictions, targets, _ = answers
+    predictions, targets, evidence = answers
     own = by_value(task.score(predictions, targets), values)
     further = by_value(task.summarise(cases), values)
-    further |= score_regions(task, predictions, targets, regions)
+    further |= score_regions(task, predictions, targets, evidence, regions)
     return {**own, **further, **own}  # the headline first, and never replaced

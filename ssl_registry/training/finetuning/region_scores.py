@@ -1,11 +1,15 @@
 """Scores of regions: labels that are made of several values, such as a whole tumour."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from ssl_registry.downstream import DownstreamTask
+
+OF_THE_REGION: Final = "_1"
+"""How scores of a region end, which is the one class of its label maps."""
 
 
 class RegionMaps(Sequence[Tensor]):
@@ -28,26 +32,33 @@ def score_regions(
     task: DownstreamTask,
     predictions: Sequence[Tensor],
     targets: Sequence[Tensor],
+    evidence: Sequence[Mapping[str, Any]],
     regions: Mapping[str, frozenset[int]],
 ) -> dict[str, float]:
-    """Return the headline of each region by its name: `dice_whole tumour`.
+    """Return the scores of each region by its name: `dice_whole tumour`, `hd95_whole tumour`.
 
     A region is scored as one class against the rest, so what is confused within it does not
     count against it, as nnU-Net scores regions.
-
-    There are no surface scores of regions: those of the labels that make them up are measured.
 
     Args:
         task: of segmentation; of other tasks there are no regions.
         predictions: a label map `[*S]` of each test case.
         targets: likewise.
+        evidence: what `DownstreamTask.measure_case` takes by name, of each case.
         regions: the values of each, by name, as they stand in these label maps.
     """
     if task.target_kind != "mask":
         return {}
-    return {
-        f"{task.headline}_{name}": task.score(
-            RegionMaps(predictions, values), RegionMaps(targets, values)
-        )[task.headline]
-        for name, values in regions.items()
-    }
+    scores: dict[str, float] = {}
+    for name, values in regions.items():
+        ours, theirs = RegionMaps(predictions, values), RegionMaps(targets, values)
+        scores[f"{task.headline}_{name}"] = task.score(ours, theirs)[task.headline]
+        measured = task.summarise(
+            [
+                task.measure_case(prediction, target, **known)
+                for prediction, target, known in zip(ours, theirs, evidence, strict=True)
+            ]
+        )
+        own = (score for score in measured if score.endswith(OF_THE_REGION))
+        scores |= {f"{score.removesuffix(OF_THE_REGION)}_{name}": measured[score] for score in own}
+    return scores

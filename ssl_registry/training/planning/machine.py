@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from ssl_registry.data.cache.store import spell_bytes
-from ssl_registry.errors import ConfigError
+from ssl_registry.training.planning.call import read_memory
 
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says how much memory a container may take."""
@@ -49,13 +48,8 @@ def read_machine(memory: str | None, gpu: bool | None) -> Machine:
     """Return the machine at hand, or one of which something else is said.
 
     Raises:
-        ConfigError: the memory is not a size.
+        ConfigError: the memory is not a size, or too small for any training.
     """
     here = this_machine()
-    if memory is None:
-        return here if gpu is None else Machine(here.memory, gpu)
-    try:
-        size = int(TypeAdapter(ByteSize).validate_python(memory))
-    except ValidationError as error:
-        raise ConfigError(f"memory={memory!r} is not a size: write it as 24GB") from error
+    size = here.memory if memory is None else read_memory(memory)
     return Machine(size, here.gpu if gpu is None else gpu)

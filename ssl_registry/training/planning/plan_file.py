@@ -12,6 +12,7 @@ import yaml
 from ssl_registry.data.atomic_files import write_whole
 from ssl_registry.data.sources.opening import open_source
 from ssl_registry.errors import RunError
+from ssl_registry.training.planning.call import check_new_file
 from ssl_registry.training.planning.fingerprint import DatasetFingerprint, take_fingerprint
 from ssl_registry.training.planning.machine import Machine, this_machine
 from ssl_registry.training.planning.rules import Planned, TrainingPlan, plan_training
@@ -44,11 +45,10 @@ def write_plan(
     Raises:
         DataError: the data cannot be used.
         ConfigError: a setting is unknown or wrong.
-        RunError: the file is there already, or cannot be written.
+        RunError: the file is there already, is a folder, or cannot be written.
     """
     path = Path(out).expanduser()
-    if path.exists() and not overwrite:
-        raise RunError(f"out={path} is there already: name another file, or use --overwrite")
+    check_new_file(path, overwrite)
     said = {"data": str(data), **settings}
     chosen = read_settings(DataSettings, said, "plan")
     asked: Literal[2, 3] | None = 2 if chosen.across else dims
@@ -71,6 +71,8 @@ def _lines(plan: TrainingPlan, seen: DatasetFingerprint, data: Mapping[str, Any]
     yield "#     ssl-registry finetune FILE encoder=... out=..."
     yield "# Settings without a section hold for all; words on the command line win over the file."
     yield from _comment(_describe(seen))
+    for note in seen.notes:
+        yield from _comment(f"Found: {note}.")
     for warning in plan.warnings:
         yield from _comment(f"Mind: {warning}.")
     yield ""
@@ -110,7 +112,8 @@ def _comment(text: str) -> Iterator[str]:
 
 def _describe(seen: DatasetFingerprint) -> str:
     """Return in words what was seen."""
-    kind = "pictures" if seen.spacings is None else "volumes"
+    kind = "picture" if seen.spacings is None else "volume"
+    kind += "s" if seen.cases != 1 else ""
     labels = {
         "mask": f"{seen.labelled} with label maps of {seen.classes} values",
         "class": f"{seen.labelled} of {seen.classes} classes",

@@ -221,9 +221,8 @@ def _lengths(
 def _warnings(seen: DatasetFingerprint) -> list[str]:
     words = []
     if seen.cases < FEW:
-        words.append(
-            f"there are {seen.cases} images: too few to pretrain on, or to say how well it works"
-        )
+        there = "there is 1 image" if seen.cases == 1 else f"there are {seen.cases} images"
+        words.append(f"{there}: too few to pretrain on, or to say how well it works")
     if 0 < seen.labelled < FEW:
         words.append(f"{seen.labelled} of {seen.cases} images have labels: scores will be coarse")
     return words
