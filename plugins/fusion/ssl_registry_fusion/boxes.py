@@ -25,6 +25,7 @@ def draw_boxes(
     shape: tuple[int, ...],
     count: tuple[int, int],
     sides: tuple[float, float],
+    least: int,
     classes: int,
     generator: torch.Generator,
 ) -> Boxes:
@@ -39,6 +40,7 @@ def draw_boxes(
         shape: of an image in voxels.
         count: least and largest number of boxes.
         sides: least and largest side of a box, as a share of the image's side along that axis.
+        least: voxels that a side has at least, or half of the image's where that is fewer.
         classes: classes of the boxes, counted from 1.
         generator: every image takes equally many numbers from it.
     """
@@ -55,7 +57,8 @@ def draw_boxes(
         chance[:, :most, -1],
     )
     share = sides[0] + side * (sides[1] - sides[0])
-    lengths = (share * image).round().long().clamp(min=1).minimum(image)
+    narrowest = ((image + 1) // 2).clamp(max=least)
+    lengths = (share * image).round().long().maximum(narrowest).minimum(image)
     corner = (place * (image + lengths - 1)).long() - (lengths - 1)
     there = torch.arange(most, device=device) < number
     return Boxes(

@@ -16,7 +16,7 @@ SMOOTHING = 1.0
 """Voxels added above and below the fraction of the soft Dice: an absent class costs little."""
 
 
-GUESSES = 20
+GUESSES = 16
 """Guesses that an image counts for in the closing examination, in the plane and in space."""
 
 
@@ -31,12 +31,21 @@ class _Fusion(PretextTask):
         "3/4 or all of a voxel",
     )
     boxes: tuple[int, int] = Field(
-        (10, 40), description="least and largest number of boxes in an image, up to 1000"
+        (20, 80),
+        description="least and largest number of boxes in an image, up to 1000; with few, most "
+        "voxels lie in none, and a network says so of all",
     )
     box_sides: tuple[float, float] = Field(
         (0.0625, 0.625),
         description="least and largest side of a box, along each axis on its own, as a share of "
         "the image's",
+    )
+    least_side: int = Field(
+        8,
+        ge=1,
+        le=512,
+        description="voxels that a box's side has at least, or half of the image's side where that "
+        "is fewer: narrower boxes show too little to tell",
     )
     mix: Literal["pair", "self"] = Field(
         "pair",
@@ -125,7 +134,13 @@ class _Fusion(PretextTask):
             )
             drawn = {"places": places}
         boxes = draw_boxes(
-            len(images), shape, self.boxes, self.box_sides, self.classes - 1, generator
+            len(images),
+            shape,
+            self.boxes,
+            self.box_sides,
+            self.least_side,
+            self.classes - 1,
+            generator,
         )
         classes = paint(boxes, shape, images.device)
         views = images.new_empty((len(images), 1, images.shape[1], *shape))
@@ -243,7 +258,9 @@ class Fusion2d(_Fusion):
     spatial_dims: ClassVar[Literal[2, 3]] = 2
 
     boxes: tuple[int, int] = Field(
-        (4, 16), description="least and largest number of boxes in an image, up to 1000"
+        (10, 40),
+        description="least and largest number of boxes in an image, up to 1000; with few, most "
+        "pixels lie in none, and a network says so of all",
     )
 
 

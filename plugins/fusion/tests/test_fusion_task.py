@@ -52,7 +52,7 @@ def test_the_registry_finds_it_by_name(name: str) -> None:
 def test_the_class_of_a_voxel_can_be_computed_from_the_view(
     cls: type[Fusion], channels: int, mix: str
 ) -> None:
-    task = cls(mix=mix, crop=0.5)  # type: ignore[arg-type]
+    task = cls(mix=mix, crop=0.5, boxes=(4, 16), least_side=1)  # type: ignore[arg-type]
     images = images_for(cls, channels=channels)
     views, target, drawn = task.make_batch(images, seeded(1))
     shape = task.view_shape(SHAPES[task.spatial_dims])
@@ -107,10 +107,32 @@ def test_boxes_are_as_many_and_as_large_as_the_fields_say(cls: type[Fusion]) -> 
         assert (drawn["end"] - drawn["first"]).max() <= math.ceil(0.75 * max(image.tolist()))
 
 
+@pytest.mark.parametrize("least", [1, 8, 60])
+def test_no_box_is_narrower_than_a_field_says_but_where_the_image_is(least: int) -> None:
+    task = Fusion3d(box_sides=(0.01, 0.02), least_side=least)
+    drawn = task.make_batch(torch.rand((40, 1, 64, 32, 6), generator=seeded()), seeded(3)).drawn
+    there = (drawn["box_class"] > 0)[..., None]
+    whole = (drawn["first"] > 0) & (drawn["end"] < torch.tensor([64, 32, 6])) & there
+    for axis, image in enumerate((64, 32, 6)):
+        sides = (drawn["end"] - drawn["first"])[..., axis][whole[..., axis]]
+        assert set(sides.tolist()) <= {max(round(0.01 * image), min(least, image // 2))}
+
+
+@pytest.mark.parametrize(("cls", "side", "most"), [(Fusion2d, 64, 0.3), (Fusion3d, 64, 0.5)])
+def test_no_class_is_most_of_the_image(cls: type[Fusion], side: int, most: float) -> None:
+    """Else a network says of every voxel that it lies in no box, and learns nothing for long."""
+    images = torch.rand((40, 1, *[side] * cls.spatial_dims), generator=seeded())
+    target = cls().make_batch(images, seeded(3)).target
+    assert isinstance(target, Tensor)
+    shares = target.flatten().bincount(minlength=5) / target.numel()
+    assert shares.max() < most
+    assert shares.min() > 0.1
+
+
 @pytest.mark.parametrize("cls", BOTH)
 def test_every_place_is_as_likely_to_lie_in_a_box(cls: type[Fusion]) -> None:
     """Else the border, which padded convolutions see, would tell of the class."""
-    task = cls(boxes=(1, 1), box_sides=(0.5, 0.5), classes=2)
+    task = cls(boxes=(1, 1), box_sides=(0.5, 0.5), least_side=1, classes=2)
     count = 20_000
     covered = torch.zeros(SHAPES[cls.spatial_dims])
     generator = seeded(4)
@@ -198,7 +220,7 @@ def test_no_answer_given_without_looking_is_right_more_often_than_chance() -> No
     only = torch.zeros_like(target)
     assert task.metrics(scores.index_fill(2, only.new_tensor([0]), 1.0), only)["accuracy"] == 0.2
     chance = task.chance(4)
-    assert (chance.accuracy, chance.answers) == (0.2, 80)
+    assert (chance.accuracy, chance.answers) == (0.2, 64)
     assert task.judged_by() == "answers"
 
 
