@@ -91,7 +91,7 @@ class QuestionModel(PretextModel):
                 f"images have shape {list(images.shape)}, but the model was built for images "
                 f"of {list(self.image_shape)}, behind the axes of batch and channels"
             )
-        batch = self.inform(self.make_batch(images, generator), moment)
+        batch = self.make_batch(images, generator, moment)
         pyramid = self.encode(batch)
         loss, metrics = self.compare(self.head, pyramid[: self.coarsest], batch.target)
         losses = {self.coarsest: loss}
@@ -103,14 +103,16 @@ class QuestionModel(PretextModel):
             loss = torch.stack(list(losses.values())).mean()
         return loss, metrics
 
-    def make_batch(self, images: Tensor, generator: torch.Generator) -> PretextBatch:
+    def make_batch(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None = None
+    ) -> PretextBatch:
         """Return views and target of `images`, made outside of autocast.
 
         Raises:
             PluginError: the task returned something else.
         """
         with torch.autocast(images.device.type, enabled=False), blame(self.task, "make_batch"):
-            batch = self.task.make_batch(images, generator)
+            batch = self.ask(images, generator, moment)
         if not isinstance(batch, PretextBatch) or not isinstance(batch.views, Tensor):
             raise PluginError(
                 f"{spell_component(self.task)}: make_batch returned {spell_tree(batch)}; it has to "
@@ -134,14 +136,20 @@ class QuestionModel(PretextModel):
                 f"{spell_component(self.task)}: {what} of {spell_tree(tree)}: {error}; see {PAGE}"
             ) from error
 
-    def inform(self, batch: PretextBatch, moment: Moment | None) -> PretextBatch:
-        """Return the batch with what is known of its cases, where a model of its own adds any.
+    def ask(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None
+    ) -> PretextBatch:
+        """Return what the task asks of `images`.
+
+        A task whose question needs what is known of the cases overrides this in a model of its
+        own; what it takes to the device goes there with what is drawn, in one copy.
 
         Args:
-            batch: of `make_batch`, which knows the images alone.
+            images: `[B, C, *S]`.
+            generator: for all that chance decides.
             moment: where training stands, with `cases`; None in a loop that does not say.
         """
-        return batch
+        return self.task.make_batch(images, generator)
 
     def encode(self, batch: PretextBatch) -> list[Tensor]:
         """Return the encoder's levels `[B, V, C_l, *S_l]` of the views of a batch.

@@ -14,16 +14,22 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssl_registry import Moment, registry, transfer
+from ssl_registry import CaseInfo, Moment, registry, transfer
 from ssl_registry.augmentation import Augmentation
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
 from ssl_registry.training.settings.reading import read_settings
 from ssl_registry.training.settings.runs import FinetuneSettings
 
-FAMILIES: Final = (
-    "byol", "cpc", "exemplar", "fusion", "genesis", "jigsaw", "local", "masked", "moco", "place",
-    "rotation", "rpl", "simclr", "voco",
-)  # fmt: skip
+TASKS: Final = sorted(
+    entry.name
+    for entry in registry.entries(kind="pretext")
+    if entry.distribution.startswith("ssl-registry")
+)
+CASES: Final = [
+    *((name, False) for name in TASKS),
+    *((name, True) for name in TASKS if name.endswith("2d")),
+]
+"""Tasks, and whether their images are slices of volumes."""
 
 
 class Copies(TorchDispatchMode):
@@ -92,20 +98,24 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("like_a_gpu")
-@pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_copies_to_the_device_once_at_most(family: str, dims: int) -> None:
+@pytest.mark.parametrize(("name", "of_slices"), CASES)
+def test_a_step_copies_to_the_device_once_at_most(name: str, of_slices: bool) -> None:
+    joint = {"tasks": ["rotation2d", "place2d"]}
+    task: Any = registry.create(name, **(joint if name == "joint" else {}))
+    dims = task.spatial_dims
     shape = (96, 96) if dims == 2 else (48, 48, 48)
-    task: Any = registry.create(f"{family}{dims}d")
     backbone = registry.backbone(f"unet{dims}d", base_filters=2, levels=3, norm="instance")
     model = task.build_model(backbone.build(task.view_channels(1)), shape).to("meta")
+    copies_at_most = len(task.tasks) if name == "joint" else 1  # each of a joint is a step's part
     for batch in (2, 9):
         images = torch.empty((batch, 1, *shape), device="meta")
-        model(images, torch.Generator().manual_seed(0))  # what is kept is made now
+        cases = [CaseInfo(f"{n}", f"{n}", place=n / 9 if of_slices else None) for n in range(batch)]
+        moment = Moment(0, 10, 0, cases)
+        model(images, torch.Generator().manual_seed(0), moment)  # what is kept is made now
         with Copies() as copies:
-            loss, _ = model(images, torch.Generator().manual_seed(1))
+            loss, _ = model(images, torch.Generator().manual_seed(1), moment)
         assert loss.device.type == "meta"
-        assert copies.count <= 1
+        assert copies.count <= copies_at_most
 
 
 @pytest.mark.usefixtures("like_a_gpu")

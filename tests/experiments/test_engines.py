@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -158,6 +159,20 @@ def test_the_process_of_a_run_sees_its_gpu_and_its_end_is_told(tmp_path: Path) -
     assert "SIGKILL" in killed.error
 
 
+def test_the_process_of_a_run_under_slurm_is_one_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `SLURM_NTASKS` Lightning would wait for processes that nobody starts."""
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nkill -USR2 $$; kill $$; echo tasks: $SLURM_NTASKS; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    job = CellJob("{}", str(tmp_path / "log.txt"), str(tmp_path), {})
+    assert run_job(job, deaf_to=[signal.SIGUSR2, signal.SIGTERM]) == Ending("tasks:")
+    assert run_job(job).lost
+
+
 def test_a_process_is_kept_for_the_next_run_until_one_fails(tmp_path: Path) -> None:
     program, pids = tmp_path / "python", tmp_path / "pids"
     program.write_text(
@@ -251,18 +266,17 @@ def test_sbatch_gets_what_was_said(planned: Grid) -> None:
         gpus=1, cpus=8, memory="32GiB", time="12:00:00", partition="gpu",
         parameters={"account": "lab"},
     )  # fmt: skip
-    assert sbatch_parameters(planned, said, 20) == {
+    assert sbatch_parameters(planned, said) == {
         "name": "ssl-registry",
         "timeout_min": 720,
         "cpus_per_task": 8,
         "gpus_per_node": 1,
         "mem_gb": 32,
         "slurm_partition": "gpu",
-        "slurm_array_parallelism": 20,
         "slurm_additional_parameters": {"account": "lab"},
     }
     with pytest.raises(ConfigError, match="whole GPUs"):
-        sbatch_parameters(planned, SlurmOptions(gpus=0.5), None)
+        sbatch_parameters(planned, SlurmOptions(gpus=0.5))
 
 
 def test_a_worker_that_lacks_a_plugin_or_the_folder_is_named(tmp_path: Path) -> None:

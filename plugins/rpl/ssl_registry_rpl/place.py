@@ -1,5 +1,6 @@
 """Relative patch location made dense: each voxel of a crop tells its place in the scan."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final, Literal, Self
 
@@ -18,7 +19,6 @@ from ssl_registry import (
     QuestionModel,
     heads,
     patches,
-    transfer,
 )
 from ssl_registry.augmentation import Augmentation, carry_changes
 from ssl_registry.errors import ImageShapeError
@@ -95,6 +95,20 @@ class _Place(PretextTask):
             ImageTypeError: the images are not floating point.
             ImageShapeError: they have not `[B, C, *S]` axes, or the crop does not fit them.
         """
+        return self.ask_of_slices(images, generator, [])
+
+    def ask_of_slices(
+        self, images: Tensor, generator: torch.Generator, heights: Sequence[float | None]
+    ) -> PretextBatch:
+        """Do what `make_batch` does, and ask slices for their place in the volume, too.
+
+        Args:
+            images: as there.
+            generator: as there.
+            heights: the place of each image in its volume, from 0 to 1; None for one that is no
+                slice. Without any the target is that of `make_batch`; with them it has `slice`
+                `[B]` float32, the places, and `of_volume` `[B]` bool, whether there is one.
+        """
         self.check_images(images)
         device, image_shape = images.device, tuple(images.shape[2:])
         shape = self.view_shape(image_shape)
@@ -103,8 +117,10 @@ class _Place(PretextTask):
         sides = torch.tensor(image_shape, device=corners.device, dtype=torch.float32)
         last = torch.tensor(shape, device=corners.device) - 0.5
         others = (corners[:, 1:] - corners[:, :1]) / sides
-        (changes,), (corners, control, sides, last, others) = carry_changes(
-            device, [drawn], corners[:, :1], drawn.control, sides, last, others
+        known = torch.tensor([height is not None for height in heights], device=corners.device)
+        height = torch.tensor([height or 0.0 for height in heights], device=corners.device)
+        (changes,), (corners, control, sides, last, others, known, height) = carry_changes(
+            device, [drawn], corners[:, :1], drawn.control, sides, last, others, known, height
         )
         crops = patches.cut_tiles(images, corners, shape)[:, 0]
         views = self.augment.apply(crops, changes)[0]
@@ -116,6 +132,8 @@ class _Place(PretextTask):
             "seen": ((within >= -0.5) & (within <= last.view(column))).all(1),
             "others": others,
         }
+        if heights:
+            target |= {"slice": height, "of_volume": known}
         return PretextBatch(views[:, None], target, {"corners": corners, "control": control})
 
     def build_head(self, encoder: Encoder, view_shape: tuple[int, ...]) -> nn.Module:
@@ -220,22 +238,15 @@ class PlaceModel(QuestionModel):
 
     task: _Place
 
-    def inform(self, batch: PretextBatch, moment: Moment | None) -> PretextBatch:
-        """Add to the target what is known of slices: `slice` `[B]`, and for which, `of_volume`."""
-        places = [case.place for case in moment.cases] if moment is not None else []
-        if self.task.coordinates == self.task.spatial_dims or not any(
-            place is not None for place in places
-        ):
-            return batch
-        assert isinstance(batch.target, dict)
-        seen = batch.target["seen"]
-        assert isinstance(seen, Tensor)
-        known, heights = transfer.carry(
-            seen.device,
-            torch.tensor([place is not None for place in places]),
-            torch.tensor([place or 0.0 for place in places]),
-        )
-        return batch._replace(target={**batch.target, "slice": heights, "of_volume": known})
+    def ask(
+        self, images: Tensor, generator: torch.Generator, moment: Moment | None
+    ) -> PretextBatch:
+        """Cut crops, and ask slices for their height as well, where any image is one."""
+        heights = [case.place for case in moment.cases] if moment is not None else []
+        in_plane = self.task.coordinates == self.task.spatial_dims
+        if in_plane or all(height is None for height in heights):
+            return self.task.make_batch(images, generator)
+        return self.task.ask_of_slices(images, generator, heights)
 
 
 class Place2d(_Place):

@@ -111,7 +111,7 @@ def _describe_needs(
     if isinstance(where, SlurmOptions):
         from ssl_registry.experiments.engines.slurm_cluster import sbatch_parameters
 
-        asked = sbatch_parameters(grid, where, jobs)
+        asked = sbatch_parameters(grid, where)
         said = ", ".join(f"{key}={value}" for key, value in asked.items() if key != "name")
         return f"each in a job of its own, in arrays, with {said}", jobs
     from ssl_registry.experiments.engines import ray_cluster

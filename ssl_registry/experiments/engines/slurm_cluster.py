@@ -6,6 +6,8 @@ not submit them twice. A job whose time runs out is queued again, and goes on fr
 """
 
 import json
+import re
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.experiments.engines.engine import Engine
 from ssl_registry.experiments.engines.options import SlurmOptions
+from ssl_registry.experiments.engines.slurm_queue import SlurmQueue
 from ssl_registry.experiments.engines.this_machine import devices_a_run
 from ssl_registry.experiments.engines.workers import check_answers, look_around, question
 from ssl_registry.experiments.files import explained_write_errors
@@ -32,10 +35,16 @@ JOBS: Final = "jobs.jsonl"
 ARRAY: Final = 1000
 """Jobs in an array; SLURM takes 1001 unless its administrators say otherwise."""
 
+_MOST: Final = 100_000
+
 _PATIENCE: Final = 120.0
+_PAUSE: Final = 5.0
 _TIMEOUTS: Final = 1000
-_ON_ITS_WAY: Final = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED", "CONFIGURING", "COMPLETING")
-"""States, as `sacct` calls them, of jobs that are not to be submitted again."""
+_GRACE: Final = 15.0
+"""Seconds that the result of a job which has ended may take to be seen on a shared folder."""
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGUSR2)
+"""What SLURM sends to all processes of a job that is to go: submitit's own answers alone."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class ResubmittedJob:
 
     def __call__(self) -> Ending:
         """Run it."""
-        return run_job(self.job)
+        return run_job(self.job, deaf_to=_SIGNALS)
 
     def checkpoint(self) -> Any:
         """Return what is submitted then: the same, for the run's folder knows how far it is."""
@@ -61,39 +70,61 @@ class SlurmCluster(Engine):
     Args:
         grid: of the cells.
         options: what a run needs, and what is handed to `sbatch`.
-        jobs: how many run at a time at most; None leaves it to SLURM.
+        jobs: how many SLURM has at a time at most; None leaves it to SLURM.
     """
 
-    most = 100_000
-
     def __init__(self, grid: Grid, options: SlurmOptions, jobs: int | None) -> None:
+        self.most = jobs or _MOST
         self._grid = grid
         self._options = options
-        self._jobs = jobs
         self._folder = grid.settings.out.absolute() / FOLDER
         self._running: list[tuple[Any, Cell]] = []
+        self._queue = SlurmQueue()
+        self._silent: dict[str, float] = {}
 
     def start(self) -> None:
         """Let a job of its own look at what a node has, before any run is queued."""
         check_submitit()
         check_time(self._grid, self._options)
         self._executor = _executor(self._folder, self._options)
-        self._executor.update_parameters(**sbatch_parameters(self._grid, self._options, self._jobs))
+        self._executor.update_parameters(**sbatch_parameters(self._grid, self._options))
+        if self._options.executor == "slurm":  # submitit's own limit is 256
+            self._executor.update_parameters(slurm_array_parallelism=ARRAY)
         with question(self._grid) as asked:
-            job = self._executor.submit(partial(look_around, asked, {}))
+            (job,) = self._submitted([partial(look_around, asked, {})])
             answer = self._answer_of(job)
         check_answers(self._grid, [answer])
 
-    def _answer_of(self, job: Any) -> Mapping[str, Any]:
-        from submitit.core.utils import FailedJobError, UncompletedJobError
+    def _submitted(self, calls: Sequence[Any]) -> list[Any]:
+        """Submit calls in an array, and return their jobs.
+
+        Raises:
+            RunError: SLURM does not take them.
+        """
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
-            answer: Mapping[str, Any] = job.result()
-        except (FailedJobError, UncompletedJobError) as error:
+            jobs: list[Any] = self._executor.submit_array(calls)
+        except (FailedJobError, FailedSubmissionError) as error:
+            raise RunError(
+                f"--on slurm: sbatch took no job ({_last_line(error)}): see --partition, --time "
+                "and --slurm, and say --jobs where the cluster limits how many you may queue; jobs "
+                "that are queued go on"
+            ) from error
+        if self._options.executor == "slurm":
+            for job in jobs:
+                self._queue.watch(job)
+        return jobs
+
+    def _answer_of(self, job: Any) -> Mapping[str, Any]:
+        self._wait_for([job])
+        ending = self._result_of(job)
+        if isinstance(ending, Ending):
             raise ConfigError(
                 "nothing was queued: a first job that was to look at what a node has did not get "
-                f"through; {job.paths.stderr} says why ({str(error).strip().splitlines()[-1]})"
-            ) from error
+                f"through: {ending.error}"
+            )
+        answer: Mapping[str, Any] = ending
         return answer
 
     def adopt(self, cells: Sequence[Cell]) -> list[Cell]:
@@ -126,20 +157,16 @@ class SlurmCluster(Engine):
         job: Any = SlurmJob(self._folder, job_id)
         if job.paths.result_pickle.exists():
             return None
-        state = str(job.watcher.get_state(job_id, mode="standard")).upper()
-        return job if state.startswith(_ON_ITS_WAY) else None
+        self._queue.watch(job)
+        return job if self._queue.is_on_its_way(job_id) else None
 
     def submit(self, cells: Sequence[Cell]) -> None:
         """Submit the runs in arrays, and note which job each is."""
         threads = max(1, _cpus(self._options) // devices_a_run(self._grid))
         for first in range(0, len(cells), ARRAY):
             some = cells[first : first + ARRAY]
-            jobs = self._executor.submit_array(
-                [
-                    ResubmittedJob(job_of(self._grid, cell, threads, patience=_PATIENCE))
-                    for cell in some
-                ]
-            )
+            calls = [job_of(self._grid, cell, threads, patience=_PATIENCE) for cell in some]
+            jobs = self._submitted([ResubmittedJob(call) for call in calls])
             self._running += zip(jobs, some, strict=True)
             lines = [
                 json.dumps({"run": self._grid.name(cell), "job": job.job_id}) + "\n"
@@ -151,14 +178,42 @@ class SlurmCluster(Engine):
 
     def wait(self) -> list[tuple[Cell, Ending]]:
         """Return the runs whose jobs have ended; asks gently, for there may be thousands."""
-        pause = 0.2 if self._options.executor == "local" else 5.0
-        while True:
-            ended = [(job, cell) for job, cell in self._running if job.done()]
-            if ended:
-                gone = {id(job) for job, _ in ended}
-                self._running = [pair for pair in self._running if id(pair[0]) not in gone]
-                return [(cell, _ending(job)) for job, cell in ended]
+        ended = self._wait_for([job for job, _ in self._running])
+        gone = {id(job) for job in ended}
+        pairs = [(job, cell) for job, cell in self._running if id(job) in gone]
+        self._running = [(job, cell) for job, cell in self._running if id(job) not in gone]
+        return [(cell, self._result_of(job)) for job, cell in pairs]
+
+    def _wait_for(self, jobs: Sequence[Any]) -> list[Any]:
+        pause = 0.2 if self._options.executor == "local" else _PAUSE
+        while not (ended := [job for job in jobs if self._has_ended(job)]):
             time.sleep(pause)
+        return ended
+
+    def _has_ended(self, job: Any) -> bool:
+        """Return whether a job's result is there, or will not come any more."""
+        if not job.done():
+            self._silent.pop(job.job_id, None)
+            return False
+        now = time.monotonic()
+        return (
+            job.paths.result_pickle.exists()
+            or now - self._silent.setdefault(job.job_id, now) > _GRACE
+        )
+
+    def _result_of(self, job: Any) -> Any:
+        """Return what a job that has ended gave back, or an `Ending` that says why it did not."""
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        if not job.paths.result_pickle.exists():
+            return _without_result(job)
+        try:
+            result = job.result()
+        except FailedJobError as error:
+            return Ending(f"its job failed: {_last_line(error)}")
+        except UncompletedJobError:
+            return _without_result(job)
+        return result
 
     def close(self) -> None:
         """Leave SLURM's jobs to go on by themselves; what was tried out here ends."""
@@ -167,18 +222,20 @@ class SlurmCluster(Engine):
                 job.cancel()
 
 
-def _ending(job: Any) -> Ending:
-    from submitit.core.utils import FailedJobError, UncompletedJobError
+def _without_result(job: Any) -> Ending:
+    state = str(job.state).upper()
+    return Ending(
+        f"its job {job.job_id} ended as {state} without a result: see {job.paths.stderr}",
+        lost=not state.startswith("CANCELLED"),
+    )
 
-    try:
-        ending: Ending = job.result()
-    except FailedJobError as error:
-        return Ending(f"its job failed: {str(error).strip().splitlines()[-1]}")
-    except UncompletedJobError as error:
-        state = str(job.state).upper()
-        words = f"its job {job.job_id} ended as {state}: {str(error).strip().splitlines()[0]}"
-        return Ending(words, lost=not state.startswith("CANCELLED"))
-    return ending
+
+def _last_line(error: Exception) -> str:
+    """Return the last line of what a command said, or of the trace in submitit's message."""
+    said = str(error)
+    parts = re.split(r"^-{10,}$", said, flags=re.MULTILINE)
+    lines = [line.strip() for line in parts[len(parts) // 2].splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def check_submitit() -> None:
@@ -212,7 +269,9 @@ def _executor(folder: Path, options: SlurmOptions) -> Any:
 
     with explained_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    more = {"slurm_max_num_timeout": _TIMEOUTS} if options.executor == "slurm" else {}
+    more: dict[str, Any] = {}
+    if options.executor == "slurm":
+        more = {"slurm_max_num_timeout": _TIMEOUTS}
     try:
         return submitit.AutoExecutor(folder, cluster=options.executor, **more)
     except RuntimeError as error:
@@ -222,7 +281,7 @@ def _executor(folder: Path, options: SlurmOptions) -> Any:
         ) from error
 
 
-def sbatch_parameters(grid: Grid, options: SlurmOptions, jobs: int | None) -> dict[str, Any]:
+def sbatch_parameters(grid: Grid, options: SlurmOptions) -> dict[str, Any]:
     """Return what submitit is to ask `sbatch` for."""
     asked: dict[str, Any] = {
         "name": "ssl-registry",
@@ -242,8 +301,6 @@ def sbatch_parameters(grid: Grid, options: SlurmOptions, jobs: int | None) -> di
         asked["mem_gb"] = options.memory / 2**30
     if options.partition:
         asked["slurm_partition"] = options.partition
-    if jobs:
-        asked["slurm_array_parallelism"] = jobs
     if options.parameters:
         asked["slurm_additional_parameters"] = dict(options.parameters)
     return asked

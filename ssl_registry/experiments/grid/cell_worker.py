@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +27,12 @@ class CellWorker:
     Args:
         keep: the process for the next job. A run on several devices needs one of its own, for its
             command is started again for each of them.
+        deaf_to: signals that the process never hears.
     """
 
-    def __init__(self, *, keep: bool = True) -> None:
+    def __init__(self, *, keep: bool = True, deaf_to: Sequence[signal.Signals] = ()) -> None:
         self._keep = keep
+        self._deaf_to = deaf_to
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
@@ -77,14 +81,14 @@ class CellWorker:
         return process.wait()
 
     def _start(self, job: CellJob, *words: str) -> "subprocess.Popen[bytes]":
-        with Path(job.log).open("ab") as log:
+        with Path(job.log).open("ab") as log, _blocked(self._deaf_to):
             process = subprocess.Popen(  # noqa: S603  (this program, no shell)
                 [sys.executable, "-m", PROCESS, *words],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE if self._keep else log,
                 stderr=log,
                 cwd=job.place,
-                env={**os.environ, **job.variables},
+                env={**_own_variables(), **job.variables},
             )
         self._process = process
         if self._closed:  # in the meantime
@@ -92,13 +96,37 @@ class CellWorker:
         return process
 
 
-def run_job(job: CellJob) -> Ending:
-    """Run a job in a process of its own, which ends when this one does."""
-    worker = CellWorker(keep=False)
+def run_job(job: CellJob, deaf_to: Sequence[signal.Signals] = ()) -> Ending:
+    """Run a job in a process of its own, which ends when this one does.
+
+    Args:
+        job: the job.
+        deaf_to: signals that the process never hears, for they are meant for this one.
+    """
+    worker = CellWorker(keep=False, deaf_to=deaf_to)
     try:
         return worker.run(job)
     finally:
         worker.close()
+
+
+@contextmanager
+def _blocked(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Block signals in this thread, and so in the processes that it starts meanwhile."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _own_variables() -> dict[str, str]:
+    """Return the environment without SLURM's part.
+
+    A run starts processes for its devices itself; by those variables Lightning would take it for
+    one of several that `srun` has started.
+    """
+    return {name: said for name, said in os.environ.items() if not name.startswith("SLURM_")}
 
 
 def _why(status: int, said: str) -> str:
