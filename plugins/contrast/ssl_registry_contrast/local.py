@@ -1,5 +1,6 @@
 """Dense local contrast: which voxel of another view shows the same place?"""
 
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ from ssl_registry.errors import ConfigError
 from ssl_registry.heads import UNetDecoder, spread_of
 from ssl_registry_contrast.levels import levels_of, perceptron, unit
 from ssl_registry_contrast.local_loss import Contrast, contrast_places
+from ssl_registry_contrast.place_alone import IMAGES, PlaceAlone, learn_table
 from ssl_registry_contrast.points import Points, constant, draw_points, look_up
 from ssl_registry_contrast.relations import Positives, related_images
 from ssl_registry_contrast.views import TwoViews
@@ -29,8 +31,8 @@ class _Local(TwoViews):
         0.15,
         ge=0,
         le=0.4,
-        description="share of a view's sides, at each end, where no place is drawn: there the "
-        "network's padding would tell where a voxel lies",
+        description="share of a view's sides, at each end, where no place is drawn: there much of "
+        "what the network sees is its own padding",
     )
     positives: Positives = Field(
         "view",
@@ -58,7 +60,17 @@ class _Local(TwoViews):
         Raises:
             ConfigError: the encoder has a single level, or fewer than `levels` names.
         """
-        return LocalModel(self, encoder)
+        return LocalModel(self, encoder, image_shape)
+
+
+@lru_cache(maxsize=16)
+def _table_for(task: _Local, shape: tuple[int, ...]) -> Tensor:
+    """Return what places in views of a shape tell without a look at an image."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(1).expand(IMAGES, 1, *shape)
+    windows, pair = task.draw_pair(images, generator, margin=task.margin)
+    points = draw_points(task.points, windows, pair, generator, alike=False, margin=task.margin)
+    return learn_table(points, shape, together=task.negatives == "batch")
 
 
 class PartialDecoder(UNetDecoder):
@@ -89,7 +101,7 @@ class LocalModel(PretextModel):
     Levels are those of the decoder; the coarsest is the encoder's own.
     """
 
-    def __init__(self, task: _Local, encoder: Encoder) -> None:
+    def __init__(self, task: _Local, encoder: Encoder, image_shape: tuple[int, ...]) -> None:
         super().__init__(encoder)
         self.task = task
         if len(encoder.channels) < 2:
@@ -106,6 +118,12 @@ class LocalModel(PretextModel):
                 str(level): perceptron(encoder.channels[level - 1], task.hidden, task.embedding)
                 for level in self.levels
             }
+        )
+        # As high in their scans, or of one patient: there the place in a view is what is meant.
+        self.place_alone = (
+            PlaceAlone(_table_for(task, tuple(image_shape)), image_shape)
+            if task.positives == "view"
+            else None
         )
 
     def forward(
@@ -146,16 +164,28 @@ class LocalModel(PretextModel):
         """Return loss and metrics of one level's features `[2 * B, C_l, *S_l]`."""
         stride, task = self.strides[level - 1], self.task
         found = look_up(features, points.places.flatten(0, 1), stride)
+        origin = points.origin if task.negatives == "image" else points.origin.flatten(0, 1)
+        steps = constant(stride, origin.device)
+        apart = ((origin[..., None, :] - origin[..., None, :, :]) / steps).abs().amax(-1) >= 1
         with torch.autocast(features.device.type, enabled=False):
             embedded = unit(self.project[str(level)](found)).reshape(
                 2, len(found) // 2, *found.shape[1:2], -1
             )
-        origin = points.origin if task.negatives == "image" else points.origin.flatten(0, 1)
-        steps = constant(stride, origin.device)
-        apart = ((origin[..., None, :] - origin[..., None, :, :]) / steps).abs().amax(-1) >= 1
-        seen: Contrast = contrast_places(embedded, points.shown, apart, related, task.temperature)
+            seen: Contrast = contrast_places(
+                embedded, points.shown, apart, related, task.temperature, self._told(points)
+            )
         spread = spread_of(embedded.detach().flatten(0, 2))
         return seen.loss, {"found": seen.found, "guessed": seen.guessed, "spread": spread}
+
+    def _told(self, points: Points) -> Tensor | None:
+        """Return what the places in the views alone tell of each pair that is compared."""
+        if self.place_alone is None:
+            return None
+        places = points.places
+        if self.task.negatives == "batch":
+            places = places.flatten(1, 2)[:, None]
+        told: Tensor = self.place_alone(places)
+        return told
 
     def parts(self) -> dict[str, nn.Module]:
         """Return the encoder, and the decoder unless the coarsest level alone was in question."""

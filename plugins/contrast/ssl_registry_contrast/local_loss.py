@@ -46,6 +46,7 @@ def contrast_places(
     apart: Tensor,
     related: Tensor,
     temperature: float,
+    told: Tensor | None = None,
 ) -> Contrast:
     """Return the contrast of embeddings of places.
 
@@ -60,13 +61,18 @@ def contrast_places(
             or of all images, `[B * K, B * K]`; bool.
         related: `[B, B]` bool, in which other images place number k is the same.
         temperature: temperature of the similarities.
+        told: what is known of two embeddings without a look at the image, as logarithms that are
+            added to their similarity in the loss, and not where it is counted what was found:
+            `[B, 2 * K, 2 * K]`, or of all images `[1, 2 * B * K, 2 * B * K]`, first views first.
 
     Reference: Chaitanya et al. 2020 (arXiv:2006.10511), equation 4; with the positives of other
     images its strategy D, and Zeng et al. 2021 (arXiv:2106.09157), equation 2.
     """
     scaled = points / temperature
-    negatives = _negatives_of(points, scaled, shown, apart)
+    negatives = _negatives_of(points, scaled, shown, apart, told)
     scores = torch.einsum("vikd,wjkd->vikwj", scaled, points)
+    if told is not None:
+        scores = scores + _told_of_positives(told, shown)[..., None, None]
     right = _positives(shown, related) & (negatives.number > 0)[..., None, None]
     lost = F.softplus(negatives.together[..., None, None] - scores)
     positives = right.sum((3, 4))
@@ -89,7 +95,16 @@ def _positives(shown: Tensor, related: Tensor) -> Tensor:
     return right & shown[..., None, None] & there
 
 
-def _negatives_of(points: Tensor, scaled: Tensor, shown: Tensor, apart: Tensor) -> _Negatives:
+def _told_of_positives(told: Tensor, shown: Tensor) -> Tensor:
+    """Return what is told of each embedding and its place in the other view, `[2, B, K]`."""
+    count = told.shape[1] // 2
+    pairs = told.view(-1, 2, count, 2, count).diagonal(dim1=2, dim2=4)  # [G, 2, 2, M]
+    return torch.stack([pairs[:, 0, 1], pairs[:, 1, 0]]).reshape(shown.shape)
+
+
+def _negatives_of(
+    points: Tensor, scaled: Tensor, shown: Tensor, apart: Tensor, told: Tensor | None
+) -> _Negatives:
     parts = apart if apart.ndim == 3 else apart[None]
     many = parts.shape[:2]
     flat, flat_scaled = (
@@ -100,7 +115,7 @@ def _negatives_of(points: Tensor, scaled: Tensor, shown: Tensor, apart: Tensor) 
     logits = (flat_scaled @ flat.mT).masked_fill(~negative, NEVER)
     nearest = logits.detach().amax(-1)
     found = (
-        logits.logsumexp(-1),
+        (logits if told is None else logits + told).logsumexp(-1),
         nearest,
         (logits.detach() == nearest[..., None]).sum(-1),
         negative.sum(-1),

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from ssl_registry_contrast.local_loss import contrast_places
+from ssl_registry_contrast.points import draw_points
 from ssl_registry_contrast.relations import related_images
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,7 +32,12 @@ def far(place: float, other: float) -> bool:
 
 
 def slow(
-    points: Tensor, shown: Tensor, places: Tensor, related: Tensor, others: bool
+    points: Tensor,
+    shown: Tensor,
+    places: Tensor,
+    related: Tensor,
+    others: bool,
+    told: Tensor | None = None,
 ) -> tuple[float, float]:
     """Return the loss, and how often the same place is the nearest, one pair at a time."""
     _, batch, count, _ = points.shape
@@ -39,6 +45,14 @@ def slow(
 
     def alike(a: tuple[int, int, int], b: tuple[int, int, int]) -> float:
         return float(points[a] @ points[b]) / TEMPERATURE
+
+    def with_told(a: tuple[int, int, int], b: tuple[int, int, int]) -> float:
+        if told is None:
+            return alike(a, b)
+        if others:
+            rows = [(v * batch + i) * count + k for v, i, k in (a, b)]
+            return alike(a, b) + float(told[0, rows[0], rows[1]])
+        return alike(a, b) + float(told[a[1], a[0] * count + a[2], b[0] * count + b[2]])
 
     losses, hits = [], []
     for image in range(batch):
@@ -62,11 +76,9 @@ def slow(
                 for j in range(batch)
                 if shown[w, j, k] and ((j == i and w != v) or bool(related[i, j]))
             ]
-            pushed = sum(math.exp(alike(anchor, other)) for other in negatives)
-            each = [
-                -math.log(math.exp(alike(anchor, p)) / (math.exp(alike(anchor, p)) + pushed))
-                for p in positives
-            ]
+            pushed = sum(math.exp(with_told(anchor, other)) for other in negatives)
+            pulled = [math.exp(with_told(anchor, p)) for p in positives]
+            each = [-math.log(one / (one + pushed)) for one in pulled]
             own += [sum(each) / len(each)] if each else []
             if shown[1 - v, i, k]:
                 right = alike(anchor, (1 - v, i, k))
@@ -89,6 +101,47 @@ def test_the_loss_is_the_sum_over_all_pairs(others: bool, partners: bool) -> Non
     loss, found = slow(points, shown, places, related, others)
     assert math.isclose(float(came.loss), loss, rel_tol=1e-4)
     assert math.isclose(float(came.found), found, rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_what_is_told_counts_in_the_loss_and_not_in_what_was_found(others: bool) -> None:
+    points, shown, places = some(3, 6, 7)
+    nobody = torch.zeros(3, 3, dtype=torch.bool)
+    place = places.flatten() if others else places
+    apart = (place[..., None] - place[..., None, :]).abs() >= 0.1
+    told = torch.randn((1, 36, 36) if others else (3, 12, 12), generator=seeded(4))
+    told = told + told.mT
+    came = contrast_places(points, shown, apart, nobody, TEMPERATURE, told)
+    loss, found = slow(points, shown, places, nobody, others, told)
+    assert math.isclose(float(came.loss), loss, rel_tol=1e-4)
+    assert math.isclose(float(came.found), found, rel_tol=1e-4)
+    assert came.loss != contrast_places(points, shown, apart, nobody, TEMPERATURE).loss
+
+
+@pytest.mark.parametrize("name", ["local2d", "local3d"])
+@pytest.mark.parametrize("negatives", ["image", "batch"])
+def test_what_places_alone_give_away_is_told_to_the_loss(name: str, negatives: str) -> None:
+    """Where nothing was embedded, places that the table never saw are found better by it."""
+    task = registry.create(name, negatives=negatives, points=16)
+    dims = task.spatial_dims
+    shape, backbone = (32,) * dims, registry.create(f"unet{dims}d", base_filters=2, levels=2)
+    model = task.build_model(backbone.build(1), shape)
+    assert model.place_alone.state_dict() == {}, "it is the same whenever it is learnt"
+    images = torch.zeros(1).expand(64, 1, *shape)
+    windows, pair = task.draw_pair(images, seeded(5), margin=task.margin)
+    points = draw_points(16, windows, pair, seeded(6), alike=False, margin=task.margin)
+    blind, losses = torch.zeros(2, 64, 16, 1), []
+    apart = ~torch.eye(16, dtype=torch.bool).expand(64, -1, -1)
+    nobody = torch.zeros(64, 64, dtype=torch.bool)
+    for told in (None, model.place_alone(points.places)):
+        losses.append(contrast_places(blind, points.shown, apart, nobody, 1.0, told).loss)
+    assert losses[0] - losses[1] > 0.1
+
+
+def test_places_of_slices_as_high_are_what_is_meant_and_nothing_is_told() -> None:
+    encoder = registry.create("unet2d", base_filters=2, levels=2).build(1)
+    model = registry.create("local2d", positives="place").build_model(encoder, (16, 16))
+    assert model.place_alone is None
 
 
 def test_the_order_of_the_places_makes_no_difference() -> None:
@@ -190,16 +243,19 @@ def learn(images: Tensor, steps: int) -> tuple[float, float]:
         loss.backward()
         optimizer.step()
         lately.append([float(metrics["found"]), float(metrics["guessed"])])
-    found, guessed = torch.tensor(lately[-25:]).mean(0).tolist()
+    found, guessed = torch.tensor(lately[-100:]).mean(0).tolist()
     return found, guessed
 
 
 @pytest.mark.long
 def test_places_are_found_by_what_they_show_and_not_by_the_padded_border() -> None:
-    """A constant image shows nothing but where the network's padding and a turn's corners are."""
+    """A constant image shows nothing but where the network's padding and a turn's corners are.
+
+    Were it not told to the loss, places would be found 1.9 times as often as by guessing.
+    """
     textured = F.interpolate(torch.rand(4, 1, 12, 12, generator=seeded()), (32, 32), mode="bicubic")
     found, guessed = learn(textured, 100)
     assert found > 6 * guessed
     levels = torch.linspace(0.4, 1, 4).view(4, 1, 1, 1)
-    found, guessed = learn(levels.expand(4, 1, 32, 32), 100)
-    assert found < 1.4 * guessed
+    found, guessed = learn(levels.expand(4, 1, 32, 32), 200)
+    assert found < 1.3 * guessed
