@@ -38,6 +38,19 @@ def test_a_decoder_has_the_normalisation_of_the_unet(norm: str) -> None:
         assert norms_in(head) == {NORMS[norm]}
 
 
+def test_one_level_is_nothing_to_decode_unless_it_is_the_finest_of_several() -> None:
+    with pytest.raises(ConfigError, match=r"one level.*choose a backbone with 2 levels or more"):
+        DenseHead(unet(levels=1), 1, 3)
+    DenseHead(FinestLevels(unet(levels=2), 1), 1, 3)
+
+
+@pytest.mark.parametrize("name", ["fusion3d", "genesis3d", "masked3d", "place3d", "local3d"])
+def test_a_dense_task_refuses_an_encoder_of_one_level_before_the_first_step(name: str) -> None:
+    pytest.importorskip("ssl_registry_fusion", reason="plugins are not installed")
+    with pytest.raises(ConfigError, match=r"one level.*nothing to decode"):
+        registry.pretext_task(name).build_model(unet(levels=1), (32, 32, 32))
+
+
 class Plain(Encoder):
     """Two levels with one layer of normalisation each."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssl_registry.backbone import Encoder, check_encoder
+from ssl_registry.backbone import Encoder, FinestLevels, check_encoder
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry.normalisation import DecoderStyle, build_norm
 
@@ -164,12 +164,22 @@ class DenseHead(nn.Module):
 
     Shape: a list of `[B, V, C_l, *S_l]` to `[B, V, out_channels, *S]`.
 
+    Raises:
+        ConfigError: the encoder has a single level, so that there is nothing to decode. The
+            finest level alone of one with more, which `levels` asks for, will do.
+
     Attributes:
         decoder: kept beside the encoder after pretraining.
     """
 
     def __init__(self, encoder: Encoder, out_channels: int, dims: int) -> None:
         super().__init__()
+        if len(encoder.channels) < 2 and not isinstance(encoder, FinestLevels):
+            raise ConfigError(
+                "this task asks voxel by voxel, which a decoder answers from several levels, but "
+                "the encoder has one level, so there is nothing to decode: choose a backbone with "
+                "2 levels or more"
+            )
         self.decoder = UNetDecoder(encoder, out_channels, dims)
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
