@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ssl_registry.errors import ConfigError
+from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.experiments.engines import choice, workers
 from ssl_registry.experiments.engines.engine import LOSSES, Engine, run_grid
 from ssl_registry.experiments.engines.options import (
@@ -22,7 +22,7 @@ from ssl_registry.experiments.engines.options import (
     read_options,
 )
 from ssl_registry.experiments.engines.ray_cluster import needs_on
-from ssl_registry.experiments.engines.slurm_cluster import sbatch_parameters
+from ssl_registry.experiments.engines.slurm_cluster import SlurmCluster, sbatch_parameters
 from ssl_registry.experiments.engines.this_machine import gpus_by_turns
 from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending, job_of_run
 from ssl_registry.experiments.grid.cell_worker import CellWorker, run_job
@@ -344,6 +344,13 @@ def test_options_of_an_engine_without_one_are_refused(tmp_path: Path) -> None:
     assert "--cpus is for an engine: use --on ray or --on slurm, too" in said.stderr
     said = run_command("efficiency", config, "--on", "dask", f"out={tmp_path / 'o'}", status=2)
     assert "there are ray and slurm" in said.stderr
+
+
+def test_no_job_is_queued_while_the_folder_is_away(tmp_path: Path) -> None:
+    grid = make_grid(settings(tmp_path / "out", **FEW), quiet_or_loud(quiet=True))
+    with pytest.raises(RunError, match=r"is not there any more.*the same command goes on"):
+        SlurmCluster(grid, SlurmOptions(), None).submit(list(grid.pretraining))
+    assert not grid.settings.out.exists()  # nothing is written in its place
 
 
 def test_a_job_that_would_end_before_its_first_checkpoint_is_refused(tmp_path: Path) -> None:

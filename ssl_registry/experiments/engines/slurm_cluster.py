@@ -26,6 +26,7 @@ from ssl_registry.experiments.files import explained_write_errors
 from ssl_registry.experiments.grid.cell_job import CellJob, Ending, job_of
 from ssl_registry.experiments.grid.cell_worker import run_job
 from ssl_registry.experiments.grid.cells import Cell, Grid
+from ssl_registry.experiments.grid.going_on import check_there
 
 FOLDER: Final = "slurm"
 """In the experiment's folder: what submitit writes, and which run is which job."""
@@ -161,7 +162,12 @@ class SlurmCluster(Engine):
         return job if self._queue.is_on_its_way(job_id) else None
 
     def submit(self, cells: Sequence[Cell]) -> None:
-        """Submit the runs in arrays, and note which job each is."""
+        """Submit the runs in arrays, and note which job each is.
+
+        Raises:
+            RunError: the experiment's folder is away, or SLURM does not take them.
+        """
+        check_there(self._grid.settings.out)
         threads = max(1, _cpus(self._options) // devices_a_run(self._grid))
         for first in range(0, len(cells), ARRAY):
             some = cells[first : first + ARRAY]
@@ -177,8 +183,13 @@ class SlurmCluster(Engine):
                 file.writelines(lines)
 
     def wait(self) -> list[tuple[Cell, Ending]]:
-        """Return the runs whose jobs have ended; asks gently, for there may be thousands."""
+        """Return the runs whose jobs have ended; asks gently, for there may be thousands.
+
+        Raises:
+            RunError: the experiment's folder is away, so that no result can be seen.
+        """
         ended = self._wait_for([job for job, _ in self._running])
+        check_there(self._grid.settings.out)
         gone = {id(job) for job in ended}
         pairs = [(job, cell) for job, cell in self._running if id(job) in gone]
         self._running = [(job, cell) for job, cell in self._running if id(job) not in gone]

@@ -1,0 +1,86 @@
+"""Preparing scans by one process, by two, and by as many as `workers=auto` takes.
+
+pytest tests/benchmarks/test_preparing.py --benchmark-enable --benchmark-only
+
+The time that passes is counted, and how many times faster than one process each is stands in its
+name; so does the processors' time, with that of the processes: where other jobs use the cores, it
+is what two processes cost more than one. Nothing here asserts a time.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from ssl_registry.data.cache.prepared import prepare_cases
+from ssl_registry.data.cache.workers import cores, processes_for
+from ssl_registry.data.preparing.preprocessing import Preprocessing
+from ssl_registry.data.sources.opening import open_source
+
+SCANS: Final = 16
+"""Of 160 voxels a side, 8 MB each: enough for two processes by `auto`, which counts bytes."""
+
+SIDE: Final = 160
+
+alone: dict[str, float] = {}
+"""What one process took, once it was measured."""
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    place = tmp_path_factory.mktemp("preparing")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_REGISTRY_CACHE", str(place / "cache"))
+        yield place
+
+
+def fill(folder: Path, count: int, side: int) -> Path:
+    """Write scans that differ, uncompressed, unless they are there."""
+    where = folder / f"scans-{count}"
+    if not where.exists():
+        where.mkdir()
+        voxels = np.random.default_rng(0).integers(0, 1000, (side,) * 3).astype(np.int16)
+        for number in range(count):
+            image = nib.Nifti1Image(np.roll(voxels, number, 0), np.eye(4))
+            nib.save(image, where / f"scan{number:02}.nii")
+    return where
+
+
+def processor_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+@pytest.mark.parametrize("workers", [0, 2, "auto"])
+def test_preparing(benchmark: Any, scans: Path, workers: int | str) -> None:
+    measured = benchmark.enabled
+    source = open_source(str(fill(scans, SCANS, SIDE) if measured else fill(scans, 2, 12)))
+    spent: list[float] = []
+
+    def empty() -> None:
+        shutil.rmtree(scans / "cache" / "images", ignore_errors=True)
+        spent.append(processor_seconds())
+
+    def prepare() -> int:
+        return len(prepare_cases(source.cases, Preprocessing(), size=64, workers=workers))
+
+    benchmark.group = "preparing scans, time that passes"
+    started = time.perf_counter()
+    made = benchmark.pedantic(prepare, setup=empty, rounds=1)
+    assert made == len(source.cases)
+    assert time.perf_counter() > started
+    if benchmark.stats is not None:
+        own = benchmark.stats.stats.min
+        alone.setdefault("seconds", own)
+        files = [path for case in source.cases for path in case.files]
+        count = processes_for(workers, files) if workers == "auto" else workers
+        cost, times = (processor_seconds() - spent[0]) / len(spent), alone["seconds"] / own
+        benchmark.extra_info |= {"processor seconds": cost, "times": times}
+        asked = f"workers={workers}, {count or 1} on {cores()} cores"
+        benchmark.name = f"{asked}: {times:.2f} times as fast, {cost:.1f} s of processors"
