@@ -11,6 +11,7 @@ from ssl_registry import Encoder, PretextBatch, PretextTask, Question, QuestionM
 from ssl_registry.errors import ConfigError, ImageShapeError
 from ssl_registry_masked.cubes import cells_of, draw_hidden, normalise_cubes, spread
 from ssl_registry_masked.sparse import VisibleAlone
+from ssl_registry_masked.tokens import patch_embedding, projection_of, tokens_in_place
 
 Width: TypeAlias = Annotated[int, Field(ge=1, le=512)]
 
@@ -27,8 +28,8 @@ class _Masked(PretextTask):
     )
     fill: Literal["zero", "mean", "token"] = Field(
         "zero",
-        description="what stands in hidden cubes: zero, the mean of what is visible, or a value "
-        "that is learned",
+        description="what stands in hidden cubes: zero, the mean of what is visible, or what is "
+        "learned: a token for each patch, where the network makes tokens of them, else a value",
     )
     normalise: bool = Field(
         False,
@@ -125,7 +126,7 @@ class _Masked(PretextTask):
 
         Raises:
             ConfigError: `sparse`, and the encoder attends to tokens, or is too coarse for the
-                cubes.
+                cubes; or tokens are learned, and a cube would hide a part of a patch.
             ImageShapeError: the cubes do not fit the images, or, with `sparse`, do not end where
                 the images do.
         """
@@ -177,7 +178,8 @@ class MaskedModel(QuestionModel):
     """Masked autoencoding: with `sparse` the encoder sees visible voxels alone.
 
     Attributes:
-        token: `[C]`, what stands in hidden voxels, where it is learned.
+        token: `[C]`, what stands in hidden voxels, where it is learned; of a network that makes
+            tokens of patches, `[D]`, what stands for hidden ones.
         tokens: `[C_l]` for each level: what the decoder finds in hidden places, with `sparse`.
     """
 
@@ -190,7 +192,7 @@ class MaskedModel(QuestionModel):
             levels = encoder.channels[: self.coarsest]
             self.tokens = nn.ParameterList(nn.Parameter(_draw_token(n)) for n in levels)
         elif task.fill == "token":
-            self.token = nn.Parameter(_draw_token(encoder.in_channels))
+            self.token = nn.Parameter(_draw_token(_token_width(task, encoder)))
 
     def encode(self, batch: PretextBatch) -> list[Tensor]:
         """Return the levels `[B, 1, C_l, *S_l]` of masked views."""
@@ -198,6 +200,10 @@ class MaskedModel(QuestionModel):
         if self.task.sparse:
             return self._encode_visible(batch)
         if self.task.fill == "token":
+            if embedding := patch_embedding(self.encoder):
+                cells, cube = batch.drawn["hidden_cubes"], self.task._widths()
+                with tokens_in_place(embedding, self.token, cells, cube, self.image_shape):
+                    return super().encode(batch)
             views = torch.where(
                 target["hidden"], _channels(self.token, batch.views[:, 0]), batch.views[:, 0]
             )
@@ -224,6 +230,25 @@ def _draw_token(channels: int) -> Tensor:
     return SPREAD * torch.randn(channels)
 
 
+def _token_width(task: _Masked, encoder: Encoder) -> int:
+    """Return how many numbers a token has: those of a patch's, or the image's channels.
+
+    Raises:
+        ConfigError: a cube would hide a part of a patch.
+    """
+    embedding = patch_embedding(encoder)
+    if embedding is None:
+        return encoder.in_channels
+    cube, conv = task._widths(), projection_of(embedding)
+    if any(width % side for width, side in zip(cube, conv.stride, strict=True)):
+        raise ConfigError(
+            f"fill=token: cubes of {list(cube)} voxels are no multiple of the patches of "
+            f"{list(conv.stride)} that the network makes tokens of: set "
+            f"task.cube={_least_multiple(cube, conv.stride)}, or task.fill=zero"
+        )
+    return conv.out_channels
+
+
 def _channels(token: Tensor, features: Tensor) -> Tensor:
     """Return a token `[C]` so that it goes with features `[B, C, *S]`, in their dtype."""
     return token.to(features.dtype).view(1, -1, *[1] * (features.ndim - 2))
@@ -246,7 +271,7 @@ def _check_sparse(task: _Masked, encoder: Encoder, image_shape: tuple[int, ...])
     if found := sorted(name for name in attending if name.endswith("Attention")):
         raise ConfigError(
             f"sparse=true is for convolutional encoders, and this one has {found[0]} layers: set "
-            "task.sparse=false (with task.fill=token a learned value stands in hidden voxels)"
+            "task.sparse=false (with task.fill=token a learned token stands for hidden patches)"
         )
 
 

@@ -81,7 +81,7 @@ class VisibleAlone(TorchFunctionMode):
         if function in _ATTENDING:
             raise ConfigError(
                 "sparse=true is for convolutional encoders, and this one attends to tokens: set "
-                "task.sparse=false (with task.fill=token a learned value stands in hidden voxels)"
+                "task.sparse=false (with task.fill=token a learned token stands for hidden patches)"
             )
         if function in _NORMALISING:
             return self._normalise(function, args, named)

@@ -8,6 +8,7 @@ import torch
 from ssl_registry_masked.cubes import normalise_cubes
 from ssl_registry_masked.masked import Masked2d, Masked3d
 from ssl_registry_masked.sparse import VisibleAlone
+from ssl_registry_masked.tokens import patch_embedding, projection_of, tokens_in_place
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -208,6 +209,51 @@ def test_hidden_places_of_a_sparse_pyramid_hold_a_token_and_visible_ones_none() 
         features = level[:, 0].movedim(1, -1)
         assert torch.equal(features[mask], token.expand_as(features[mask]))
         assert not torch.isclose(features[~mask], token.detach()).all(-1).any()
+
+
+TRANSFORMERS: list[tuple[type[Masked], str, dict[str, Any], tuple[int, ...], int]] = [
+    (Masked3d, "monai-swinunetr3d", {"feature_size": 12, "depths": (1,) * 4}, (64, 32, 32), 2),
+    (Masked2d, "timm:swin_tiny_patch4_window7_224", {}, (224, 224), 4),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "fields", "shape", "patch"), TRANSFORMERS, ids=str)
+def test_hidden_patches_of_a_transformer_are_one_learned_token(
+    cls: type[Masked], name: str, fields: dict[str, Any], shape: tuple[int, ...], patch: int
+) -> None:
+    pytest.importorskip(f"ssl_registry_{name[:5].strip('-:')}")
+    encoder = registry.backbone(name, **fields).build(1).eval()
+    model = cls(cube=8, fill="token").build_model(encoder, shape)
+    embedding = patch_embedding(encoder)
+    assert embedding is not None
+    assert model.token.shape == (projection_of(embedding).out_channels,)
+    images = torch.rand((2, 1, *shape), generator=seeded(8))
+    batch = model.make_batch(images, seeded(9))
+    other = images + batch.target["hidden"] * torch.rand(images.shape, generator=seeded(10))  # type: ignore[index,call-overload]
+    made: list[Tensor] = []
+    with torch.no_grad():
+        pyramid = model.encode(batch)
+        assert not embedding._forward_hooks, "what is kept is the network as it was"
+        for one, two in zip(pyramid, model.encode(model.make_batch(other, seeded(9))), strict=True):
+            assert torch.equal(one, two)
+        views, cells = batch.views[:, 0], batch.drawn["hidden_cubes"]
+        with tokens_in_place(embedding, model.token, cells, (8,) * len(shape), shape):
+            embedding.register_forward_hook(lambda _, given, out: made.append(out))
+            encoder(views)
+    tokens = made[0] if made[0].shape[-1] == len(model.token) else made[0].movedim(1, -1)
+    hidden = cells
+    for axis in range(1, len(shape) + 1):
+        hidden = hidden.repeat_interleave(8 // patch, axis)
+    assert torch.equal(tokens[hidden], model.token.expand_as(tokens[hidden]))
+    assert not torch.isclose(tokens[~hidden], model.token.detach()).all(-1).any()
+
+
+def test_a_cube_that_hides_a_part_of_a_patch_is_refused() -> None:
+    pytest.importorskip("ssl_registry_monai")
+    swin = registry.backbone("monai-swinunetr3d", feature_size=12, depths=(1,) * 4).build(1)
+    with pytest.raises(ConfigError, match=r"no multiple of the patches.*set task.cube=6"):
+        Masked3d(cube=5, fill="token").build_model(swin, (64, 32, 32))
+    assert Masked3d(cube=5).build_model(swin, (64, 32, 32)) is not None
 
 
 def explained_after_training(images: Tensor, **fields: Any) -> float:
