@@ -76,13 +76,18 @@ def explain(error: ValidationError, owner: str, model: type[BaseModel]) -> str:
         model: has the fields, to suggest near ones.
     """
     lines: list[str] = []
+    before: tuple[object, ...] = ()
     for problem in error.errors(include_url=False):
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, SslRegistryError):  # already in words for the user
             lines.append(str(cause))
+            before = ()
             continue
         place = tuple(part for part in problem["loc"] if not _TYPE.fullmatch(str(part)))
         where = ".".join(map(str, place))
+        if before and place != before and place[: len(before)] == before:
+            lines.pop()  # of something else that the field might have been: this one came nearer
+        before = place
         if problem["type"] == "extra_forbidden":
             hint = _hint(model, place)
             said_before = any(line.endswith(f"; {hint}") for line in lines)

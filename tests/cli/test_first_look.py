@@ -57,6 +57,7 @@ REFUSED = [
     (("finetune", "out=x", "test_fraction=0.9", "validation_fraction=0.5"), "nothing to"),
     (("finetune", "out=x", "transfer_levels=2"), "no encoder to take levels from"),
     (("finetune", "out=x", "transfer=all"), "transfer=all: there is no encoder to take over"),
+    (("finetune", "out=x", "foreground=0.8"), "is a share of the patches, and none are cut"),
     (("pretrain", "task=rpl3d", "out=x", "transfer=all"), "there is no encoder to take over"),
     (("pretrain", "out=x", "data=gone"), "data=gone: there is no such file or folder"),
     (("pretrain", "out=x", "split=gone.csv"), "split=gone.csv: there is no such file"),

@@ -204,6 +204,7 @@ def test_the_command_line_says_presets_and_fields() -> None:
     [
         ({"augment": "heavy"}, "no preset 'heavy'"),
         ({"augment": {"gama_range": 1}}, "no field 'gama_range'; did you mean gamma_range"),
+        ({"augment": {"flips": [3]}}, r"^finetune: augment.flips.0=3: .* equal to 2$"),
         ({"augment": {"flips": [2]}, "downstream": "segmentation2d"}, "have the axes 0, 1"),
         ({"augment": {"thick_axis": 2}, "downstream": "segmentation2d"}, "has no slices"),
     ],

@@ -7,9 +7,11 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 import yaml
+from torch import Tensor
 
-from ssl_registry import pretrain
+from ssl_registry import pretrain, registry
 from ssl_registry.errors import ConfigError, DataError, RunError
 from ssl_registry.experiments import EfficiencySettings
 from ssl_registry.training.planning.fingerprint import DatasetFingerprint, take_fingerprint
@@ -95,6 +97,42 @@ def test_intensities_follow_their_unit() -> None:
     assert mr["percentiles"] == [0.5, 99.5]
 
 
+@pytest.mark.parametrize(
+    "looked",
+    [
+        seen((36, 50, 35), (1, 1, 1)),
+        seen((216, 256, 9), (1.5, 1.5, 10)),
+        seen((512, 512, 80), (0.8, 0.8, 5.0)),
+        seen((240, 240), (1.5, 1.5), across="thick", depth=9.0),
+        seen((768, 512), channels=3, target_kind="class"),
+    ],
+    ids=["crop", "heart", "abdomen", "slices", "pictures"],
+)
+@pytest.mark.parametrize("machine", [LAPTOP, SERVER], ids=["laptop", "server"])
+def test_the_network_answers_at_the_size_and_fits_into_the_memory(
+    looked: DatasetFingerprint, machine: Machine
+) -> None:
+    plan = plan_training(looked, machine)
+    size, batch = value(plan, "size"), value(plan, "batch_size")
+    sides = (size,) * looked.dims if isinstance(size, int) else tuple(size)
+    kept: list[Tensor] = []
+
+    def keep(saved: Tensor) -> Tensor:
+        kept.append(saved)
+        return saved
+
+    network: Any = registry.create(value(plan, "backbone"))
+    with torch.device("meta"):  # shapes without numbers
+        encoder = network.build(looked.channels)
+        head = registry.downstream_task(value(plan, "downstream")).build_head(encoder, 3)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+            answer = head(encoder(torch.empty(batch, looked.channels, *sides)))
+    wanted = (batch, 3, *sides) if looked.target_kind == "mask" else (batch, 3)
+    assert answer.shape == wanted
+    storages = {id(one.untyped_storage()): one.untyped_storage().nbytes() for one in kept}
+    assert sum(storages.values()) < machine.memory
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_decathlon(tmp_path_factory.mktemp("data") / "data", range(8))
@@ -127,9 +165,14 @@ def test_what_is_planned_runs_and_words_win(data: Path, tmp_path: Path) -> None:
     kept = yaml.safe_load((tmp_path / "encoder" / "config.yaml").read_text())
     assert kept["epochs"] == 1
     assert kept["backbone"]["base_filters"] == 2
-    more = ("epochs=1", "logger=none", "precision=32-true", f"encoder={tmp_path / 'encoder'}")
-    run_command("finetune", path, *more, f"out={tmp_path / 'tuned'}")
-    assert (tmp_path / "tuned" / "result.json").is_file()
+    curve = tmp_path / "curve"
+    grid = ("labelled=[2]", "seeds=[0]", f"encoders={{mine: {tmp_path / 'encoder'}}}")
+    small = ("backbone.base_filters=2", "finetune.steps=2", "precision=32-true")
+    run_command("efficiency", path, *grid, *small, f"out={curve}")
+    for line in ("scratch", "mine"):
+        (run,) = (curve / "runs" / line).iterdir()
+        assert (run / "result.json").is_file()
+        assert yaml.safe_load((run / "config.yaml").read_text())["size"] == kept["size"]
 
 
 def test_slices_and_pictures_are_planned_in_the_plane(data: Path, tmp_path: Path) -> None:
@@ -154,6 +197,10 @@ def test_two_scans_are_planned_with_a_warning_and_mixed_channels_refused(tmp_pat
     plan = write_plan(tmp_path / "two.yaml", tmp_path / "two", machine=LAPTOP)
     assert "2 images: too few" in plan.warnings[0]
     assert not plan.finetune
+    refused = run_command(
+        "efficiency", tmp_path / "two.yaml", "tasks=[rotation3d]", f"out={tmp_path / 'c'}", status=2
+    )
+    assert "holds no labels to learn from" in refused.stderr
     pretrain(
         **yaml.safe_load((tmp_path / "two.yaml").read_text()) | {"epochs": 1},
         task="rotation3d", out=tmp_path / "run", quiet=True, logger="none",

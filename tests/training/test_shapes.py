@@ -93,8 +93,10 @@ def test_every_task_learns_from_thick_slices(task: Any, hearts: Path, tmp_path: 
 
 @pytest.mark.parametrize("task", ["jigsaw3d", "rpl3d"])
 def test_tiles_that_do_not_fit_are_told_the_grid(task: str, hearts: Path, tmp_path: Path) -> None:
-    with pytest.raises(ImageShapeError, match=r"set grid=\[3,3,1\]"):
-        pretrain(task=task, backbone=NET, data=hearts, out=tmp_path / "run", **TINY)
+    nowhere = tmp_path / "no data"  # nothing is opened before that
+    for data in (hearts, nowhere):
+        with pytest.raises(ImageShapeError, match=r"set grid=\[3,3,1\]"):
+            pretrain(task=task, backbone=NET, data=data, out=tmp_path / "run", **TINY)
 
 
 @pytest.mark.parametrize("size", [[24, 24], [24, 24, 8, 8], [24, 24, 2], "24x24x8"])

@@ -109,12 +109,22 @@ def plan_training(seen: DatasetFingerprint, machine: Machine) -> TrainingPlan:
     shared["batch_size"] = Planned(
         batch, f"as many as half of {machine.spell()} holds, {MOST_BATCH[seen.dims]} at most"
     )
-    if seen.target_kind is not None:
-        kind = {"mask": "segmentation", "class": "classification"}[seen.target_kind]
-        labels = {"mask": "label maps", "class": "a class for each image"}[seen.target_kind]
-        shared["downstream"] = Planned(f"{kind}{seen.dims}d", f"the data have {labels}")
+    shared["downstream"] = _downstream(seen)
     patches = 0 if whole else _patches(seen, median, size)
     return TrainingPlan(shared, *_lengths(seen, machine, batch, patches), tuple(_warnings(seen)))
+
+
+def _downstream(seen: DatasetFingerprint) -> Planned:
+    """Return the downstream task; of unlabelled data that which suits others like them."""
+    if seen.target_kind == "class":
+        return Planned(f"classification{seen.dims}d", "the data have a class for each image")
+    why = "the data have label maps"
+    if seen.target_kind is None:
+        why = (
+            "no labels here: for others of the same kind, with label maps; "
+            f"classification{seen.dims}d for classes"
+        )
+    return Planned(f"segmentation{seen.dims}d", why)
 
 
 def _as_yaml(size: Sequence[int]) -> int | list[int]:

@@ -38,6 +38,7 @@ from ssl_registry.training.pretraining.plan import PretrainPlan, make_pretrain_p
 from ssl_registry.training.pretraining.pretext_training import Exam, Pretraining
 from ssl_registry.training.pretraining.rehearsal import (
     build_pretext_model,
+    check_task_shape,
     pretraining_images,
     rehearse,
 )
@@ -84,6 +85,7 @@ def pretrain(
     check_device(settings)
     choose_logger(settings)
     settings, before = starting_point(settings)
+    check_task_shape(settings)
     origin = digest_of(settings.encoder) if settings.encoder else None
     folder = RunFolder(settings.out, first=is_first_process(settings))
     with folder.working():

@@ -33,6 +33,16 @@ def pretraining_images(
     return PreparedImages(cases)
 
 
+def check_task_shape(settings: PretrainSettings) -> None:
+    """See, before any data are opened, that the task works on images of the size.
+
+    Raises:
+        ImageShapeError: it cannot; says what to change.
+    """
+    with blame(settings.task, "view_shape"):
+        settings.task.view_shape(settings.image_shape)
+
+
 def build_pretext_model(settings: PretrainSettings, channels: int) -> PretextModel:
     """Return the model with weights drawn from the run's seed.
 
@@ -42,8 +52,6 @@ def build_pretext_model(settings: PretrainSettings, channels: int) -> PretextMod
     """
     task = settings.task
     shape = settings.image_shape
-    with blame(task, "view_shape"):
-        task.view_shape(shape)
     with lend_to_torch(derive_generator(settings.seed, "pretrain", "weights")):
         fed = _channels_fed(task, channels)
         encoder = (

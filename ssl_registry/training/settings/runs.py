@@ -262,6 +262,12 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
                 f"patches={self.patches}: a class belongs to the whole image, not to a part of it; "
                 "leave patches out"
             )
+        whole = self.patches == 0 or (self.patches is None and self.encoder is None)
+        if whole and self.foreground != type(self).model_fields["foreground"].default:
+            raise ConfigError(
+                f"foreground={self.foreground:g} is a share of the patches, and none are cut: say "
+                "how many of each image, as in patches=2, or leave foreground out"
+            )
         return self
 
     @property
