@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ssl_registry.errors import ConfigError, RunError
 from ssl_registry.experiments.engines import choice, workers
@@ -23,7 +24,7 @@ from ssl_registry.experiments.engines.options import (
 )
 from ssl_registry.experiments.engines.ray_cluster import needs_on
 from ssl_registry.experiments.engines.slurm_cluster import SlurmCluster, sbatch_parameters
-from ssl_registry.experiments.engines.this_machine import gpus_by_turns
+from ssl_registry.experiments.engines.this_machine import describe_gpus, gpus_by_turns
 from ssl_registry.experiments.grid.cell_job import TAKEN, CellJob, Ending, job_of_run
 from ssl_registry.experiments.grid.cell_worker import CellWorker, run_job
 from ssl_registry.experiments.grid.cells import Cell, Grid, make_grid
@@ -138,6 +139,25 @@ def test_runs_side_by_side_have_gpus_by_turns(
     gpus: list[str], jobs: int, devices: int, turns: list[str | None]
 ) -> None:
     assert gpus_by_turns(gpus, jobs, devices) == turns
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [
+        (4, "each of the 4 runs side by side has a GPU of its own, of 4"),
+        (3, "4 runs side by side share 3 GPUs: their memory has to suffice for all of them"),
+        (1, "4 runs side by side share one GPU: their memory has to suffice for all of them"),
+        (0, None),
+    ],
+)
+def test_it_is_said_whether_runs_share_a_gpu(
+    planned: Grid, monkeypatch: pytest.MonkeyPatch, gpus: int, said: str | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert describe_gpus(planned, 4) == said
+    if said is not None:
+        assert choice.describe_plan(planned, None, 4)[0] == said
 
 
 def test_the_process_of_a_run_sees_its_gpu_and_its_end_is_told(tmp_path: Path) -> None:
