@@ -219,8 +219,14 @@ def example_batch(data: Dataset[Any], size: int) -> Any:
 
 
 def even_batches(count: int, most: int) -> Sequence[list[int]]:
-    """Return 0 ... `count` - 1 in batches of `most` or fewer, whose sizes differ by one at most."""
+    """Return 0 ... `count` - 1 in batches of `most` or fewer, whose sizes differ by one at most.
+
+    Of two or more none is left alone, for some tasks compare images: where `most` is 2, and an odd
+    number there are, one batch holds three.
+    """
     batches = math.ceil(count / most)
+    if most > 1 and count > 1:
+        batches = min(batches, count // 2)
     bounds = [count * batch // batches for batch in range(batches + 1)]
     return [list(range(first, end)) for first, end in pairwise(bounds)]
 
