@@ -248,6 +248,21 @@ def test_hidden_patches_of_a_transformer_are_one_learned_token(
     assert not torch.isclose(tokens[~hidden], model.token.detach()).all(-1).any()
 
 
+def test_tokens_in_a_row_are_replaced_by_their_place_in_the_grid() -> None:
+    class PatchEmbed(nn.Module):
+        proj = nn.Conv2d(1, 5, 2, stride=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+
+    embedding, token = PatchEmbed(), torch.full((5,), 7.0)
+    hidden = torch.tensor([[[True, False, False], [False, False, True]]])
+    with tokens_in_place(embedding, token, hidden, (4, 4), (8, 12)):
+        tokens = embedding(torch.rand((1, 1, 8, 12), generator=seeded()))
+    here = (tokens == 7).all(-1).view(4, 6)
+    assert torch.equal(here, hidden[0].repeat_interleave(2, 0).repeat_interleave(2, 1))
+
+
 def test_a_cube_that_hides_a_part_of_a_patch_is_refused() -> None:
     pytest.importorskip("ssl_registry_monai")
     swin = registry.backbone("monai-swinunetr3d", feature_size=12, depths=(1,) * 4).build(1)
