@@ -46,7 +46,7 @@ def run_preview(
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="a volume (.nii, .nii.gz) or, in 2D, a picture; without it, a phantom"),
+        typer.Option(help="a volume or, in 2D, a picture; without it, a phantom"),
     ] = None,
     out: Annotated[Path, typer.Option(help="the figure, a .png file")] = OUT,
     size: Annotated[

@@ -24,8 +24,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from ssl_registry.data.formats.dicom import is_series
 from ssl_registry.data.formats.pictures import is_picture, read_picture
 from ssl_registry.data.formats.scans import Scan, read_scan
+from ssl_registry.data.formats.volumes import is_volume
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.preparing.sizes import Size, sides_of
 from ssl_registry.data.preparing.slice_axes import SliceAxis
@@ -47,7 +49,8 @@ PHANTOM: Final = 5
 """The member of the population that is shown: little noise, and the body fills the image."""
 
 CENTRE: Final = "centre tile"
-VOLUME_SUFFIXES: Final = (".nii", ".nii.gz")
+VOLUMES: Final = ".nii, .nii.gz, .nrrd, .mha, .mhd, a folder of DICOM slices"
+"""What may be shown to a task in space."""
 
 
 @dataclass(frozen=True)
@@ -116,21 +119,22 @@ def show_image(
         source = f"phantom {PHANTOM}" if dims == 3 else f"a coronal slice of phantom {PHANTOM}"
         placed = prepare(made.scan(), sides, source)
         return ShownImage(placed.image, source, placed.stretch)
-    if not path.is_file():
-        raise DataError(f"--image {path}: there is no such file")
-    if is_picture(path):
+    series = path.is_dir() and is_series(path)
+    if not path.is_file() and not series:
+        raise DataError(f"--image {path}: there is no such file, nor a folder of DICOM slices")
+    if is_picture(path) and not series:
         if slices is not None:
             raise DataError(f"--image {path} is a picture, and has no slices: leave slices out")
         if dims == 3:
             raise DataError(
-                f"--image {path} is a picture, but a 3D task needs a volume: name a .nii or "
-                ".nii.gz file, or a 2D task (`ssl-registry list --kind pretext --dims 2`)"
+                f"--image {path} is a picture, but a 3D task needs a volume: name one ({VOLUMES}), "
+                "or a 2D task (`ssl-registry list --kind pretext --dims 2`)"
             )
         placed = prepare(read_picture(path), sides, str(path))
         return ShownImage(placed.image, path.name, placed.stretch)
-    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+    if not series and not is_volume(path):
         raise DataError(
-            f"--image {path} is neither a volume (.nii, .nii.gz) nor a picture (.png, .jpg, .tif)"
+            f"--image {path} is neither a volume ({VOLUMES}) nor a picture (.png, .jpg, .tif)"
         )
     scan = read_scan(path, None, frozenset())
     if dims == 2:

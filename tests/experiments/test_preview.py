@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from matplotlib.image import imread
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from ssl_registry.experiments.figures.preview import draw_preview, lay_out_rows
 from ssl_registry.experiments.planes import PLANES, Box, cut_plane, lay_out_mosaic, split_stacked
 from ssl_registry.experiments.preview import Asked, ShownImage, ask, show_image
 from tests.dense import Inverted3d
+from tests.volumes import noise, write_series
 
 TASKS = [entry.name for entry in registry.entries(kind="pretext") if entry.dims]
 TILED = [name for name in TASKS if name.startswith(("rpl", "jigsaw"))]
@@ -240,6 +242,23 @@ def test_a_phantom_has_the_size_asked_for(dims: int, size: int) -> None:
 
 def test_a_slice_larger_than_volumes_are_prepared_is_enlarged(tmp_path: Path) -> None:
     assert show_image(write_volume(tmp_path / "a.nii", (9, 9, 9)), 2, 200).image.shape[1] == 200
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd", ""])
+def test_a_volume_of_any_format_is_shown(suffix: str, tmp_path: Path) -> None:
+    path, voxels = tmp_path / f"scan{suffix}", noise(12, 10, 9)
+    if suffix:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), path)
+    else:
+        write_series(path, voxels)
+    shown = show_image(path, 3, 16)
+    assert shown.image.shape == (1, 16, 16, 16)
+    assert shown.source == f"scan{suffix}"
+
+
+def test_a_folder_that_is_no_scan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file, nor a folder of DICOM slices"):
+        show_image(tmp_path, 3, 16)
 
 
 def test_a_file_of_no_known_kind_is_named(tmp_path: Path) -> None:
