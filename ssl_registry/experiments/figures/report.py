@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 from ssl_registry.errors import DataError
 from ssl_registry.experiments.figures.case_gains import draw_case_gains
+from ssl_registry.experiments.figures.chosen_lines import choose_lines, spell_choice
 from ssl_registry.experiments.figures.classes import draw_class_scores, draw_confusion
 from ssl_registry.experiments.figures.curves import draw_curve, draw_differences
 from ssl_registry.experiments.figures.pretext import draw_pretext
@@ -95,11 +96,13 @@ def draw_all(
 
 
 def _curve(path: Path, rows: Sequence[Row], summaries: Sequence[Summary], *, log: bool) -> Picture:
-    repeats = _repeats([s.score for s in summaries], "repeat")
-    caption = f"{spell_tests(rows)} test cases; {repeats} (dots)"
-    save(draw_curve(summaries, rows[0].headline, caption, log=log), path)
+    chosen = choose_lines(summaries)
+    drawn = [summary for summary in summaries if summary.line in chosen]
+    repeats = _repeats([s.score for s in drawn], "repeat")
+    caption = f"{spell_tests(rows)} test cases; {repeats} (dots){spell_choice(summaries)}"
+    save(draw_curve(drawn, rows[0].headline, caption, log=log), path)
     axis = "logarithmic" if log else "linear"
-    lines = ", ".join(lines_of(rows))
+    lines = ", ".join(line for line in lines_of(rows) if line in chosen)
     return Picture(
         path,
         f"{rows[0].headline} against the number of labelled {rows[0].unit} ({axis} axis): {lines}",
@@ -107,11 +110,13 @@ def _curve(path: Path, rows: Sequence[Row], summaries: Sequence[Summary], *, log
 
 
 def _differences(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> Picture | None:
-    gains = [s.comparison.difference for s in summaries if s.comparison]
+    chosen = choose_lines(summaries)
+    drawn = [summary for summary in summaries if summary.line in chosen]
+    gains = [s.comparison.difference for s in drawn if s.comparison]
     if not any(gain.count for gain in gains):
         return None
-    caption = _repeats(gains, "pair of equal seed and fold", "pairs of equal seed and fold")
-    save(draw_differences(summaries, rows[0].headline, caption), path)
+    repeats = _repeats(gains, "pair of equal seed and fold", "pairs of equal seed and fold")
+    save(draw_differences(drawn, rows[0].headline, repeats + spell_choice(summaries)), path)
     return Picture(path, "difference of each line to training from scratch, with its interval")
 
 
