@@ -87,7 +87,7 @@ def test_slurm_queues_a_run_again_whose_time_is_over_and_outlives_the_experiment
     first.communicate()
     wait_until(lambda: "Restarts=1" in asked("scontrol", "show", "job", job))
 
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "sacct" not in again.stderr  # this SLURM keeps no accounts
     assert results(out) == expected(curve)
@@ -101,7 +101,7 @@ def test_a_partition_that_slurm_does_not_have_is_said_and_nothing_is_queued(
 ) -> None:
     config = write_config(tmp_path, out=str(tmp_path / "out"), **FEW)
     command = [str(PROGRAM), "efficiency", str(config), "--on", "slurm", "--partition", "nowhere"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
     assert "sbatch took no job" in done.stderr
     assert "invalid partition specified: nowhere" in done.stderr
