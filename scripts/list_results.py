@@ -11,6 +11,9 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 PART_OF = {"levels": "supervised"}
 """Rows that another file's command gives with other settings, as the page says."""
 
+OWN = {"from-scratch": "python scripts/measure_from_scratch.py"}
+"""Rows that are no experiment's, and the command that writes them."""
+
 
 def settings_of(rows: Path) -> Path:
     """Return the file of settings that rows were made with."""
@@ -27,10 +30,9 @@ def main() -> None:
     """Print a line for each table: its rows, the command, the hours."""
     for rows in sorted(RESULTS.glob("*.csv"), key=lambda file: file.stem):
         settings = settings_of(rows).relative_to(RESULTS.parents[1])
-        sys.stdout.write(
-            f"{rows.name}: ssl-registry efficiency {settings}"
-            f"  # {hours(rows):.1f} h of fine-tuning; pretraining comes on top\n"
-        )
+        command = OWN.get(rows.stem, f"ssl-registry efficiency {settings}")
+        more = "" if rows.stem in OWN else "; pretraining comes on top"
+        sys.stdout.write(f"{rows.name}: {command}  # {hours(rows):.1f} h of fine-tuning{more}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import yaml
@@ -12,13 +13,17 @@ sys.path.insert(0, str(ROOT / "docs" / "_site"))
 
 from evidence import HEADLINES, evidence_pictures, rows_of, table_of  # noqa: E402
 
+from scripts import measure_from_scratch  # noqa: E402
 from scripts.count_verdicts import count_demos, count_groups, demo_rows  # noqa: E402
-from scripts.list_results import RESULTS, main, settings_of  # noqa: E402
+from scripts.list_results import OWN, RESULTS, main, settings_of  # noqa: E402
+from ssl_registry.cli.overrides import read_words  # noqa: E402
 from ssl_registry.data.sources.layouts import is_phantoms  # noqa: E402
 from ssl_registry.experiments.demo import demo_settings  # noqa: E402
 from ssl_registry.experiments.grid.settings import EfficiencySettings  # noqa: E402
 from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
 from ssl_registry.experiments.statistics.rows import Row  # noqa: E402
+from ssl_registry.training.settings.reading import check_settings  # noqa: E402
+from ssl_registry.training.settings.runs import FinetuneSettings  # noqa: E402
 
 NAMES = sorted(HEADLINES)
 IN_SPACE = ("rotation3d", "rpl3d", "jigsaw3d", "exemplar3d")
@@ -70,9 +75,9 @@ def test_make_results_names_every_table_its_command_and_its_hours(
 ) -> None:
     main()
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(".csv")[0] for line in lines] == NAMES
+    assert [line.partition(".csv")[0] for line in lines] == sorted([*NAMES, *OWN])
     for line in lines:
-        command = re.search(r"ssl-registry efficiency (\S+)  # (\d+\.\d) h of fine-tuning", line)
+        command = re.search(r"(?:efficiency|python) (\S+)  # (\d+\.\d) h of fine-tuning", line)
         assert command
         assert (ROOT / command[1]).is_file()
         assert float(command[2]) > 0
@@ -118,6 +123,26 @@ def test_the_page_says_how_often_the_demo_helps() -> None:
     assert f"all {demos} demos of five fresh seeds each" in readme
 
 
+def test_the_page_shows_what_training_from_scratch_gave() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    settings = (RESULTS / "from-scratch.yaml").read_text(encoding="utf-8")
+    assert f"```yaml\n{settings}```" in page
+    assert OWN["from-scratch"] in page
+    assert measure_from_scratch.table() in page, f"paste this:\n{measure_from_scratch.table()}"
+
+
+@pytest.mark.parametrize(
+    "variant", [*measure_from_scratch.FEW, measure_from_scratch.ALL, measure_from_scratch.NNUNET]
+)
+def test_the_settings_of_training_from_scratch_are_settings(
+    variant: measure_from_scratch.Variant,
+) -> None:
+    said = read_words(measure_from_scratch.words_of(variant, 3))
+    check_settings(FinetuneSettings, said, "finetune")
+    assert said["seed"] == 3
+    assert said["augment"] == variant[2]
+
+
 def gains_of(rows: list[Row], line: str, labelled: int) -> list[float]:
     """Return by how much a line is better than training from scratch, of each seed."""
     scores = {(row.line, row.seed): row.score for row in rows if row.labelled == labelled}
@@ -128,6 +153,11 @@ def gains_of(rows: list[Row], line: str, labelled: int) -> list[float]:
 def test_which_task_to_take_has_the_figures_of_the_rows() -> None:
     page = (ROOT / "docs" / "how-to" / "which-task.md").read_text(encoding="utf-8")
     page = " ".join(page.split())
+    hearts = measure_from_scratch.gains()
+    light = sorted(mean(each) for title, each in hearts.items() if title.startswith("`light`"))
+    assert f"worth {light[0]:.2f} to {light[-1]:.2f} of Dice" in page
+    batch = -mean(hearts["instance in place of batch, 2D, light"])
+    assert f"batch normalisation {batch:.2f} in slices" in page
     demo = [gains_of(demo_rows(), "place2d", labelled) for labelled in (1, 2, 4)]
     gains = [f"{sum(each) / len(each):.2f}" for each in demo]
     better = [sum(gain > 0 for gain in each) for each in demo]
