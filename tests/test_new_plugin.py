@@ -277,6 +277,7 @@ def claim_to_be_installed(folder: Path, names: Names) -> None:
     (metadata / "entry_points.txt").write_text(f"[ssl_registry]\n{name} = {module}\n")
 
 
+@pytest.mark.long
 def test_tests_that_are_written_survive_a_renamed_and_a_split_class(tmp_path: Path) -> None:
     pass_their_own_tests([PLUGINS["pretext-2d"]], tmp_path)
 

@@ -62,15 +62,16 @@ def run_preview(
     For instance: ssl-registry preview rpl3d jitter=2 --image scan.nii.gz --out preview.png, or
     ssl-registry preview segmentation3d augment=nnunet --data Task04_Hippocampus
     """
-    _check_out(out, image)
     mention_failures()
-    if _is_downstream(task):
-        if image is not None:
-            raise ConfigError(f"{task} learns from labels: name --data, not --image")
+    labelled = _is_downstream(task)
+    if labelled and image is not None:
+        raise ConfigError(f"{task} learns from labels: name --data, not --image")
+    if not labelled and data is not None:
+        raise ConfigError(f"{task} asks about one image: name --image, not --data")
+    _check_out(out, image)
+    if labelled:
         _preview_augmentation(task, words or [], data, out, size, seed)
         return
-    if data is not None:
-        raise ConfigError(f"{task} asks about one image: name --image, not --data")
     slices, words = _take_slices(words or [])
     chosen = _create(task, words)
     if slices is not None and chosen.spatial_dims == 3:

@@ -105,12 +105,8 @@ def workplace(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return here
 
 
-def with_its_mark(page: Path) -> Any:
-    """The README runs with every test; the pages, which train dozens of networks, with the long."""
-    return page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.long)
-
-
-@pytest.mark.parametrize("page", [*map(with_its_mark, PAGES)], ids=[*map(name_of, PAGES)])
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_blocks_of_a_page_run(
     page: Path, workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ def test_every_line_has_the_same_repeats(name: str) -> None:
     assert len({row.seed for row in rows}) >= 3
 
 
+@pytest.mark.long
 def test_each_experiment_has_a_curve_and_its_differences() -> None:
     pictures = evidence_pictures()
     assert set(pictures) == {

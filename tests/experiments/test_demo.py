@@ -81,6 +81,7 @@ def test_the_time_it_announces_is_that_of_such_runs(monkeypatch: pytest.MonkeyPa
         trial_runs.try_runs([run], jobs=1)
 
 
+@pytest.mark.long
 def test_the_command_takes_volumes_by_their_slices_and_another_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

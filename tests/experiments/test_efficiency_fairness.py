@@ -131,6 +131,7 @@ def test_patients_stay_on_one_side_and_classes_in_proportion_in_every_run(
     assert all(len(sets) == 1 for sets in tested.values())  # whatever the line, labels and seed
 
 
+@pytest.mark.long
 def test_every_labelled_case_is_tested_on_in_one_fold(tmp_path: Path) -> None:
     few: dict[str, Any] = {"pretrain": {"epochs": 1}, "finetune": {"steps": 1}}
     run(tmp_path / "out", tasks=["rotation3d"], folds=2, seeds=[0], labelled=[3], **few)

@@ -62,6 +62,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pretrain(**PRETRAIN, accumulate=2, out=out, quiet=True).folder
 
 
+@pytest.mark.long
 def test_two_processes_pretrain_to_the_curve_of_one(pretrained: Path, tmp_path: Path) -> None:
     said = run_two("pretrain", PRETRAIN, tmp_path / "two")
     agree(pretrained, tmp_path / "two")

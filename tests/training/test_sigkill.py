@@ -121,13 +121,10 @@ def end_in_spite_of_kills(
     return runs
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "kills"),
-    [
-        ("pretrain", 3),
-        pytest.param("pretrain", 20, marks=pytest.mark.long),
-        pytest.param("finetune", 20, marks=pytest.mark.long),
-    ],
+    [("pretrain", 20), ("finetune", 20)],
 )
 def test_killed_at_random_moments_a_run_ends_with_the_same_bits(
     tmp_path: Path, warm: Warm, name: str, kills: int

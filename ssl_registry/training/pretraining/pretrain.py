@@ -85,7 +85,8 @@ def pretrain(
     check_device(settings)
     choose_logger(settings)
     settings, before = starting_point(settings)
-    check_task_shape(settings)
+    if not settings.resume:  # a run that exists says what contradicts it
+        check_task_shape(settings)
     origin = digest_of(settings.encoder) if settings.encoder else None
     folder = RunFolder(settings.out, first=is_first_process(settings))
     with folder.working():
