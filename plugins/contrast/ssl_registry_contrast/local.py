@@ -63,9 +63,17 @@ class _Local(TwoViews):
         return LocalModel(self, encoder, image_shape)
 
 
-@lru_cache(maxsize=16)
 def _table_for(task: _Local, shape: tuple[int, ...]) -> Tensor:
     """Return what places in views of a shape tell without a look at an image."""
+    drawn = type(task)(
+        crop=task.crop, augment=task.augment, margin=task.margin, negatives=task.negatives
+    )
+    return _table_of_windows(drawn, shape)
+
+
+@lru_cache(maxsize=16)
+def _table_of_windows(task: _Local, shape: tuple[int, ...]) -> Tensor:
+    """Return the same for a task of which only those fields are set that windows depend on."""
     generator = torch.Generator().manual_seed(0)
     images = torch.zeros(1).expand(IMAGES, 1, *shape)
     windows, pair = task.draw_pair(images, generator, margin=task.margin)
