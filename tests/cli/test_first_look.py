@@ -49,6 +49,11 @@ REFUSED = [
     (("pretrain", "task=rpl3d", "task.jitter=-1", "out=x"), "rpl3d: jitter=-1: Input should be"),
     (("pretrain", "task=simclr3d", "task.augment.noize=1", "out=x"), "did you mean noise?"),
     (("pretrain", "task=rpl3d", "backbone=unet3d", "backbone.filters=8", "out=x"), "base_filters"),
+    (
+        ("pretrain", "task=joint", "task.tasks=[{name: rpl3d, jiter: 1}, rotation3d]", "out=x"),
+        "did you mean jitter?",
+    ),
+    (("pretrain", "task=joint", "task.tasks=[rpl33d, rotation3d]", "out=x"), "mean rpl3d"),
     (("finetune", "out=x", "downstream.cross_entropy=2"), "cross_entropy=2: Input should be less"),
     (("efficiency", "out=x", "tasks=[{name: rpl3d, jiter: 1}]"), "did you mean jitter?"),
     (("finetune", "out=x", *FROZEN_TWICE), "say one of the two"),

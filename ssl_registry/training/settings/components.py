@@ -66,7 +66,23 @@ def find_or_create(value: object, info: ValidationInfo) -> object:
         found = Found(registry.find(name))
     if isinstance(value, Mapping):
         check_fields(found.entry, name, {k: v for k, v in value.items() if k != "name"})
+        for part in _parts_of(found, value):
+            find_or_create(part, info)
     return found
+
+
+def _parts_of(whole: Found, fields: Mapping[str, object]) -> list[object]:
+    """Return the tasks that one is made of, without the weights that a joint gives them."""
+    tasks = fields.get("tasks")
+    if whole.spatial_dims is not None or not isinstance(tasks, (list, tuple)):
+        return []
+    return [
+        {key: value for key, value in task.items() if key != "weight"}
+        if isinstance(task, Mapping)
+        else task
+        for task in tasks
+        if isinstance(task, str) or (isinstance(task, Mapping) and "name" in task)
+    ]
 
 
 def entry_of(part: object) -> Entry:
