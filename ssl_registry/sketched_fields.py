@@ -52,6 +52,9 @@ _SILENT: Final = {
 }  # fmt: skip
 """Arguments of `Field` that say nothing of which values are taken."""
 
+_OWN_WAYS: Final = {"__get_pydantic_core_schema__", "__init__", "__new__", "model_validate"}
+"""Methods by which a class may take what is no field of it."""
+
 _HARMLESS: Final = {"isinstance", "len", "list", "max", "min", "tuple"}
 """Functions by which a validator cannot change a field that it does not name."""
 
@@ -162,9 +165,11 @@ class _Source:
             UnclearSourceError: it may have other fields than it shows.
         """
         home, node = module.find(name)
-        if (home.name, name) == _ROOT:
+        if not far or not isinstance(node, ast.ClassDef):
+            raise UnclearSourceError(f"{home.name}:{name} is no class that can be followed")
+        if (home.name, node.name) == _ROOT:
             return
-        if not far or not isinstance(node, ast.ClassDef) or node.keywords or node.decorator_list:
+        if node.keywords or node.decorator_list:
             raise UnclearSourceError(f"{home.name}:{name} may have other fields than it shows")
         bases = [home.within(base) for base in node.bases]
         bases = [(there, base) for there, base in bases if there.origin(base) != ("abc", "ABC")]
@@ -173,7 +178,7 @@ class _Source:
         for there, base in reversed(bases):
             self.read(there, base, far - 1)
         self.strings |= home.strings
-        self.fields |= {name: _field(home, line) for name, line in _annotated(home, node)}
+        self.fields |= {field: _field(home, line) for field, line in _annotated(home, node)}
         changed = _changed_before(node)
         self.changed = None if changed is None or self.changed is None else self.changed | changed
 
@@ -189,9 +194,13 @@ def _annotated(module: ParsedModule, node: ast.ClassDef) -> Iterator[tuple[str, 
             case ast.AnnAssign(target=ast.Name(id=name)):
                 if not name.startswith("_") and "ClassVar" not in ast.unparse(line.annotation):
                     yield name, line
-            case ast.Assign(targets=[ast.Name(id=name)]) if name != "model_config":
+            case ast.Assign(targets=[ast.Name(id=name)]) if (
+                name != "model_config" and not isinstance(line.value, ast.Call)
+            ):  # a call may make a validator
                 pass
-            case ast.FunctionDef() | ast.ClassDef() | ast.Expr() | ast.Pass():
+            case ast.FunctionDef(name=name) if name not in _OWN_WAYS:
+                pass
+            case ast.ClassDef() | ast.Expr() | ast.Pass():
                 pass
             case _:
                 raise UnclearSourceError(f"{module.name}:{node.name}, line {line.lineno}")
@@ -206,7 +215,7 @@ def _changed_before(node: ast.ClassDef) -> set[str] | None:
     for line in node.body:
         if isinstance(line, ast.FunctionDef) and any(map(_comes_before, line.decorator_list)):
             named |= strings_in(line)
-            if any(map(_is_foreign, _calls_in(line.body))):
+            if "*" in named or any(map(_is_foreign, _calls_in(line.body))):
                 return None
     return named
 

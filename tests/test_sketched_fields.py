@@ -108,6 +108,9 @@ def test_a_package_is_read_and_not_imported(write: Callable[[str], Entry]) -> No
         "class Mine(Elsewhere):\n    pass",
         "class Mine(Shared):\n    for name in range(3): pass",
         "def Mine(): pass",
+        "class Mine(Shared):\n    def __init__(self, **said): super().__init__(due='a')",
+        "class Mine(Shared):\n    model_validate = classmethod(lambda cls, said: cls(due='a'))",
+        "class Mine(Shared):\n    _one = field_validator('side', mode='before')(changed)",
     ],
 )
 def test_a_class_that_may_have_other_fields_is_left_alone(
@@ -132,6 +135,7 @@ def test_a_class_that_may_have_other_fields_is_left_alone(
             '@model_validator(mode="before")\ndef one(cls, said): return {**said, "side": 4}',
             "side",
         ),
+        ('@field_validator("*", mode="before")\ndef one(cls, value): return 4', "side"),
         ('@model_validator(mode="before")\ndef one(cls, said): return helped(said)', "side"),
         ('@model_validator(mode="before")\ndef one(cls, said): return helped(said)', "due"),
     ],
