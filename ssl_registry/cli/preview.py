@@ -71,8 +71,15 @@ def run_preview(
     _check_out(out, image)
     if labelled:
         _preview_augmentation(task, words or [], data, out, size, seed)
-        return
-    slices, words = _take_slices(words or [])
+    else:
+        _preview_question(task, words or [], image, out, size, seed)
+
+
+def _preview_question(
+    task: str, words: list[str], image: Path | None, out: Path, size: str | None, seed: int
+) -> None:
+    """Draw what a pretext task shows the network of one image, and say what it asks."""
+    slices, words = _take_slices(words)
     chosen = _create(task, words)
     if slices is not None and chosen.spatial_dims == 3:
         raise ConfigError(f"slices={slices}: {task} works in 3D, on whole volumes: leave it out")
