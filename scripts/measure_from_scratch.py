@@ -29,9 +29,9 @@ Variant: TypeAlias = tuple[str, str, str, int]
 """Shape, normalisation, augmentation and labelled patients."""
 
 SHAPES: Final = {
-    "2d-plan": "slices=thick size=64 preprocessing.spacing=[3.5,3.5,10] preprocessing.fit=crop "
+    "2d-slices": "slices=thick size=64 preprocessing.spacing=[3.5,3.5,10] preprocessing.fit=crop "
     "batch_size=12",
-    "3d-plan": "size=[64,64,12] preprocessing.spacing=[3.5,3.5,10] preprocessing.fit=crop "
+    "3d-volumes": "size=[64,64,12] preprocessing.spacing=[3.5,3.5,10] preprocessing.fit=crop "
     "batch_size=2",
     "3d-cube": "size=40 batch_size=2",
     "3d-nnunet": "size=[64,64,12] preprocessing.spacing=[3.5,3.5,10] preprocessing.fit=crop "
@@ -42,13 +42,13 @@ SHAPES: Final = {
 FEW: Final = [
     *[
         (shape, norm, augment, 8)
-        for shape in ("2d-plan", "3d-plan")
+        for shape in ("2d-slices", "3d-volumes")
         for norm in ("batch", "instance")
         for augment in ("none", "light")
     ],
     ("3d-cube", "instance", "light", 8),
 ]
-ALL: Final = ("3d-plan", "instance", "light", PATIENTS)
+ALL: Final = ("3d-volumes", "instance", "light", PATIENTS)
 NNUNET: Final = ("3d-nnunet", "instance", "nnunet", PATIENTS)
 
 CONTRASTS: Final = [
@@ -58,7 +58,7 @@ CONTRASTS: Final = [
             (shape, norm, "light", 8),
             (shape, norm, "none", 8),
         )
-        for shape in ("2d-plan", "3d-plan")
+        for shape in ("2d-slices", "3d-volumes")
         for norm in ("batch", "instance")
     ],
     *[
@@ -67,12 +67,12 @@ CONTRASTS: Final = [
             (shape, "instance", augment, 8),
             (shape, "batch", augment, 8),
         )
-        for shape in ("2d-plan", "3d-plan")
+        for shape in ("2d-slices", "3d-volumes")
         for augment in ("none", "light")
     ],
     (
         "the scans' proportions in place of a cube",
-        ("3d-plan", "instance", "light", 8),
+        ("3d-volumes", "instance", "light", 8),
         ("3d-cube", "instance", "light", 8),
     ),
 ]
@@ -89,8 +89,8 @@ PLAIN: Final = (
 """The network that nnU-Net plans for these spacings, as wide as the others, and its training."""
 
 TITLES: Final = {
-    "2d-plan": "slices of 64 x 64",
-    "3d-plan": "volumes of 64 x 64 x 12",
+    "2d-slices": "slices of 64 x 64",
+    "3d-volumes": "volumes of 64 x 64 x 12",
     "3d-cube": "cubes of 40 x 40 x 40",
     "3d-nnunet": "volumes of 64 x 64 x 12, nnU-Net's network and training",
 }
