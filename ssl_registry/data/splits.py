@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import torch
 
 from ssl_registry.data.sources.cases import Case, Part, Parts, Source
-from ssl_registry.data.sources.counted_unit import CountedUnit
+from ssl_registry.data.sources.counted_unit import LabelCounting
 from ssl_registry.errors import DataError
 from ssl_registry.randomness import derive_generator
 
@@ -167,6 +167,7 @@ def label_subset(
     strata: Sequence[Hashable] | None = None,
     patients: Sequence[Hashable] | None = None,
     fold: int = 0,
+    one_each: bool = False,
 ) -> list[T]:
     """Return the cases whose labels may be used: those of a share of the patients, at least one.
 
@@ -182,6 +183,7 @@ def label_subset(
             class that it shows.
         patients: the patient of each case, all of whose cases are taken or none.
         fold: which test set they are beside.
+        one_each: take one case of each patient, drawn at random, and not all of them.
 
     Raises:
         DataError: there are no cases.
@@ -200,13 +202,19 @@ def label_subset(
     ]
     drawn = derive_generator(seed, "labels", *([fold] if fold else []))
     order = spread(groups, of_groups, drawn)
+    if one_each:
+        order = [_draw_one(group, drawn) for group in order]
     count = max(1, round(fraction * len(groups)))
     return [cases[index] for group in order[:count] for index in group]
 
 
-def count_units(source: Source, cases: Sequence[Case], count: CountedUnit) -> int:
+def _draw_one(group: Sequence[int], generator: torch.Generator) -> list[int]:
+    return [group[int(torch.randint(len(group), (), generator=generator))]]
+
+
+def count_units(source: Source, cases: Sequence[Case], count: LabelCounting) -> int:
     """Return how many patients, or cases, some cases of a source are."""
-    return len({source.group_of(case) for case in cases}) if count == "patients" else len(cases)
+    return len(cases) if count == "cases" else len({source.group_of(case) for case in cases})
 
 
 def spread(items: Sequence[T], strata: Sequence[Hashable], generator: torch.Generator) -> list[T]:

@@ -147,6 +147,29 @@ def test_a_share_of_the_labels_is_of_patients_with_all_their_cases(
     assert set(few) <= set(more)
 
 
+@given(patients=st.lists(st.integers(0, 9), min_size=1), seed=st.integers(0, 5))
+def test_one_case_of_each_of_a_share_of_the_patients_may_be_labelled(
+    patients: list[int], seed: int
+) -> None:
+    cases = list(range(len(patients)))
+    few, more, all_of_them = (
+        label_subset(cases, share, seed, None, patients, one_each=True) for share in (0.3, 0.6, 1)
+    )
+    for chosen, share in ((few, 0.3), (more, 0.6), (all_of_them, 1)):
+        assert len(chosen) == len({patients[case] for case in chosen})
+        assert len(chosen) == max(1, round(share * len(set(patients))))
+    assert few == more[: len(few)] == all_of_them[: len(few)]
+
+
+def test_each_case_of_a_patient_is_the_labelled_one_for_some_seed() -> None:
+    drawn = {
+        case
+        for seed in range(20)
+        for case in label_subset([0, 1, 2, 3], 1, seed, None, ["a", "a", "b", "b"], one_each=True)
+    }
+    assert drawn == {0, 1, 2, 3}
+
+
 def test_half_of_the_labels_is_half_of_the_patients_not_one_frame_of_each() -> None:
     patients = [patient for patient in range(20) for _ in (1, 2)]
     chosen = label_subset(list(range(40)), 0.5, 0, [0] * 40, patients)

@@ -11,7 +11,7 @@ from ssl_registry.data.formats.scans import Scan, read_scan
 from ssl_registry.data.formats.volumes import files_of
 from ssl_registry.data.problems import Problem
 from ssl_registry.data.sources.contents import Contents
-from ssl_registry.data.sources.counted_unit import CountedUnit
+from ssl_registry.data.sources.counted_unit import CountedUnit, LabelCounting
 from ssl_registry.data.sources.grouping import PatientNote, patients_by_column, patients_by_pattern
 from ssl_registry.data.sources.patient_names import describe_spellings, one_spelling
 from ssl_registry.errors import BadFileError
@@ -221,9 +221,9 @@ class Source:
         """Return the patient of a case, or its own name."""
         return self.groups.get(case.name, case.name)
 
-    def unit_of(self, count: CountedUnit) -> CountedUnit:
+    def unit_of(self, count: LabelCounting) -> CountedUnit:
         """Return what is counted where patients are asked for: cases, if none are known."""
-        return count if self.groups else "cases"
+        return "patients" if self.groups and count != "cases" else "cases"
 
     def grouped(self, column: str | None, pattern: str | None) -> "Source":
         """Return the source with patients, from a column of its table or from the names.

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from ssl_registry.component import Component, explain
-from ssl_registry.data.sources.counted_unit import CountedUnit
+from ssl_registry.data.sources.counted_unit import LabelCounting
 from ssl_registry.errors import ConfigError
 from ssl_registry.experiments.grid.budgets import FinetuneBudget, PretrainBudget, hand_on
 from ssl_registry.experiments.scratch import SCRATCH
@@ -116,9 +116,10 @@ class EfficiencySettings(DataSettings):
     labelled: tuple[_Count, ...] | None = Field(
         None, description="numbers of labelled training patients, in place of fractions"
     )
-    count: CountedUnit = Field(
+    count: LabelCounting = Field(
         "patients",
-        description="what fractions and labelled count: patients, with all their cases, or cases",
+        description="what fractions and labelled count: patients with all their cases, or with "
+        "one-each; or cases",
     )
     seeds: tuple[_Seed, ...] = Field((0, 1, 2), min_length=1, description="repetitions")
     downstream: DownstreamSpec = Field(

@@ -65,6 +65,8 @@ class Plan:
         """Return how many labels the run learns from, and of what that is counted."""
         used, available, unit = self.counted
         said = f"{used} of {available} labelled {unit}"
+        if self.settings.count == "one-each" and unit == "patients":
+            return f"{said}, one case of each"
         return said if used == len(self.train) else f"{said} ({len(self.train)} cases)"
 
     @property
@@ -186,8 +188,16 @@ def make_plan(settings: FinetuneSettings, summary: EncoderSummary | None, consol
     source, split = open_cases(settings, summary, console)
     usable = [case for case in split.train if case.labelled]
     grades = [case.grade for case in usable]
-    patients = [source.group_of(case) for case in usable] if settings.count == "patients" else None
-    chosen = label_subset(usable, settings.fraction, settings.seed, grades, patients, settings.fold)
+    patients = None if settings.count == "cases" else [source.group_of(case) for case in usable]
+    chosen = label_subset(
+        usable,
+        settings.fraction,
+        settings.seed,
+        grades,
+        patients,
+        settings.fold,
+        one_each=settings.count == "one-each",
+    )
     assert settings.preprocessing is not None
     skipped = skipped_so_far(source, settings)
     cases = prepare(

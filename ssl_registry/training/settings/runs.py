@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, computed_field, field_validator, mod
 from ssl_registry.component import Component
 from ssl_registry.data.preparing.preprocessing_fields import PreprocessingFields
 from ssl_registry.data.preparing.sizes import Size, sides_of
-from ssl_registry.data.sources.counted_unit import CountedUnit
+from ssl_registry.data.sources.counted_unit import LabelCounting
 from ssl_registry.errors import ConfigError
 from ssl_registry.field_descriptions import Otherwise
 from ssl_registry.registry import registry
@@ -202,9 +202,10 @@ class FinetuneSettings(FinetuningOptions, RunSettings):
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the labelled training patients that may be used"
     )
-    count: CountedUnit = Field(
+    count: LabelCounting = Field(
         "patients",
-        description="of what `fraction` is a share: patients, with all their cases, or cases",
+        description="of what `fraction` is a share: patients with all their cases, or with "
+        "one-each; or cases",
     )
     freeze_epochs: int | None = Field(
         None, ge=0, description="shorthand for downstream.freeze_epochs; fewer than epochs"
