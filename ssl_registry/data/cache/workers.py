@@ -5,11 +5,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple
 
+from ssl_registry.data.cache.threads import one_itk_thread
 from ssl_registry.errors import DataError
 
 WorkerCount: TypeAlias = int | Literal["auto"]
@@ -58,10 +59,14 @@ def _size(file: Path) -> int:
 def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: int) -> Iterator[T]:
     """Do all jobs and yield what comes of each, as it is ready.
 
+    This process works beside the others, from the last job backwards: it need not import anything
+    first, which takes them as long as a few scans.
+
     Args:
         work: done with the arguments of each job; a function at the top of a module.
         jobs: the arguments.
-        workers: processes that do it; with fewer than two it is done in this one, in order.
+        workers: processes that do it, this one included; with fewer than two it does so alone, in
+            order.
 
     Raises:
         DataError: a process died; or whatever `work` raised.
@@ -70,11 +75,26 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
         for job in jobs:
             yield work(*job)
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), mp_context=_processes(), initializer=_begin_worker
-    )
+    others = min(workers, len(jobs)) - 1
+    pool = ProcessPoolExecutor(others, mp_context=_processes(), initializer=_begin_worker)
+    # Threads hand jobs out, for to start a process is to wait until it has imported all it needs.
+    hands = ThreadPoolExecutor(others)
+
+    def do_elsewhere(*job: *A) -> T:
+        return pool.submit(work, *job).result()
+
     try:
-        for future in as_completed([pool.submit(work, *job) for job in jobs]):
+        handed_out = {hands.submit(do_elsewhere, *job): job for job in jobs}
+        for future in reversed([*handed_out]):
+            if not future.cancel():  # all that are left have been begun
+                break
+            with one_itk_thread():
+                mine = work(*handed_out.pop(future))
+            yield mine
+            for ready in [future for future in handed_out if future.done()]:
+                del handed_out[ready]
+                yield ready.result()
+        for future in as_completed(handed_out):
             yield future.result()
     except BrokenProcessPool as error:
         raise DataError(
@@ -82,6 +102,7 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
             "what is prepared is kept (in a script, start runs below `if __name__ == '__main__':`)"
         ) from error
     finally:
+        hands.shutdown(wait=False, cancel_futures=True)
         pool.shutdown(cancel_futures=True)
 
 
