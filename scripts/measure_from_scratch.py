@@ -87,7 +87,7 @@ CONTRASTS: Final = [
 
 UNET: Final = "backbone=unet{dims} backbone.norm={norm} "
 SMALL: Final = UNET + "backbone.base_filters=8 backbone.levels=4"
-LARGE: Final = UNET + "backbone.base_filters=16 backbone.levels=5 steps=100"
+LARGE: Final = UNET + "backbone.base_filters=16 backbone.levels=5 steps=60"
 """As wide and deep as `plan` makes it; a step takes seconds, so that there are fewer."""
 NETWORKS: Final = {
     "3d-plan": f"{LARGE} backbone.strides=[[1,1,1],[2,2,1],[2,2,1],[2,2,2],[2,2,1]]",
