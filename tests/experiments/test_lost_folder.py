@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,30 @@ def test_an_experiment_whose_folder_is_away_stops_and_goes_on_when_it_is_back(
     assert not out.exists()
     away.rename(out)
     run(out, **FEW)
+    assert results(out) == part_of(results(curve), **FEW)
+
+
+def take_when_begun(folder: Path) -> Path:
+    """Take an experiment's folder away when the first of its runs has written a checkpoint."""
+    deadline = time.monotonic() + 300
+    while not any(folder.rglob("last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return folder.rename(folder.with_name("away"))
+
+
+@pytest.mark.long
+def test_runs_in_other_processes_whose_folder_is_away_go_on_when_it_is_back(
+    curve: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with ThreadPoolExecutor(1) as thief:
+        taking = thief.submit(take_when_begun, out)
+        with pytest.raises(RunError, match=r"is not there any more.*the same command goes on"):
+            run(out, jobs=2, **FEW)
+        away = taking.result()
+    assert not out.exists()
+    away.rename(out)
+    run(out, jobs=2, **FEW)
     assert results(out) == part_of(results(curve), **FEW)
 
 
