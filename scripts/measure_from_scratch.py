@@ -199,7 +199,7 @@ def table() -> str:
             for (shape, norm, augment, patients), each in scores_of().items()
         ),
         "",
-        "| 8 patients | difference, paired by seed | p |",
+        "| 8 volumes | difference, paired by seed | p |",
         "| --- | ---: | ---: |",
     ]
     for title, each in gains().items():
