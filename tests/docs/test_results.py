@@ -34,6 +34,7 @@ LINES = {
     "two-levels": IN_SPACE,
     "levels": ("finest-1", "finest-2", "finest-3"),
     "acdc": ("place2d",),
+    "acdc-long": ("place2d", "rpl2d"),
     "acdc-dense": ("genesis2d", "masked2d", "local2d"),
     "chestxray": ("imagenet", "rotation2d", "imagenet-rotation2d"),
     "demo": ("place2d",),
@@ -54,7 +55,8 @@ def test_a_file_of_settings_gives_the_lines_repeats_and_steps_of_the_rows(name: 
     settings, rows = EfficiencySettings.read(**said), rows_of(name)
     assert {row.seed for row in rows} == set(settings.seeds)
     # Phantoms have no patients' names, so patients are cases there.
-    assert {row.unit for row in rows} == {"cases" if is_phantoms(settings.data) else settings.count}
+    cases = is_phantoms(settings.data) or settings.count == "cases"
+    assert {row.unit for row in rows} == {"cases" if cases else "patients"}
     assert {row.steps for row in rows} == {settings.finetune.steps}
     if file.stem == name:
         lines = {SCRATCH, *settings.encoders, *(task.label for task in settings.tasks)}
@@ -175,6 +177,11 @@ def test_which_task_to_take_has_the_figures_of_the_rows() -> None:
     better = [sum(gain > 0 for gain in each) for each in demo]
     assert f"gained {gains[0]}, {gains[1]} and {gains[2]} of Dice" in page
     assert f"in {better[0]}, {better[1]} and {better[2]} of 20 seeds" in page
+    long = [gains_of(rows_of("acdc-long"), "place2d", labelled) for labelled in (1, 2, 4)]
+    gains = [f"{mean(each):.2f}" for each in long]
+    better = [sum(gain > 0 for gain in each) for each in long]
+    assert f"`place2d` gained {gains[0]}, {gains[1]} and {gains[2]} of Dice" in page
+    assert f"in {better[0]}, {better[1]} and {better[2]} of 5 seeds" in page
     chest = rows_of("chestxray")
     imagenet, rotation = (
         [gains_of(chest, line, labelled) for labelled in (50, 200)]
@@ -204,3 +211,17 @@ def test_what_the_page_says_of_chest_and_hearts_is_in_the_rows() -> None:
     assert len(others) == 12
     assert sum(gain < 0 for gain in others) == 6
     assert "twelve differences six are negative" in page
+
+
+def test_what_the_page_says_of_longer_pretraining_is_in_the_rows() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    rows = rows_of("acdc-long")
+    place, rpl = (
+        [f"{mean(gains_of(rows, line, labelled)):.3f}" for labelled in (1, 2, 4)]
+        for line in ("place2d", "rpl2d")
+    )
+    assert f"{place[0]} of Dice with one labelled volume" in page
+    assert f"With two it is {place[1]} above, with four {place[2]}." in page
+    assert f"is {rpl[0]}, {rpl[1]} and {rpl[2]} above" in page
+    scratch = {row.seed: row.score for row in rows if (row.line, row.labelled) == (SCRATCH, 1)}
+    assert f"learnt nothing: {scratch[0]:.3f}" in page
