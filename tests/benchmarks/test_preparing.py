@@ -1,6 +1,7 @@
 """Preparing scans by one process, by two, and by as many as `workers=auto` takes.
 
 pytest tests/benchmarks/test_preparing.py --benchmark-enable --benchmark-only
+SSL_REGISTRY_SCANS=64 pytest ...
 
 The time that passes is counted, and how many times faster than one process each is stands in its
 name; so does the processors' time, with that of the processes: where other jobs use the cores, it
@@ -24,8 +25,8 @@ from ssl_registry.data.cache.workers import cores, processes_for
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
 
-SCANS: Final = 16
-"""Of 160 voxels a side, 8 MB each: enough for two processes by `auto`, which counts bytes."""
+SCANS: Final = int(os.environ.get("SSL_REGISTRY_SCANS", "16"))
+"""Of 160 voxels a side, 8 MB each: 16 suffice for two processes by `auto`, which counts bytes."""
 
 SIDE: Final = 160
 
