@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 
 from tests.commands import PROGRAM, run_program
 from tests.experiments.curves import digest, folders, results, write_config
+from tests.experiments.test_efficiency_going_on import part_of
+from tests.experiments.test_lost_folder import take_when_begun
 
 pytestmark = [
     pytest.mark.long,
@@ -84,6 +87,23 @@ def test_two_nodes_of_which_one_dies_give_the_results_of_one_machine(
     for folder in folders(out):
         same = curve / folder.relative_to(out)
         assert digest(folder / "encoder.safetensors") == digest(same / "encoder.safetensors")
+
+
+def test_runs_whose_folder_is_away_go_on_when_it_is_back(curve: Path, tmp_path: Path) -> None:
+    out, few = tmp_path / "out", {**FEW, "seeds": [1]}
+    config = write_config(tmp_path, out=str(out), **few)
+    command = ["efficiency", str(config), "--on", "ray", "--cpus", str(THREADS)]
+    with ThreadPoolExecutor(1) as thief:
+        taking = thief.submit(take_when_begun, out)
+        stopped = run_program(*command, status=2)
+        away = taking.result()
+    said = " ".join(stopped.stderr.split())
+    assert "is not there any more" in said
+    assert "when it is back, the same command goes on" in said
+    assert not out.exists()  # nothing is written in its place
+    away.rename(out)
+    run_program(*command)
+    assert results(out) == part_of(results(curve), **few)
 
 
 def test_a_worker_without_the_plugin_is_named_before_anything_is_queued(

@@ -98,6 +98,7 @@ def job_of_run(
         "probes": probes,
         "threads": threads,
         "patience": patience,
+        "logs": str(Path.cwd() / log.parent),
     }
     ours = {name: said for name, said in os.environ.items() if name.startswith("SSL_REGISTRY_")}
     if gpus is not None:

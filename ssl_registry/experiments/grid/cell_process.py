@@ -1,9 +1,10 @@
 """A run of the grid in another process, so that a crash costs that run alone.
 
 `python -m ssl_registry.experiments.grid.cell_process JOB`, where JOB is JSON of the run's `kind`,
-its `settings`, `probes`, `threads` and `patience`. Without JOB it takes one after the other from
-its standard input, a line of JSON each, with the job as `run` and the file for what it says as
-`log`; it answers each run that ended well with a line, and ends with the first that fails.
+its `settings`, `probes`, `threads` and `patience`, and of `logs`, a folder that has to be there.
+Without JOB it takes one after the other from its standard input, a line of JSON each, with the job
+as `run` and the file for what it says as `log`; it answers each run that ended well with a line,
+and ends with the first that fails.
 
 It ends as soon as its standard input does. Who started it holds the other end of that pipe, so no
 run outlives its experiment, its worker or its machine's part in a cluster, not even where those
@@ -19,11 +20,12 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 
-from ssl_registry.errors import TakenRunError
+from ssl_registry.errors import RunError, TakenRunError
 from ssl_registry.experiments.grid.cell_job import TAKEN
 from ssl_registry.experiments.grid.cell_run import in_words, run_cell
 from ssl_registry.training.settings.reading import read_settings
@@ -81,6 +83,8 @@ def _run(job: dict[str, Any]) -> None:
     settings = read_settings(kind, job["settings"], job["kind"])
     until = time.monotonic() + job["patience"]
     while True:
+        if not Path(job["logs"]).is_dir():  # else the run would make the experiment's folder anew
+            raise RunError(f"{job['logs']} is not there any more, so the run was not begun")
         try:
             return run_cell(settings, probes=job["probes"])
         except TakenRunError:
