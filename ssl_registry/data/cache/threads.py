@@ -1,4 +1,4 @@
-"""How many threads torch and ITK use while images are prepared."""
+"""How many threads torch uses while images are prepared."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,16 +19,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def one_itk_thread() -> Iterator[None]:
-    """Let ITK resample with one thread in this block: other processes have the other cores."""
-    from SimpleITK import ProcessObject
-
-    threads = ProcessObject.GetGlobalDefaultNumberOfThreads()
-    ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        ProcessObject.SetGlobalDefaultNumberOfThreads(threads)

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypeVar, TypeVarTuple
 
-from ssl_registry.data.cache.threads import one_itk_thread
 from ssl_registry.errors import DataError
 
 WorkerCount: TypeAlias = int | Literal["auto"]
@@ -88,7 +88,7 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
         for future in reversed([*handed_out]):
             if not future.cancel():  # all that are left have been begun
                 break
-            with one_itk_thread():
+            with _one_itk_thread():
                 mine = work(*handed_out.pop(future))
             yield mine
             for ready in [future for future in handed_out if future.done()]:
@@ -104,6 +104,19 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
     finally:
         hands.shutdown(wait=False, cancel_futures=True)
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_itk_thread() -> Iterator[None]:
+    """Let ITK resample with one thread in this block: other processes have the other cores."""
+    from SimpleITK import ProcessObject
+
+    threads = ProcessObject.GetGlobalDefaultNumberOfThreads()
+    ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
 
 
 def _processes() -> multiprocessing.context.BaseContext:
