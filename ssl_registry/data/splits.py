@@ -181,9 +181,9 @@ def label_subset(
         seed: which ones.
         strata: the class of each case, to be spread evenly; a patient counts for the rarest
             class that it shows.
-        patients: the patient of each case, all of whose cases are taken or none.
+        patients: the patient of each case; all of a patient's cases are taken, or none.
         fold: which test set they are beside.
-        one_each: take one case of each patient, drawn at random, and not all of them.
+        one_each: take one case, drawn at random, of each patient that is taken.
 
     Raises:
         DataError: there are no cases.

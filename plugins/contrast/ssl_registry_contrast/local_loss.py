@@ -96,7 +96,7 @@ def _positives(shown: Tensor, related: Tensor) -> Tensor:
 
 
 def _told_of_positives(told: Tensor, shown: Tensor) -> Tensor:
-    """Return what is told of each place in one view and the same in the other, `[2, B, K]`."""
+    """Return the entries of `told` that pair a place with itself in the other view, `[2, B, K]`."""
     count = told.shape[1] // 2
     pairs = told.view(-1, 2, count, 2, count).diagonal(dim1=2, dim2=4)  # [G, 2, 2, M]
     return torch.stack([pairs[:, 0, 1], pairs[:, 1, 0]]).reshape(shown.shape)

@@ -84,7 +84,10 @@ def _run(job: dict[str, Any]) -> None:
     until = time.monotonic() + job["patience"]
     while True:
         if not Path(job["logs"]).is_dir():  # else the run would make the experiment's folder anew
-            raise RunError(f"{job['logs']} is not there any more, so the run was not begun")
+            raise RunError(
+                f"{job['logs']} is not there any more, so the run was not begun: "
+                "when it is back, the same command goes on"
+            )
         try:
             return run_cell(settings, probes=job["probes"])
         except TakenRunError:
