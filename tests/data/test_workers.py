@@ -2,13 +2,12 @@
 
 import os
 import time
+from multiprocessing import parent_process
 
 import pytest
 
 from ssl_registry.data.cache.workers import in_processes
 from ssl_registry.errors import DataError
-
-ASKING = "SSL_REGISTRY_TEST_ASKING"
 
 
 def name_process(job: int) -> tuple[int, int]:
@@ -17,20 +16,15 @@ def name_process(job: int) -> tuple[int, int]:
 
 def take_long_elsewhere(job: int) -> tuple[int, int]:
     """Keep another process at its first job until the one that asks has done all others."""
-    if str(os.getpid()) != os.environ[ASKING]:
+    if parent_process() is not None:
         time.sleep(1)
     return job, os.getpid()
 
 
 def die_elsewhere(job: int) -> int:
-    if str(os.getpid()) != os.environ[ASKING]:
+    if parent_process() is not None:
         os._exit(1)
     return job
-
-
-@pytest.fixture(autouse=True)
-def _asking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ASKING, str(os.getpid()))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
