@@ -18,6 +18,7 @@ FOLDER: Final = Path(__file__).parents[1] / "results"
 HEADLINES: Final = {
     "acdc": "dice",
     "acdc-dense": "dice",
+    "acdc-fresh": "dice",
     "acdc-long": "dice",
     "chestxray": "kappa",
     "demo": "dice",
