@@ -20,7 +20,7 @@ from ssl_registry import PretextBatch, registry
 from ssl_registry.errors import ConfigError, FailedRunsError, RunError
 from ssl_registry.experiments import read_rows, show_grid
 from ssl_registry.experiments.efficiency import run_missing
-from ssl_registry.experiments.grid.cell_job import job_of
+from ssl_registry.experiments.grid.cell_job import LOGS, job_of
 from ssl_registry.experiments.grid.cell_worker import PROCESS
 from ssl_registry.experiments.grid.cells import make_grid
 from ssl_registry.experiments.grid.going_on import keep_settings, only_one
@@ -294,6 +294,7 @@ def test_side_by_side_gives_the_same_results(curve: Path, tmp_path: Path) -> Non
 def test_a_run_in_a_process_of_its_own_ends_with_the_experiment(tmp_path: Path) -> None:
     grid = make_grid(settings(tmp_path / "out", pretrain={"epochs": 10_000}), quiet_or_loud(True))
     cell = grid.pretraining[0]
+    (tmp_path / "out" / LOGS).mkdir(parents=True)
     command = [sys.executable, "-m", PROCESS, job_of(grid, cell, 1).run]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     while not (cell.settings.out / "metrics.csv").exists():

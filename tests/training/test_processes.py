@@ -25,6 +25,7 @@ SMALL: dict[str, Any] = {
     "validation_fraction": 0.2,
     "learning_rate": 0.01,
     "device": "cpu",
+    "precision": "32-true",  # bfloat16, which `auto` takes where it is fast, rounds sums otherwise
 }
 PRETRAIN = {**SMALL, "task": "rotation3d", "backbone": BACKBONE}
 FINETUNE = {**SMALL, "freeze_epochs": 1}
@@ -53,7 +54,8 @@ def agree(one: Path, two: Path, validation: float = 1e-5) -> None:
             assert other[name] == pytest.approx(value, rel=1e-4, abs=least), name
     weights, others = (load_file(folder / "encoder.safetensors") for folder in (one, two))
     for name, weight in weights.items():
-        assert others[name].numpy() == pytest.approx(weight.numpy(), abs=1e-4), name
+        # Sums in another order: a twentieth of one of Adam's steps, which are 0.01.
+        assert others[name].numpy() == pytest.approx(weight.numpy(), abs=5e-4), name
 
 
 @pytest.fixture(scope="module")
