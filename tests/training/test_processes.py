@@ -85,6 +85,27 @@ def test_two_processes_finetune_to_the_curve_of_one(pretrained: Path, tmp_path: 
     assert result["counts"] == one.result["counts"]
 
 
+LEAVING = """
+import atexit
+from torch import distributed
+from ssl_registry import pretrain
+
+atexit.register(lambda: print("still connected:", distributed.is_initialized()))
+pretrain(**{fields}, devices=2, out="run")
+print("trained together:", distributed.is_initialized())
+"""
+
+
+@pytest.mark.long
+def test_processes_leave_one_another_before_they_end(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(LEAVING.replace("{fields}", repr({**PRETRAIN, "epochs": 1})))
+    command = [sys.executable, "train.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("trained together: True") == 2
+    assert done.stdout.count("still connected: False") == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,6 +4,7 @@ Lightning Fabric starts the processes and brings strategies and mixed precision;
 own launcher (srun, torchrun) is recognised and used.
 """
 
+import atexit
 import copy
 import logging
 import os
@@ -76,6 +77,8 @@ def launch(settings: RunSettings) -> L.Fabric:
     fabric = _fabric(settings)
     with quiet_lightning(), _in_our_words():
         fabric.launch()
+    atexit.unregister(_leave)
+    atexit.register(_leave)
     if processes() != settings.processes:
         raise ConfigError(
             f"devices={settings.devices} on num_nodes={settings.num_nodes} are "
@@ -88,6 +91,16 @@ def launch(settings: RunSettings) -> L.Fabric:
             "machines are not alike; set precision=32-true"
         )
     return fabric
+
+
+def _leave() -> None:
+    """Leave the other processes before this one ends.
+
+    Lightning does so on GPUs alone. On CPUs a process whose group was never left may abort as it
+    ends, though its run is done (https://github.com/pytorch/pytorch/issues/190489).
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _fabric(settings: RunSettings) -> L.Fabric:
