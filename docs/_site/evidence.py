@@ -21,6 +21,7 @@ HEADLINES: Final = {
     "acdc-fresh": "dice",
     "acdc-long": "dice",
     "chestxray": "kappa",
+    "chestxray-unet": "kappa",
     "demo": "dice",
     "hippocampus": "dice",
     "few-labels": "dice",

@@ -38,6 +38,7 @@ LINES = {
     "acdc-dense": ("genesis2d", "masked2d", "local2d"),
     "acdc-fresh": ("place2d", "rpl2d"),
     "chestxray": ("imagenet", "rotation2d", "imagenet-rotation2d"),
+    "chestxray-unet": ("rotation2d",),
     "demo": ("place2d",),
     "fundus": ("rotation2d", "rpl2d", "jigsaw2d", "exemplar2d"),
 }
@@ -249,3 +250,29 @@ def test_what_the_page_says_of_fresh_seeds_is_in_the_rows() -> None:
     assert f"and {four} with four (" in page
     assert f"with one it changes nothing ({one})" in page
     assert [sum(gain > 0 for gain in each) for each in rpl[1:]] == [8, 8]
+
+
+def test_what_the_pages_say_of_the_chest_with_a_unet_is_in_the_rows() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    short = " ".join((ROOT / "docs/how-to/which-task.md").read_text(encoding="utf-8").split())
+    unet, efficient = rows_of("chestxray-unet"), rows_of("chestxray")
+    gains = [gains_of(unet, "rotation2d", labelled) for labelled in (50, 200)]
+    fewer, more = (mean(each) for each in gains)
+    assert f"{fewer:+.3f} of kappa with 50 grades and {more:+.3f} with 200" in page
+    assert [sum(gain > 0 for gain in each) for each in gains] == [1, 3]
+
+    def scores(rows: list[Row], line: str) -> list[float]:
+        return [
+            mean(row.score for row in rows if (row.line, row.labelled) == (line, labelled))
+            for labelled in (50, 200)
+        ]
+
+    for rows, line, said in (
+        (unet, SCRATCH, "it has {} and {},"),
+        (efficient, SCRATCH, "the EfficientNet has {} and {} from scratch"),
+        (efficient, "rotation2d", "{} and {} after `rotation2d`"),
+        (efficient, "imagenet", "{} and {} with ImageNet's weights"),
+    ):
+        assert said.format(*(f"{score:.3f}" for score in scores(rows, line))) in page
+    assert "kappa of {:.2f} and {:.2f} from scratch".format(*scores(unet, SCRATCH)) in short
+    assert "which had {:.2f} and {:.2f}, gained".format(*scores(efficient, SCRATCH)) in short
