@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from ssl_registry.data.cache.prepared import prepare_cases
-from ssl_registry.data.cache.workers import _one_itk_thread, cores, processes_for
+from ssl_registry.data.cache.workers import cores, one_itk_thread, processes_for
 from ssl_registry.data.preparing.preprocessing import Preprocessing
 from ssl_registry.data.sources.opening import open_source
 
@@ -75,6 +75,7 @@ def processor_seconds() -> float:
 def test_preparing(benchmark: Any, scans: Path, workers: int | str) -> None:
     measured = benchmark.enabled
     source = open_source(str(fill(scans, SCANS, SIDE) if measured else fill(scans, 2, 12)))
+    asked = 0 if workers == ONE_CORE else workers
     spent: list[float] = []
 
     def empty() -> None:
@@ -82,10 +83,8 @@ def test_preparing(benchmark: Any, scans: Path, workers: int | str) -> None:
         spent.append(processor_seconds())
 
     def prepare() -> int:
-        if workers != ONE_CORE:
-            return len(prepare_cases(source.cases, Preprocessing(), size=64, workers=workers))
-        with _one_itk_thread():
-            return len(prepare_cases(source.cases, Preprocessing(), size=64, workers=0))
+        with one_itk_thread() if workers == ONE_CORE else nullcontext():
+            return len(prepare_cases(source.cases, Preprocessing(), size=64, workers=asked))
 
     benchmark.group = "preparing scans, time that passes"
     started = time.perf_counter()
@@ -96,12 +95,8 @@ def test_preparing(benchmark: Any, scans: Path, workers: int | str) -> None:
         own = benchmark.stats.stats.min
         alone.setdefault("seconds", own)
         files = [path for case in source.cases for path in case.files]
-        count = (
-            processes_for(workers, files)
-            if workers == "auto"
-            else int(workers != ONE_CORE and workers)
-        )
+        count = processes_for(asked, files) or 1
         cost, times = (processor_seconds() - spent[0]) / len(spent), alone["seconds"] / own
         benchmark.extra_info |= {"processor seconds": cost, "times": times}
-        asked = f"workers={workers}, {count or 1} on {cores()} cores"
-        benchmark.name = f"{asked}: {times:.2f} times as fast, {cost:.1f} s of processors"
+        said = f"workers={workers}, {count} on {cores()} cores"
+        benchmark.name = f"{said}: {times:.2f} times as fast, {cost:.1f} s of processors"

@@ -23,7 +23,7 @@ from ssl_registry.experiments.grid.settings import EfficiencySettings  # noqa: E
 from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
 from ssl_registry.experiments.statistics.rows import Row  # noqa: E402
 from ssl_registry.training.settings.reading import check_settings  # noqa: E402
-from ssl_registry.training.settings.runs import FinetuneSettings  # noqa: E402
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings  # noqa: E402
 
 NAMES = sorted(HEADLINES)
 IN_SPACE = ("rotation3d", "rpl3d", "jigsaw3d", "exemplar3d")
@@ -230,6 +230,8 @@ def test_what_the_page_says_of_longer_pretraining_is_in_the_rows() -> None:
     assert f"is {rpl[0]}, {rpl[1]} and {rpl[2]} above" in page
     scratch = {row.seed: row.score for row in rows if (row.line, row.labelled) == (SCRATCH, 1)}
     assert f"learnt nothing: {scratch[0]:.3f}" in page
+    passes = PretrainSettings.model_fields["epochs"].default
+    assert f"`pretrain` makes {passes} passes unless told otherwise" in page
 
 
 def test_what_the_page_says_of_fresh_seeds_is_in_the_rows() -> None:

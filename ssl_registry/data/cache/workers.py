@@ -88,7 +88,7 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
         for future in reversed([*handed_out]):
             if not future.cancel():  # all that are left have been begun
                 break
-            with _one_itk_thread():
+            with one_itk_thread():
                 mine = work(*handed_out.pop(future))
             yield mine
             for ready in [future for future in handed_out if future.done()]:
@@ -107,7 +107,7 @@ def in_processes(work: Callable[[*A], T], jobs: Sequence[tuple[*A]], workers: in
 
 
 @contextmanager
-def _one_itk_thread() -> Iterator[None]:
+def one_itk_thread() -> Iterator[None]:
     """Let ITK resample with one thread in this block: other processes have the other cores."""
     from SimpleITK import ProcessObject
 

@@ -77,8 +77,8 @@ def launch(settings: RunSettings) -> L.Fabric:
     fabric = _fabric(settings)
     with quiet_lightning(), _in_our_words():
         fabric.launch()
-    atexit.unregister(_leave)
-    atexit.register(_leave)
+    if processes() > 1:
+        atexit.register(_leave)
     if processes() != settings.processes:
         raise ConfigError(
             f"devices={settings.devices} on num_nodes={settings.num_nodes} are "
