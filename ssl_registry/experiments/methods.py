@@ -13,6 +13,7 @@ from ssl_registry.training.files.image_recipe import ImageRecipe
 from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.files.run_result import read_result
 from ssl_registry.training.settings.lengths import spell_length
+from ssl_registry.training.settings.optimisation import decay_of
 
 ROLES: Final = ("task", "downstream", "backbone")
 """Settings that are components, whose sources are cited."""
@@ -144,7 +145,8 @@ def _origins(folder: Path) -> Iterator[str]:
 
 
 def _optimisation(said: Mapping[str, Any]) -> Iterator[str]:
-    decay = f", weight decay {said['weight_decay']:g}" if said.get("weight_decay") else ""
+    pull = decay_of(said["optimizer"], said["weight_decay"])
+    decay = f", weight decay {pull:g}" if pull else ""
     warm = f", after a warm-up over {said['warmup']:.0%} of the steps" if said.get("warmup") else ""
     yield (
         f"Optimisation was by {said['optimizer']} with a learning rate of {said['learning_rate']:g}"

@@ -64,7 +64,7 @@ def make(
     task: dict[str, Any], backbone: dict[str, Any], side: int, precision: str, steps: int
 ) -> tuple[Any, ...]:
     said = {"task": task, "backbone": backbone, "size": side, "precision": precision}
-    where = {"out": Path("run"), "device": "cpu", "batch_size": 2}
+    where = {"out": Path("run"), "device": "cpu", "batch_size": 2, "optimizer": "adam", "warmup": 0}
     settings = read_settings(PretrainSettings, {**said, **where}, "benchmark")
     dims = settings.task.spatial_dims
     torch.manual_seed(0)

@@ -34,7 +34,7 @@ def test_every_setting_is_listed_with_type_default_and_meaning(command: str) -> 
     assert fields["out"]["required"]
     above = "finetune." if command == "efficiency" else ""
     assert fields[f"{above}optimizer"]["type"] == "'adam' | 'adamw' | 'sgd'"
-    assert fields[f"{above}optimizer"]["default"] == "adam"
+    assert fields[f"{above}optimizer"]["default"] == "adamw"
     assert fields[f"{above}warmup"]["bounds"] == {"ge": 0, "le": 1}
     assert "preprocessing.spacing" in fields
 

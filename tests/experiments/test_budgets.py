@@ -69,7 +69,7 @@ def test_a_line_may_say_how_it_is_pretrained_and_none_how_it_is_fine_tuned() -> 
     asked = complete_settings(settings(OUT, tasks=[own, "rotation3d"], pretrain={"epochs": 7}))
     first, second = (pretraining_of(asked, line, 0, 0) for line in asked.tasks)
     assert (first.optimizer, first.momentum, first.warmup, first.epochs) == ("sgd", 0.5, 0.1, 7)
-    assert (second.optimizer, second.warmup, second.epochs) == ("adam", 0, 7)
+    assert (second.optimizer, second.warmup, second.epochs) == ("adamw", 0.05, 7)
     with pytest.raises(ConfigError, match="rpl3d has no finetune of its own.*fine-tuned alike"):
         settings(OUT, tasks=[{"name": "rpl3d", "finetune": {"optimizer": "sgd"}}])
 

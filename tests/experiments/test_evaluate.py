@@ -286,13 +286,14 @@ def test_methods_say_what_a_run_did_with_its_settings_and_sources(
     assert "trained from random weights" in told.paragraph
     assert ", with the encoder unet" in told.paragraph
     assert "base_filters 2" in told.paragraph
-    assert told.settings["learning_rate"] == ("0.02" if run == "mask0" else "0.001")
+    assert "after a warm-up over 5% of the steps, weight decay 0.01)" in told.paragraph
+    assert told.settings["learning_rate"] == ("0.02" if run == "mask0" else "0.003")
     assert told.settings["backbone.base_filters"] == "2"
     assert any("Ronneberger" in one or "Taleb" in one for one in told.references)
     app(["methods", str(ward / run)], standalone_mode=False)
     said = capsys.readouterr().out
     assert told.paragraph.split(".")[0] in said
-    assert "| `optimizer` | adam |" in said
+    assert "| `optimizer` | adamw |" in said
 
 
 def test_methods_of_nothing_are_refused(tmp_path: Path) -> None:

@@ -87,9 +87,15 @@ def test_weight_decay_leaves_out_norms_biases_and_vectors() -> None:
     assert {id(p) for p in both} == {id(p) for p in model.parameters()}
 
 
+@pytest.mark.parametrize(("name", "decay"), [("adamw", 0.01), ("adam", 0), ("sgd", 0)])
+def test_unless_told_otherwise_adamw_alone_decays_the_weights(name: str, decay: float) -> None:
+    matrices, *_ = grouped_parameters(net(), settings(optimizer=name))
+    assert matrices["weight_decay"] == decay
+
+
 def test_without_weight_decay_all_parameters_are_one_group_in_their_order() -> None:
     model = net()
-    (group,) = grouped_parameters(model, settings())
+    (group,) = grouped_parameters(model, settings(weight_decay=0))
     assert [id(p) for p in group["params"]] == [id(p) for p in model.parameters()]
 
 
@@ -152,7 +158,7 @@ def test_a_module_anywhere_in_the_model_may_ask_for_a_group() -> None:
 
 def test_the_outer_module_decides() -> None:
     model = Around(Paced())
-    (group,) = grouped_parameters(model, settings())
+    (group,) = grouped_parameters(model, settings(weight_decay=0, learning_rate=1e-3))
     assert (len(group["params"]), group["lr"]) == (2, pytest.approx(3e-3))
 
 
@@ -183,7 +189,7 @@ def test_impossible_groups_name_the_module_that_asks(groups: Any, message: str) 
         ({"warmup_epochs": 1}, "no field 'warmup_epochs'; did you mean warmup?"),
         ({"warmup": 5}, "warmup=5"),
         ({"clip": -1}, "clip=-1"),
-        ({"momentum": 0.99}, "momentum=0.99 is for optimizer=sgd alone, not for adam"),
+        ({"momentum": 0.99}, "momentum=0.99 is for optimizer=sgd alone, not for adamw"),
     ],
     ids=str,
 )

@@ -106,12 +106,12 @@ def grouped_parameters(model: nn.Module, settings: RunSettings) -> list[dict[str
     groups = []
     for group in [ParameterGroup(rest), *asked]:
         kept = list(group.parameters)
-        if group.weight_decay is not None or settings.weight_decay == 0:
+        if group.weight_decay is not None or settings.decay == 0:
             decays = [(kept, group.weight_decay or 0.0)]
         else:
             matrices = [parameter for parameter in kept if parameter.ndim > 1]
             vectors = [parameter for parameter in kept if parameter.ndim <= 1]
-            decays = [(matrices, settings.weight_decay), (vectors, 0.0)]
+            decays = [(matrices, settings.decay), (vectors, 0.0)]
         groups += [
             {"params": some, "weight_decay": decay, "lr": settings.learning_rate * group.rate}
             for some, decay in decays
