@@ -88,15 +88,20 @@ def test_two_processes_finetune_to_the_curve_of_one(pretrained: Path, tmp_path: 
 LEAVING = """
 import atexit
 import os
-from pathlib import Path
 from torch import distributed
 from ssl_registry import pretrain
 
 # A file each: what two processes print on one pipe may come entangled.
-said = Path(f"process-{os.getpid()}.txt").open("w")
-atexit.register(lambda: print("still connected:", distributed.is_initialized(), file=said, flush=True))
+said = open(f"process-{os.getpid()}.txt", "w")
+
+
+def say(what):
+    print(what, distributed.is_initialized(), file=said, flush=True)
+
+
+atexit.register(say, "still connected:")
 pretrain(**{fields}, devices=2, out="run")
-print("trained together:", distributed.is_initialized(), file=said)
+say("trained together:")
 """
 
 
