@@ -290,6 +290,6 @@ def test_a_task_may_have_a_budget_and_a_label_of_its_own(tmp_path: Path) -> None
     ]
     grid = make_grid(settings(tmp_path, tasks=tasks, seeds=[0]), quiet_or_loud(quiet=True))
     short, long = (cell.settings for cell in grid.pretraining)
-    assert (short.epochs, short.learning_rate) == (1, 1e-3)
+    assert (short.epochs, short.learning_rate) == (1, 3e-3)
     assert (long.epochs, long.learning_rate) == (2, 0.5)
     assert [line.label for line in grid.lines] == ["scratch", "short", "long"]

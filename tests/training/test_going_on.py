@@ -142,7 +142,7 @@ def test_the_command_needs_no_more_than_the_folder(
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"learning_rate": 0.5}, r"learning_rate=0\.001; this call says learning_rate=0\.5"),
+        ({"learning_rate": 0.5}, r"learning_rate=0\.003; this call says learning_rate=0\.5"),
         ({"group_pattern": "(.)"}, r"group_pattern=None; this call says group_pattern='\(\.\)'"),
         ({"task": {"name": "rotation3d"}, "backbone": {"levels": 3}}, "backbone=.*'levels': 2"),
         ({"task": "rpl3d"}, "task=.*rotation3d.*says task=.*rpl3d"),

@@ -64,7 +64,7 @@ def test_a_pretraining_run_is_a_folder_with_all_that_is_promised(pretrained: Pat
     }  # fmt: skip
     config = yaml.safe_load((pretrained / "config.yaml").read_text())
     assert config["task"]["gap"] == 1
-    assert config["learning_rate"] == 1e-3
+    assert config["learning_rate"] == 3e-3
     lines = (pretrained / "metrics.csv").read_text().splitlines()
     assert len(lines) == 1 + 4
     assert {"train_loss", "train_accuracy", "val_loss"} <= set(lines[0].split(","))
@@ -140,7 +140,7 @@ def test_a_folder_in_use_is_not_overwritten(
             pretrain(**PRETRAIN, out=tmp_path / "run")
     with pytest.raises(RunError, match="resume=true"):
         pretrain(**PRETRAIN, out=tmp_path / "run")
-    with pytest.raises(RunError, match=r"learning_rate=0\.001.*learning_rate=0\.5"):
+    with pytest.raises(RunError, match=r"learning_rate=0\.003.*learning_rate=0\.5"):
         pretrain(**PRETRAIN, out=tmp_path / "run", resume=True, learning_rate=0.5)
     with pytest.raises(RunError, match="no run to resume"):
         pretrain(**PRETRAIN, out=tmp_path / "new", resume=True)
