@@ -24,6 +24,7 @@ HEADLINES: Final = {
     "chestxray-unet": "kappa",
     "demo": "dice",
     "hippocampus": "dice",
+    "hippocampus-place": "dice",
     "few-labels": "dice",
     "supervised": "dice",
     "levels": "dice",

@@ -27,8 +27,10 @@ from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettin
 
 NAMES = sorted(HEADLINES)
 IN_SPACE = ("rotation3d", "rpl3d", "jigsaw3d", "exemplar3d")
+BOTH = "place2d+rpl2d"
 LINES = {
     "hippocampus": IN_SPACE,
+    "hippocampus-place": ("place3d",),
     "few-labels": IN_SPACE,
     "supervised": ("supervised",),
     "two-levels": IN_SPACE,
@@ -36,7 +38,7 @@ LINES = {
     "acdc": ("place2d",),
     "acdc-long": ("place2d", "rpl2d"),
     "acdc-dense": ("genesis2d", "masked2d", "local2d"),
-    "acdc-fresh": ("place2d", "rpl2d"),
+    "acdc-fresh": ("place2d", "rpl2d", BOTH),
     "chestxray": ("imagenet", "rotation2d", "imagenet-rotation2d"),
     "chestxray-unet": ("rotation2d",),
     "demo": ("place2d",),
@@ -187,6 +189,11 @@ def test_which_task_to_take_has_the_figures_of_the_rows() -> None:
     pairs = [gains_of(rows_of("acdc-fresh"), "rpl2d", labelled) for labelled in (1, 2, 4)]
     gains = [f"{mean(each):.2f}" for each in pairs]
     assert f"`rpl2d` {gains[0]}, {gains[1]} and {gains[2]}" in page
+    both = [gains_of(rows_of("acdc-fresh"), BOTH, labelled) for labelled in (1, 2, 4)]
+    gains = [f"{mean(each):.2f}" for each in both]
+    assert f"both at once {gains[0]}, {gains[1]} and {gains[2]}" in page
+    scans = gains_of(rows_of("hippocampus-place"), "place3d", 3)
+    assert f"`place3d` gained {mean(scans):.2f} with three labelled scans" in page
     chest = rows_of("chestxray")
     imagenet, rotation = (
         [gains_of(chest, line, labelled) for labelled in (50, 200)]
@@ -237,21 +244,36 @@ def test_what_the_page_says_of_longer_pretraining_is_in_the_rows() -> None:
 def test_what_the_page_says_of_fresh_seeds_is_in_the_rows() -> None:
     page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     rows = rows_of("acdc-fresh")
-    place, rpl = (
-        [gains_of(rows, line, labelled) for labelled in (1, 2, 4)] for line in ("place2d", "rpl2d")
+    place, rpl, both = (
+        [gains_of(rows, line, labelled) for labelled in (1, 2, 4)] for line in LINES["acdc-fresh"]
     )
     one, two, four = (f"{mean(each):.3f}" for each in place)
-    assert f"one and two labelled volumes, by {one} and {two} of Dice" in page
+    assert f"`place2d` with one and two labelled volumes, by {one} and {two} of Dice" in page
     assert f"`place2d` is {one} of Dice above training from scratch" in page
     assert f"with two {two} (" in page
     assert f"with four it is {four} above" in page
     assert [sum(gain > 0 for gain in each) for each in place[:2]] == [10, 9]
     one, two, four = (f"{mean(each):.3f}" for each in rpl)
-    assert f"and `rpl2d` with two and four, by {two} and {four}" in page
+    assert f"`rpl2d` with two and four, by {two} and {four}" in page
     assert f"is {two} above with two (" in page
     assert f"and {four} with four (" in page
     assert f"with one it changes nothing ({one})" in page
     assert [sum(gain > 0 for gain in each) for each in rpl[1:]] == [8, 8]
+    one, two, four = (f"{mean(each):.3f}" for each in both)
+    assert f"asked at once with all three, by {one}, {two} and {four}" in page
+    assert f"Asked together they are {one}, {two} and {four} above" in page
+    better = [sum(gain > 0 for gain in each) for each in both]
+    assert "in {}, {} and {} of ten seeds".format(*better) in page
+
+
+def test_what_the_page_says_of_places_on_hippocampi_is_in_the_rows() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    one, three = (gains_of(rows_of("hippocampus-place"), "place3d", n) for n in (1, 3))
+    better = sum(gain > 0 for gain in three)
+    assert f"by {mean(three):.3f} of Dice after 240 steps" in page
+    assert f"`place3d` is {mean(three):.3f} of Dice above" in page
+    assert f"in {better} of ten seeds" in page
+    assert f"with one it is {mean(one):.3f} above" in page
 
 
 def test_what_the_pages_say_of_the_chest_with_a_unet_is_in_the_rows() -> None:
