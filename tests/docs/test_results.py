@@ -22,6 +22,7 @@ from ssl_registry.experiments.demo import demo_settings  # noqa: E402
 from ssl_registry.experiments.grid.settings import EfficiencySettings  # noqa: E402
 from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
 from ssl_registry.experiments.statistics.rows import Row  # noqa: E402
+from ssl_registry.experiments.statistics.summary import summarise  # noqa: E402
 from ssl_registry.training.settings.reading import check_settings  # noqa: E402
 from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings  # noqa: E402
 
@@ -264,6 +265,18 @@ def test_what_the_page_says_of_fresh_seeds_is_in_the_rows() -> None:
     assert f"Asked together they are {one}, {two} and {four} above" in page
     better = [sum(gain > 0 for gain in each) for each in both]
     assert "in {}, {} and {} of ten seeds".format(*better) in page
+    clear = {
+        (one.line, one.labelled)
+        for one in summarise(rows)
+        if one.comparison and one.comparison.clear
+    }
+    assert {n for line, n in clear if line == BOTH} == {1, 2, 4}
+    assert all(
+        len({n for other, n in clear if other == line}) == 2 for line in ("place2d", "rpl2d")
+    )
+    assert {line for line, n in clear if n == 2} == set(LINES["acdc-fresh"])
+    how_to = " ".join((ROOT / "docs/how-to/joint-training.md").read_text(encoding="utf-8").split())
+    assert "with one, two and four labelled volumes, where each alone helped with two of" in how_to
 
 
 def test_what_the_page_says_of_places_on_hippocampi_is_in_the_rows() -> None:

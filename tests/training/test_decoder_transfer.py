@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,18 @@ from ssl_registry.builtin.segmentation import Segmentation3d
 from ssl_registry.errors import ConfigError, EncoderFileError, PluginError
 from ssl_registry.heads import UNetDecoder, decoder_of
 from ssl_registry.pretext_model import check_model
-from tests.dense import registered
+from tests.dense import register_dense
 
 SMALL = {"name": "unet3d", "base_filters": 2, "levels": 3}
 QUICK: dict[str, Any] = {"data": "phantoms:8", "batch_size": 2, "device": "cpu", "quiet": True}
 
 
 @pytest.fixture(scope="module")
-def dense(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a task with a decoder."""
-    with registered() as name:
-        out = tmp_path_factory.mktemp("dense") / "run"
-        yield pretrain(task=name, backbone=SMALL, size=16, epochs=1, out=out, **QUICK).folder
+    out = tmp_path_factory.mktemp("dense") / "run"
+    task = register_dense()
+    return pretrain(task=task, backbone=SMALL, size=16, epochs=1, out=out, **QUICK).folder
 
 
 @pytest.fixture(scope="module")

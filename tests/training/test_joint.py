@@ -12,7 +12,7 @@ from torch import nn
 from ssl_registry import PretextModel, load_encoder, pretrain, registry
 from ssl_registry.errors import ConfigError, PluginError, SslRegistryError
 from ssl_registry.experiments.figures.pretext import draw_pretext
-from tests.dense import registered
+from tests.dense import register_dense
 from tests.experiments.rows import make_pretrain_row
 
 SMALL = {"base_filters": 2, "levels": 2}
@@ -102,34 +102,34 @@ def test_stacked_and_single_views_are_refused_with_their_channels() -> None:
 
 
 def test_a_joint_run_shows_each_part_and_keeps_the_decoder(tmp_path: Path) -> None:
-    with registered() as dense:
-        run = pretrain(
-            task={"name": "joint", "tasks": ["rotation3d", {"name": dense, "weight": 2.0}]},
-            backbone=SMALL,
-            data="phantoms:8",
-            size=16,
-            epochs=1,
-            batch_size=2,
-            validate_every=1,
-            device="cpu",
-            out=tmp_path / "joint",
-            quiet=True,
-        )
-        with (run.folder / "metrics.csv").open() as file:
-            (row,) = csv.DictReader(file)
-        shown = {"val_rotation3d_loss", "val_rotation3d_accuracy", f"val_{dense}_squared"}
-        assert shown <= row.keys()
-        note = run.result["learnt_note"]
-        assert "rotation3d" in note
-        assert f"{dense} " in note
-        written = json.loads((run.folder / "encoder.json").read_text())
-        assert written["decoder"]["structure"] == "UNetDecoder"
-        assert (run.folder / "decoder.safetensors").is_file()
-        assert isinstance(load_encoder(run.folder), nn.Module)
-        figure = draw_pretext([make_pretrain_row("both", 0, folder=run.folder)])
-        assert figure is not None
-        named = {text.get_text() for axes in figure.axes for text in axes.texts} - {""}
-        assert {"both: rotation3d", f"both: {dense}"} <= named
+    dense = register_dense()
+    run = pretrain(
+        task={"name": "joint", "tasks": ["rotation3d", {"name": dense, "weight": 2.0}]},
+        backbone=SMALL,
+        data="phantoms:8",
+        size=16,
+        epochs=1,
+        batch_size=2,
+        validate_every=1,
+        device="cpu",
+        out=tmp_path / "joint",
+        quiet=True,
+    )
+    with (run.folder / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    shown = {"val_rotation3d_loss", "val_rotation3d_accuracy", f"val_{dense}_squared"}
+    assert shown <= row.keys()
+    note = run.result["learnt_note"]
+    assert "rotation3d" in note
+    assert f"{dense} " in note
+    written = json.loads((run.folder / "encoder.json").read_text())
+    assert written["decoder"]["structure"] == "UNetDecoder"
+    assert (run.folder / "decoder.safetensors").is_file()
+    assert isinstance(load_encoder(run.folder), nn.Module)
+    figure = draw_pretext([make_pretrain_row("both", 0, folder=run.folder)])
+    assert figure is not None
+    named = {text.get_text() for axes in figure.axes for text in axes.texts} - {""}
+    assert {"both: rotation3d", f"both: {dense}"} <= named
 
 
 def test_dense_and_global_questions_are_asked_together() -> None:

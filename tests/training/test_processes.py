@@ -54,7 +54,7 @@ def agree(one: Path, two: Path, validation: float = 1e-5) -> None:
             assert other[name] == pytest.approx(value, rel=1e-4, abs=least), name
     weights, others = (load_file(folder / "encoder.safetensors") for folder in (one, two))
     for name, weight in weights.items():
-        # Sums in another order: a twentieth of one of Adam's steps, which are 0.01.
+        # Sums in another order: a twentieth of one of AdamW's steps, which are 0.01 in most.
         assert others[name].numpy() == pytest.approx(weight.numpy(), abs=5e-4), name
 
 
