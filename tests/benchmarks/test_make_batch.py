@@ -147,10 +147,13 @@ def test_slices(benchmark: Any) -> None:
     assert len(benchmark.pedantic(slices, rounds=ROUNDS, warmup_rounds=3)) == 8
 
 
-@pytest.mark.parametrize("turn_class", range(10))
-def test_each_turn(benchmark: Any, turn_class: int) -> None:
-    _, images = make("rotation3d", measured=benchmark.enabled)
-    benchmark.group = "rotation3d, turn by turn"
+TURNS = [(f"rotation{dims}d", c) for dims, count in turns.CLASSES.items() for c in range(count)]
+
+
+@pytest.mark.parametrize(("name", "turn_class"), TURNS)
+def test_each_turn(benchmark: Any, name: str, turn_class: int) -> None:
+    _, images = make(name, measured=benchmark.enabled)
+    benchmark.group = f"{name}, turn by turn"
     turned = benchmark.pedantic(
         turns.turn, args=(images, [turn_class] * 4), rounds=ROUNDS // 2, warmup_rounds=2
     )

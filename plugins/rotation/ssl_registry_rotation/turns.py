@@ -6,20 +6,20 @@ degrees about the first, second and third axis (x, y, z), by the right-hand rule
 """
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 CLASSES = {2: 4, 3: 10}
 """How many turns there are, for images of two and of three dimensions."""
 
-SLAB = 2**16
-"""Voxels of a slab small enough to stay in a processor's cache while it is turned.
-
-Where the first and the last axis change places, neighbours in the result lie a whole plane
-apart in the source; taken as a whole, such a volume is fetched from memory once for every
-voxel of a cache line. The slabs are cut along the axis that stays.
-"""
+LARGE = 2**16
+"""Voxels from which on an image is turned by its memory: smaller ones lie in a processor's cache,
+and cost calls rather than ways."""
 
 _PLANES = ((1, 2), (2, 0), (0, 1))
 """The two axes that turn, for each axis of rotation, in right-handed order."""
@@ -70,16 +70,41 @@ def spell(turn_class: int, dims: int) -> str:
 
 def _turn_each(images: Tensor, turns: Sequence[tuple[tuple[int, int], int]]) -> Tensor:
     out = torch.empty(images.shape, dtype=images.dtype, device=images.device)
+    by_memory = images.device.type == "cpu" and images[:1].numel() >= LARGE
     for image, place, (plane, count) in zip(images, out, turns, strict=True):
-        if plane == (2, 0) and count % 2 and not image.is_cuda:
-            thick = max(1, SLAB // (image.numel() // image.shape[2]))
-            for slab, part in zip(image.split(thick, 2), place.split(thick, 2), strict=True):
-                _turn_into(part, slab, plane, count)
+        axes = (plane[0] + 1, plane[1] + 1)
+        if by_memory:
+            _turn_by_memory(place, image, axes, count)
         else:
-            _turn_into(place, image, plane, count)
+            place.copy_(torch.rot90(image, count, axes) if count else image)
     return out
 
 
-def _turn_into(place: Tensor, image: Tensor, plane: tuple[int, int], count: int) -> None:
-    a, b = plane
-    place.copy_(torch.rot90(image, count, (a + 1, b + 1)) if count else image)
+def _turn_by_memory(place: Tensor, image: Tensor, axes: tuple[int, int], count: int) -> None:
+    """Turn an image `[C, *S]` so that memory is read and written in the order in which it lies.
+
+    Numpy reads a flipped axis backwards, where torch would make a flipped copy first.
+    """
+    if count % 2 and image.ndim - 1 in axes:
+        image = _laid_along(image, min(axes))
+    np.copyto(_numbers(place), np.rot90(_numbers(image), count, axes))
+
+
+def _laid_along(image: Tensor, axis: int) -> Tensor:
+    """Return an equal image whose neighbours along `axis` are neighbours in memory.
+
+    Axis and what follows it, `n` and `m` numbers, change places. Copied as they lie, each number
+    would be fetched from another row; a shuffle of `n * m` channels in `n` groups is the same
+    exchange, and torch makes it block by block.
+    """
+    others, after = image.shape[:axis], image.shape[axis + 1 :]
+    groups, rest = image.shape[axis], after.numel()
+    channels = image.reshape(-1, 1, 1, groups * rest).permute(0, 3, 1, 2)
+    shuffled = F.channel_shuffle(channels, groups).permute(0, 2, 3, 1)
+    return shuffled.reshape(*others, *after, groups).movedim(-1, axis)
+
+
+def _numbers(tensor: Tensor) -> NDArray[Any]:
+    """Return a tensor's memory for numpy, which has no bfloat16 and need not know what it moves."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -86,13 +86,24 @@ def test_undoing_gives_the_image_back_bit_for_bit(
     assert torch.equal(turns.turn(turns.undo(images, classes), classes), images)
 
 
-@pytest.mark.parametrize("turn_class", range(10))
-def test_slabs_do_not_show(turn_class: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = counting(1, 2, 7, 7, 7)
-    whole = turns.turn(volume, [turn_class])
-    for slab in (1, 2 * 7 * 7 * 3, 10**9):
-        monkeypatch.setattr(turns, "SLAB", slab)
-        assert torch.equal(turns.turn(volume, [turn_class]), whole)
+UNEVEN = [(3, 2, 7, 7), (2, 1, 5, 5, 5), (1, 2, 3, 6, 6), (1, 2, 6, 3, 6), (1, 2, 6, 6, 3)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("shape", UNEVEN, ids=str)
+def test_large_images_are_turned_as_small_ones_are(
+    shape: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_other = counting(*shape[:-1], 2 * shape[-1])[..., ::2].to(dtype)
+    for images in (counting(*shape).to(dtype), every_other):
+        for turn_class in range(turns.CLASSES[images.ndim - 2]):
+            (a, b), _ = turns.quarters(turn_class, images.ndim - 2)
+            if shape[2 + a] == shape[2 + b]:
+                classes = [turn_class] * len(images)
+                small = turns.turn(images, classes)
+                with monkeypatch.context() as patch:
+                    patch.setattr(turns, "LARGE", 1)
+                    assert torch.equal(turns.turn(images, classes), small)
 
 
 def test_the_result_is_a_copy() -> None:
