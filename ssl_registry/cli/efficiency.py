@@ -46,7 +46,10 @@ def run_efficiency_command(
     partition: Annotated[str | None, typer.Option(help="of SLURM, where jobs queue")] = None,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="what else sbatch is to get, such as account=lab"),
+        typer.Option(
+            metavar="KEY[=VALUE]",
+            help="what else sbatch is to get, such as account=lab or exclusive",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the grid and what exists; run nothing")
@@ -99,17 +102,20 @@ def _read_engine(on: str | None, said: dict[str, Any]) -> Any:
     return read_options(on, **said)
 
 
-def _pairs(words: list[str]) -> dict[str, str]:
-    """Return what is handed to `sbatch`.
+def _pairs(words: list[str]) -> dict[str, str | bool]:
+    """Return what is handed to `sbatch`; a word alone is a flag, which is true.
 
     Raises:
-        ConfigError: a word is not a pair.
+        ConfigError: a word has no name, or an empty value.
     """
     pairs = [word.removeprefix("--").partition("=") for word in words]
     for key, equals, value in pairs:
-        if not (key and equals and value):
-            raise ConfigError(f"--slurm {key}: write it as KEY=VALUE, such as account=lab")
-    return {key.replace("-", "_"): value for key, _, value in pairs}
+        if not key or (equals and not value):
+            raise ConfigError(
+                f"--slurm {key}{equals}: write it as KEY=VALUE, such as account=lab, or as KEY "
+                "alone, such as exclusive"
+            )
+    return {key.replace("-", "_"): value if equals else True for key, equals, value in pairs}
 
 
 def run_and_report(run: Callable[[], Path], *, queued: bool = False) -> None:

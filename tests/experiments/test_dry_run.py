@@ -44,8 +44,8 @@ def test_ray_says_how_many_run_at_a_time_and_how_long_that_takes(
     queued, needs, estimate = describe_plan(begun, RayOptions(cpus=2), None)
     assert queued.startswith("8 runs would be queued on ray: 0 of pretraining and 8 of fine-tuning")
     assert needs == "each with cpus=2, gpus=0: 4 at a time on one node"
-    assert f"{time_of_missing(begun, 1)} left of computing in all" in estimate
-    assert f"{time_of_missing(begun, 4)} left with 4 at a time" in estimate
+    alone, four = (time_of_missing(begun, at_once) for at_once in (1, 4))
+    assert estimate == f"{alone} of computing left; {four} left with 4 at a time"
 
 
 @pytest.mark.parametrize("jobs", [None, 2])
@@ -55,9 +55,19 @@ def test_slurm_says_what_is_asked_of_sbatch_and_how_long_the_computing_takes(
     where = SlurmOptions.read(time="2:00:00", cpus=4)
     queued, needs, estimate = describe_plan(begun, where, jobs)
     assert queued.startswith("8 runs would be queued on slurm")
-    assert "timeout_min=120, cpus_per_task=4" in needs
-    assert f"{time_of_missing(begun, 1)} left of computing in all" in estimate
-    if jobs is None:
-        assert "how many run at a time is SLURM's to say" in estimate
-    else:
-        assert f"{time_of_missing(begun, 2)} left with 2 at a time" in estimate
+    assert needs.endswith("timeout_min=120, cpus_per_task=4, and no GPU: say --gpus 1 for one")
+    at_once = "how many run at a time is SLURM's to say"
+    if jobs is not None:
+        at_once = f"{time_of_missing(begun, 2)} left with 2 at a time"
+    assert estimate == f"{time_of_missing(begun, 1)} of computing left; {at_once}"
+
+
+@pytest.mark.parametrize("where", [RayOptions(), SlurmOptions()], ids=["ray", "slurm"])
+def test_an_engine_says_that_nobody_knows_yet_how_long_it_takes(
+    tmp_path: Path, where: RayOptions | SlurmOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    grid = make_grid(large_settings(tmp_path / "out", seeds=1), quiet_or_loud(quiet=True))
+    assert describe_plan(grid, where, None)[-1] == (
+        "the time it takes shows when the first have finished"
+    )

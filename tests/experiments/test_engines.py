@@ -348,12 +348,13 @@ def test_the_command_says_what_would_be_queued(tmp_path: Path) -> None:
     config, out = write_config(tmp_path, **FEW), tmp_path / "out"
     said = run_command(
         "efficiency", config, f"out={out}", "--dry-run", "--on", "slurm", "--time", "2:00:00",
-        "--partition", "gpu", "--slurm", "account=lab", "gpus=1", "cpus=4",
+        "--partition", "gpu", "--slurm", "account=lab", "--slurm", "exclusive", "gpus=1", "cpus=4",
     ).stdout  # fmt: skip
     assert "10 runs, of which 0 exist; 10 runs would be queued on slurm: 2 of pretraining" in said
     assert "8 of fine-tuning, of which 4 wait for their pretraining" in said
     assert "timeout_min=120, cpus_per_task=4, gpus_per_node=1, slurm_partition=gpu" in said
-    assert "account" in said
+    assert "{'account': 'lab', 'exclusive': True}" in said
+    assert "no GPU" not in said
     assert "the time it takes shows when the first have finished" in said
     assert not out.exists()
 
@@ -362,6 +363,10 @@ def test_options_of_an_engine_without_one_are_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     said = run_command("efficiency", config, f"out={tmp_path / 'o'}", "--cpus", "2", status=2)
     assert "--cpus is for an engine: use --on ray or --on slurm, too" in said.stderr
+    for empty in ("=lab", "account="):
+        words = ("--on", "slurm", "--slurm", empty, f"out={tmp_path / 'o'}")
+        said = run_command("efficiency", config, *words, status=2)
+        assert "write it as KEY=VALUE" in said.stderr
     said = run_command("efficiency", config, "--on", "dask", f"out={tmp_path / 'o'}", status=2)
     assert "there are ray and slurm" in said.stderr
 
@@ -376,7 +381,10 @@ def test_no_job_is_queued_while_the_folder_is_away(tmp_path: Path) -> None:
 def test_a_job_that_would_end_before_its_first_checkpoint_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     grid = make_grid(
-        settings(tmp_path / "out", **FEW, checkpoint_minutes=30), quiet_or_loud(quiet=True)
+        settings(tmp_path / "out", **FEW, checkpoint_minutes=29.5), quiet_or_loud(quiet=True)
     )
-    with pytest.raises(ConfigError, match="before its first checkpoint.*checkpoint_minutes=30"):
-        choice.check_engine(grid, SlurmOptions(time=20), None)
+    said = r"before its first checkpoint.*checkpoint_minutes=29\.5.*ask for 35 minutes or more"
+    for minutes in (20, 30, 34):
+        with pytest.raises(ConfigError, match=said):
+            choice.check_engine(grid, SlurmOptions(time=minutes), None)
+    choice.check_engine(grid, SlurmOptions(time=35), None)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -73,9 +74,10 @@ def test_slurm_queues_a_run_again_whose_time_is_over_and_outlives_the_experiment
     curve: Path, tmp_path: Path, slurm: None
 ) -> None:
     out = tmp_path / "out"
+    config = write_config(tmp_path, out=str(out), checkpoint_minutes=0, **FEW)
     command = [
-        str(PROGRAM), "efficiency", str(write_config(tmp_path, out=str(out), **FEW)),
-        "--on", "slurm", "--cpus", str(THREADS), "--time", "30",
+        str(PROGRAM), "efficiency", str(config),
+        "--on", "slurm", "--cpus", str(THREADS), "--time", "10", "--slurm", "requeue",
     ]  # fmt: skip
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     pretraining = out / NAMES[0]
@@ -92,7 +94,9 @@ def test_slurm_queues_a_run_again_whose_time_is_over_and_outlives_the_experiment
     assert "sacct" not in again.stderr  # this SLURM keeps no accounts
     assert results(out) == expected(curve)
     assert sorted(name for name, _ in jobs_of(out)) == NAMES  # none was submitted twice
-    assert "Requeued job" in (out / "slurm" / f"{job}_0_log.out").read_text()
+    # Its time counts as over: with a limit of ten minutes submitit takes no job to be preempted.
+    log = (out / "slurm" / f"{job}_0_log.out").read_text()
+    assert re.search(r"Requeued job \S+ \((\d+) remaining timeouts\)", log)[1] == "999"
     assert list((out / "logs").iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """Which engine runs the grid, what is checked before, and what it would queue."""
 
+import os
 from typing import TypeAlias
 
 from ssl_registry.errors import ConfigError
@@ -113,10 +114,11 @@ def _describe_needs(
 
         asked = sbatch_parameters(grid, where)
         said = ", ".join(f"{key}={value}" for key, value in asked.items() if key != "name")
-        return f"each in a job of its own, in arrays, with {said}", jobs
+        gpus = "" if "gpus_per_node" in asked else ", and no GPU: say --gpus 1 for one"
+        return f"each in a job of its own, in arrays, with {said}{gpus}", jobs
     from ssl_registry.experiments.engines import ray_cluster
 
-    if where.address:
+    if where.address or os.environ.get("RAY_ADDRESS"):
         with ray_cluster.connected(where) as ray:
             nodes = ray_cluster.nodes_of(ray)
     else:
@@ -128,7 +130,9 @@ def _describe_needs(
 
 
 def _estimate(grid: Grid, at_once: int | None) -> str:
-    alone = Pace(grid, 1).left()
+    computing = Pace(grid, None)
+    if not computing.known:
+        return computing.left()
     if at_once is None:
-        return f"{alone} of computing in all; how many run at a time is SLURM's to say"
-    return f"{alone} of computing in all; {Pace(grid, at_once).left()} with {at_once} at a time"
+        return f"{computing.left()}; how many run at a time is SLURM's to say"
+    return f"{computing.left()}; {Pace(grid, at_once).left()} with {at_once} at a time"

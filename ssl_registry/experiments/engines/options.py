@@ -113,8 +113,9 @@ class SlurmOptions(EngineOptions):
 
     time: _Minutes = Field(60, description="limit of a job: minutes, 12:00:00 or 2-00:00:00")
     partition: str | None = Field(None, description="where to queue")
-    parameters: dict[str, str] = Field(
-        default_factory=dict, description="further options of sbatch, such as account or qos"
+    parameters: dict[str, str | Literal[True]] = Field(
+        default_factory=dict,
+        description="further options of sbatch, such as account or qos; true for a flag",
     )
     executor: Literal["slurm", "local"] = Field(
         "slurm", description="of submitit; local runs the jobs here, to try them out"

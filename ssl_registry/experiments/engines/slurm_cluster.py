@@ -6,6 +6,7 @@ not submit them twice. A job whose time runs out is queued again, and goes on fr
 """
 
 import json
+import math
 import re
 import signal
 import time
@@ -41,6 +42,10 @@ _MOST: Final = 100_000
 _PATIENCE: Final = 120.0
 _PAUSE: Final = 5.0
 _TIMEOUTS: Final = 1000
+_LEAST_LEFT: Final = 5
+"""Minutes that a job needs besides those until its first checkpoint: it starts and opens the data
+first, and is told to go 90 seconds before its time is over."""
+
 _GRACE: Final = 15.0
 """Seconds that the result of a job which has ended may take to be seen on a shared folder."""
 
@@ -268,10 +273,11 @@ def check_time(grid: Grid, options: SlurmOptions) -> None:
         ConfigError: it has not.
     """
     slow = max((cell.settings.checkpoint_minutes for cell in grid.cells), default=0)
-    if options.time <= slow:
+    least = math.ceil(slow) + _LEAST_LEFT
+    if options.time < least:
         raise ConfigError(
-            f"--time {options.time} minutes end a job before its first checkpoint, for "
-            f"checkpoint_minutes={slow:g}: lower that, or ask for more time"
+            f"--time {options.time} minutes may end a job before its first checkpoint, for "
+            f"checkpoint_minutes={slow:g}: lower that, or ask for {least} minutes or more"
         )
 
 

@@ -46,12 +46,21 @@ class Pace:
             for kind in _kinds(cell):
                 self._took.setdefault(kind, []).append(float(result["seconds"]))
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is left, and the time of some of it can be told."""
+        return any(seconds is not None for seconds in self._expected())
+
+    def _expected(self) -> list[float | None]:
+        """Return the seconds that each missing run will take; None where nobody knows."""
+        means = {kind: statistics.fmean(seconds) for kind, seconds in self._took.items()}
+        return [_expected(cell, means) for cell in self._missing.values()]
+
     def left(self) -> str:
         """Return the time left in words; what cannot be known yet is said to be so."""
         if not self._missing:
             return "nothing left to run"
-        means = {kind: statistics.fmean(seconds) for kind, seconds in self._took.items()}
-        expected = [_expected(cell, means) for cell in self._missing.values()]
+        expected = self._expected()
         known = [seconds for seconds in expected if seconds is not None]
         if not known:
             return "the time it takes shows when the first have finished"
