@@ -17,7 +17,7 @@ test: check
 	$(PYTEST) --dist loadfile -m "not long"
 
 test-long: install
-	$(PYTEST) --dist worksteal -m long
+	$(PYTEST) --dist worksteal -m long -rs  # says what was not tried, and why
 
 check: install
 	$(BIN)/ruff check .

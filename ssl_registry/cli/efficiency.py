@@ -29,7 +29,7 @@ def run_efficiency_command(
         str | None, typer.Option("--on", help="an engine that runs them: ray, or slurm")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="of a Ray cluster: auto, HOST:PORT, ray://HOST:PORT")
+        str | None, typer.Option(help="of a Ray cluster: auto, or HOST:PORT")
     ] = None,
     gpus: Annotated[
         float | None, typer.Option(help="GPUs each run needs of an engine; 0.5 shares one")

@@ -367,6 +367,9 @@ def test_options_of_an_engine_without_one_are_refused(tmp_path: Path) -> None:
         words = ("--on", "slurm", "--slurm", empty, f"out={tmp_path / 'o'}")
         said = run_command("efficiency", config, *words, status=2)
         assert "write it as KEY=VALUE" in said.stderr
+    words = ("--on", "ray", "--address", "ray://head:10001", f"out={tmp_path / 'o'}")
+    said = run_command("efficiency", config, *words, status=2)
+    assert "call the command on a machine of the cluster" in " ".join(said.stderr.split())
     said = run_command("efficiency", config, "--on", "dask", f"out={tmp_path / 'o'}", status=2)
     assert "there are ray and slurm" in said.stderr
 

@@ -31,8 +31,9 @@ THREADS = torch.get_num_threads()
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster whose head runs nothing, and two nodes with room for one run each."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # other tests run beside it
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(

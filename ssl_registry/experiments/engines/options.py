@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from ssl_registry.component import explain
 from ssl_registry.errors import ConfigError
@@ -98,9 +98,19 @@ class RayOptions(EngineOptions):
 
     address: str | None = Field(
         None,
-        description="of the cluster: auto, HOST:PORT or ray://...; without it that of RAY_ADDRESS, "
-        "or a cluster of this machine alone",
+        description="of the cluster: auto or HOST:PORT; without it that of RAY_ADDRESS, or a "
+        "cluster of this machine alone",
     )
+
+    @field_validator("address")
+    @classmethod
+    def _is_no_client(cls, address: str | None) -> str | None:
+        if address is not None and address.startswith("ray://"):
+            raise ValueError(
+                "a client from outside sees neither the nodes nor their folder: call the command "
+                "on a machine of the cluster, with --address auto"
+            )
+        return address
 
     @classmethod
     def engine(cls) -> str:
