@@ -2,10 +2,18 @@
 
 from pathlib import Path
 
+import pytest
+from matplotlib.image import imread
+
+from ssl_registry.experiments.figures import chosen_lines
 from ssl_registry.experiments.figures.chosen_lines import MOST_LINES, choose_lines, spell_choice
-from ssl_registry.experiments.figures.report import _curve
+from ssl_registry.experiments.figures.report import draw_all
+from ssl_registry.experiments.grid.settings import EfficiencySettings
+from ssl_registry.experiments.report.page import write_efficiency_report
 from ssl_registry.experiments.statistics.summary import Summary, summarise
 from tests.experiments.rows import make_rows
+from tests.experiments.runs import write_experiment, write_pretraining
+from tests.pictures import eyes, write_aptos
 
 SCRATCH = [0.1, 0.2]
 
@@ -29,13 +37,32 @@ def test_few_lines_are_all_drawn_and_nothing_is_said() -> None:
 def test_of_many_lines_scratch_and_the_best_are_drawn_in_their_order() -> None:
     given = summaries(MOST_LINES + 3)
     assert choose_lines(given) == ["scratch", *(f"line-{n}" for n in range(3, MOST_LINES + 3))]
-    assert (
-        spell_choice(given) == "; the 8 of 11 lines with the highest mean score, the table has all"
-    )
+    assert spell_choice(given) == "the 8 of 11 lines with the highest mean score, the table has all"
 
 
-def test_the_curve_of_many_lines_names_those_that_it_shows(tmp_path: Path) -> None:
-    rows = make_rows(lines(MOST_LINES + 1))
-    shown = _curve(tmp_path / "curve.png", rows, summarise(rows), log=True).alt
-    assert "line-0" not in shown
-    assert all(f"line-{number}" in shown for number in range(1, MOST_LINES + 1))
+def test_every_figure_of_many_lines_is_that_of_the_chosen_ones_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chosen_lines, "MOST_LINES", 2)
+    many = {"scratch": 0.1, "line-0": 0.2, "line-1": 0.5, "line-2": 0.8}
+    data = str(write_aptos(tmp_path / "data", eyes(30, classes=3)))
+    rows = write_experiment(
+        tmp_path / "out", many, fractions=(0.5,), seeds=(0,), data=data, size=16,
+        downstream="classification2d",
+    )  # fmt: skip
+    pretrained = [
+        write_pretraining(tmp_path / "pretrain" / line, line, 0, [0.1, 0.5])
+        for line in many
+        if line != "scratch"
+    ]
+    few, runs = ([one for one in kind if one.line != "line-0"] for kind in (rows, pretrained))
+    settings = EfficiencySettings.read(data=data, out=tmp_path / "out", tasks=["rotation2d"])
+    page = write_efficiency_report(settings, rows, [], pretrained)
+    draw_all(tmp_path, few, summarise(few), runs)
+    assert page.read_text(encoding="utf-8").count("Every figure shows training from scratch") == 1
+    names = {"cases", "classes", "confusion", "pretext", "samples"}
+    for name in names | {"curve", "curve-linear", "differences"}:
+        drawn, alone = page.with_name(f"{name}.png"), tmp_path / f"{name}.png"
+        assert imread(drawn).shape == imread(alone).shape, name
+        if name in names:  # the others say that lines were left out
+            assert drawn.read_bytes() == alone.read_bytes(), name

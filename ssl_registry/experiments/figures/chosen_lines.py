@@ -1,4 +1,4 @@
-"""Which lines a curve shows: with more than a few of them nobody could follow any."""
+"""Which lines the figures show: with more than a few of them nobody could follow any."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -35,4 +35,4 @@ def spell_choice(summaries: Sequence[Summary]) -> str:
     count = len({summary.line for summary in summaries} - {SCRATCH})
     if count <= MOST_LINES:
         return ""
-    return f"; the {MOST_LINES} of {count} lines with the highest mean score, the table has all"
+    return f"the {MOST_LINES} of {count} lines with the highest mean score, the table has all"

@@ -57,9 +57,11 @@ class Pictures:
     """The figures of a report; None where the runs have nothing to draw.
 
     Attributes:
+        choice: which of many lines all of them show beside scratch; nothing where they show all.
         trouble: why there are no samples, where they should be.
     """
 
+    choice: str
     curve: Picture
     linear: Picture
     differences: Picture | None
@@ -78,13 +80,19 @@ def draw_all(
     summaries: Sequence[Summary],
     pretrained: Sequence[PretrainRow],
 ) -> Pictures:
-    """Draw all figures into a folder."""
+    """Draw all figures into a folder, each of the same lines: few enough to be told apart."""
+    choice, shown_lines = spell_choice(summaries), choose_lines(summaries)
+    left_out = {summary.line for summary in summaries} - {*shown_lines}
+    rows = [row for row in rows if row.line not in left_out]
+    summaries = [summary for summary in summaries if summary.line not in left_out]
+    pretrained = [run for run in pretrained if run.line not in left_out]
     shown = choose_shown(rows)
     samples, trouble = _samples(folder / "samples.png", shown)
     return Pictures(
-        curve=_curve(folder / "curve.png", rows, summaries, log=True),
-        linear=_curve(folder / "curve-linear.png", rows, summaries, log=False),
-        differences=_differences(folder / "differences.png", rows, summaries),
+        choice=choice,
+        curve=_curve(folder / "curve.png", rows, summaries, choice, log=True),
+        linear=_curve(folder / "curve-linear.png", rows, summaries, choice, log=False),
+        differences=_differences(folder / "differences.png", rows, summaries, choice),
         cases=_cases(folder / "cases.png", rows),
         pretext=_pretext(folder / "pretext.png", pretrained, lines_of(rows)),
         classes=_classes(folder / "classes.png", rows),
@@ -95,29 +103,33 @@ def draw_all(
     )
 
 
-def _curve(path: Path, rows: Sequence[Row], summaries: Sequence[Summary], *, log: bool) -> Picture:
-    chosen = choose_lines(summaries)
-    drawn = [summary for summary in summaries if summary.line in chosen]
-    repeats = _repeats([s.score for s in drawn], "repeat")
-    caption = f"{spell_tests(rows)} test cases; {repeats} (dots){spell_choice(summaries)}"
-    save(draw_curve(drawn, rows[0].headline, caption, log=log), path)
+def _curve(
+    path: Path, rows: Sequence[Row], summaries: Sequence[Summary], choice: str, *, log: bool
+) -> Picture:
+    repeats = _repeats([s.score for s in summaries], "repeat")
+    caption = _join(f"{spell_tests(rows)} test cases; {repeats} (dots)", choice)
+    save(draw_curve(summaries, rows[0].headline, caption, log=log), path)
     axis = "logarithmic" if log else "linear"
-    lines = ", ".join(line for line in lines_of(rows) if line in chosen)
+    lines = ", ".join(lines_of(rows))
     return Picture(
         path,
         f"{rows[0].headline} against the number of labelled {rows[0].unit} ({axis} axis): {lines}",
     )
 
 
-def _differences(path: Path, rows: Sequence[Row], summaries: Sequence[Summary]) -> Picture | None:
-    chosen = choose_lines(summaries)
-    drawn = [summary for summary in summaries if summary.line in chosen]
-    gains = [s.comparison.difference for s in drawn if s.comparison]
+def _differences(
+    path: Path, rows: Sequence[Row], summaries: Sequence[Summary], choice: str
+) -> Picture | None:
+    gains = [s.comparison.difference for s in summaries if s.comparison]
     if not any(gain.count for gain in gains):
         return None
     repeats = _repeats(gains, "pair of equal seed and fold", "pairs of equal seed and fold")
-    save(draw_differences(drawn, rows[0].headline, repeats + spell_choice(summaries)), path)
+    save(draw_differences(summaries, rows[0].headline, _join(repeats, choice)), path)
     return Picture(path, "difference of each line to training from scratch, with its interval")
+
+
+def _join(said: str, choice: str) -> str:
+    return f"{said}; {choice}" if choice else said
 
 
 def _cases(path: Path, rows: Sequence[Row]) -> Picture | None:
