@@ -99,4 +99,4 @@ def test_preparing(benchmark: Any, scans: Path, workers: int | str) -> None:
         cost, times = (processor_seconds() - spent[0]) / len(spent), alone["seconds"] / own
         benchmark.extra_info |= {"processor seconds": cost, "times": times}
         said = f"workers={workers}, {count} on {cores()} cores"
-        benchmark.name = f"{said}: {times:.2f} times as fast, {cost:.1f} s of processors"
+        benchmark.stats.name = f"{said}: {times:.2f} times as fast, {cost:.1f} s of processors"
