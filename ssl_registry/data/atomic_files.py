@@ -1,9 +1,14 @@
 """Files that appear whole or not at all, whenever the machine stops."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that has no room, or none for this user."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, keep: Path | None = None) -> None:

@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
+from ssl_registry.data.locks import check_locks
 from ssl_registry.data.sources.contents import Contents
 from ssl_registry.data.sources.file_hashes import FileState, content_hash, state_of
 
@@ -185,9 +186,10 @@ class ContentIndex:
         """Do something with the index; one that is damaged is begun anew.
 
         Raises:
-            OSError: it cannot be opened, or not be written.
+            OSError: it cannot be opened, or not be written, or files cannot be locked there.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_locks(self.path.parent)  # sqlite would wait for a minute, and not say why
         try:
             try:
                 return self._attempt(work)

@@ -6,10 +6,10 @@
     jobs/<name>.keys, <name>.lock    what running jobs use
     cache.lock                       held while anything is removed
 
-A lock is the operating system's: it goes with the process that holds it, however that ends.
+A lock is the operating system's: it goes with the process that holds it, however that ends. On a
+file system without locks there is no cache, for one job could remove what another uses.
 """
 
-import errno
 import os
 import secrets
 import weakref
@@ -22,14 +22,14 @@ from typing import Any, Final
 from filelock import FileLock, Timeout
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
+from ssl_registry.data.atomic_files import FULL
 from ssl_registry.data.cache.cache_file import Array, CacheFile, open_cache_file, write_cache_file
 from ssl_registry.data.cache.index import ContentIndex
+from ssl_registry.data.locks import NO_LOCKS, check_locks
 from ssl_registry.errors import ConfigError, DataError
 
 LIMIT: Final = "SSL_REGISTRY_CACHE_LIMIT"
 FOLDER: Final = "SSL_REGISTRY_CACHE"
-
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def cache_folder() -> Path:
@@ -131,6 +131,7 @@ class Store:
         """
         with self.writing():
             self.making.mkdir(parents=True, exist_ok=True)
+            check_locks(self.root)
             lock = _lock(self.making / f"{key}.lock")
             lock.acquire()
         try:
@@ -256,6 +257,7 @@ class Store:
 
     @contextmanager
     def _removing(self) -> Iterator[None]:
+        check_locks(self.root)
         with _lock(self.root / "cache.lock"):
             yield
 
@@ -271,7 +273,11 @@ class Store:
         except OSError as error:
             why = error.strerror or str(error)
             remedy = f"set {FOLDER} to a folder that can be written"
-            if error.errno in _FULL:
+            if error.errno in NO_LOCKS:
+                remedy = (
+                    f"files cannot be locked there, so set {FOLDER} to a folder on a local disk"
+                )
+            if error.errno in FULL:
                 remedy = (
                     f"free some space (`ssl-registry cache clear --older-than 30`), or {remedy}"
                 )

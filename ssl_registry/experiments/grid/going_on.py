@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from ssl_registry.data.locks import FolderLock
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.files import explained_write_errors, write_text
 from ssl_registry.experiments.grid.cells import Cell, FinetuneCell, Grid
@@ -258,7 +259,7 @@ def _spell(value: Any) -> str:
 
 @contextmanager
 def only_one(out: Path) -> Iterator[None]:
-    """Let nobody else run an experiment in the folder; the lock dies with the process.
+    """Let nobody else run an experiment in the folder, by a `FolderLock`.
 
     Where nothing is written in the meantime, nothing is left.
 
@@ -266,20 +267,19 @@ def only_one(out: Path) -> Iterator[None]:
         RunError: somebody does.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    lock = FileLock(out / LOCK, thread_local=False)
+    lock = FolderLock(out / LOCK)
     with explained_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire()
         except Timeout as error:
             raise RunError(
-                f"another experiment runs in out={out}: wait for its end, or name another folder"
+                f"another experiment runs in out={out}: wait for its end, or name another "
+                f"folder{lock.hint}"
             ) from error
     try:
         yield
     finally:
-        with suppress(OSError):  # a system that does not remove files that are open
-            (out / LOCK).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):  # the first that holds anything ends it
             for folder in made:

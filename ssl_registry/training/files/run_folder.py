@@ -2,19 +2,20 @@
 
 Every file appears whole or not at all, and `result.json` comes last: a folder that has
 it is finished. Where several processes train together, the first of them writes. While a run
-works in its folder, a lock of the operating system keeps others out; it goes with the process,
-however that ends.
+works in its folder, a lock keeps others out; it goes with the process, however that ends, but on
+a file system without locks, see `FolderLock`.
 """
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ssl_registry.data.atomic_files import leftovers, sweep, write_whole
+from ssl_registry.data.locks import FolderLock
 from ssl_registry.distributed import is_main
 from ssl_registry.documents import read_yaml
 from ssl_registry.errors import RunError, TakenRunError
@@ -46,7 +47,7 @@ class RunFolder:
 
     def __init__(self, path: Path, *, first: bool = True) -> None:
         self.path, self.first = path, first
-        self._lock: FileLock | None = None
+        self._lock: FolderLock | None = None
         self._begun = False
 
     @contextmanager
@@ -129,14 +130,14 @@ class RunFolder:
         """
         if self._lock is not None or not (self.first and is_main()):
             return
-        lock = FileLock(self.path / LOCK, thread_local=False)
+        lock = FolderLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire()
         except Timeout as error:
             raise TakenRunError(
                 f"another run is at work in out={self.path}: wait for its end or stop it, or name "
-                "another folder"
+                f"another folder{lock.hint}"
             ) from error
         except OSError as error:
             raise RunError(
@@ -146,8 +147,6 @@ class RunFolder:
 
     def _let_go(self) -> None:
         if self._lock is not None:
-            with suppress(OSError):  # a system that does not remove files that are open
-                (self.path / LOCK).unlink(missing_ok=True)
             self._lock.release()
             self._lock = None
 
