@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ssl_registry.data.atomic_files import write_whole
+from ssl_registry.data.atomic_files import FULL, write_whole
 from ssl_registry.errors import RunError
 
 
@@ -28,7 +28,8 @@ def explained_write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        remedy = ": make room, then the" if error.errno in FULL else ", and the"
         raise RunError(
-            f"{path} cannot be written: {error.strerror or error}. What is there is whole, and the "
+            f"{path} cannot be written: {error.strerror or error}. What is there is whole{remedy} "
             "same command goes on with it"
         ) from error

@@ -1,5 +1,7 @@
 """A full disk, and a folder that is taken away: nothing is lost, and it is said what to do."""
 
+import errno
+import os
 import shutil
 import subprocess
 import time
@@ -12,6 +14,7 @@ import pytest
 from ssl_registry import pretrain
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.experiments.files import write_text
 from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.preparation.cases import quiet_or_loud
 from tests.experiments.curves import results, run, settings
@@ -89,6 +92,19 @@ def test_runs_in_other_processes_whose_folder_is_away_go_on_when_it_is_back(
     away.rename(out)
     run(out, jobs=2, **FEW)
     assert results(out) == part_of(results(curve), **FEW)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_the_experiments_own_files_say_to_make_room_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"results\.csv cannot be written: .*: make room, then the"):
+        write_text(tmp_path / "results.csv", "line,seed\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_experiment_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
