@@ -25,11 +25,31 @@ TASKS: Final = sorted(
     for entry in registry.entries(kind="pretext")
     if entry.distribution.startswith("ssl-registry")
 )
-CASES: Final = [
-    *((name, False) for name in TASKS),
-    *((name, True) for name in TASKS if name.endswith("2d")),
+JOINT: Final = {"tasks": ["rotation2d", "place2d"]}
+VARIANTS: Final[list[tuple[str, dict[str, Any]]]] = [
+    ("cpc2d", {"negatives": "others"}),
+    ("exemplar2d", {"memory": 0, "negatives": "random"}),
+    ("exemplar2d", {"memory": 0, "negatives": "semi-hard"}),
+    ("exemplar2d", {"memory": 0, "augment": "nnunet"}),
+    ("exemplar3d", {"rotation": "any"}),
+    ("fusion2d", {"mix": "self"}),
+    ("jigsaw2d", {"fusion": "early"}),
+    ("local2d", {"negatives": "batch", "positives": "patient"}),
+    ("masked2d", {"fill": "mean", "normalise": True, "sparse": True}),
+    ("moco2d", {"queue": 0, "final_momentum": 1.0}),
+    ("place3d", {"augment": "none"}),
+    ("rotation2d", {"window": 48, "levels": [2, 3]}),
+    ("rotation3d", {"axes": ["x"]}),
+    ("rpl3d", {"fusion": "early", "questions": 1}),
+    ("voco2d", {"inter": 0, "crops": 2}),
 ]
-"""Tasks, and whether their images are slices of volumes."""
+"""Tasks with fields that lead another way than the defaults do."""
+CASES: Final[list[tuple[str, dict[str, Any], bool]]] = [
+    *((name, JOINT if name == "joint" else {}, False) for name in TASKS),
+    *((name, {}, True) for name in TASKS if name.endswith("2d")),
+    *((name, fields, False) for name, fields in VARIANTS),
+]
+"""Tasks, their fields, and whether their images are slices of volumes."""
 
 
 class Copies(TorchDispatchMode):
@@ -98,10 +118,11 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("like_a_gpu")
-@pytest.mark.parametrize(("name", "of_slices"), CASES)
-def test_a_step_copies_to_the_device_once_at_most(name: str, of_slices: bool) -> None:
-    joint = {"tasks": ["rotation2d", "place2d"]}
-    task: Any = registry.create(name, **(joint if name == "joint" else {}))
+@pytest.mark.parametrize(("name", "fields", "of_slices"), CASES, ids=str)
+def test_a_step_copies_to_the_device_once_at_most(
+    name: str, fields: dict[str, Any], of_slices: bool
+) -> None:
+    task: Any = registry.create(name, **fields)
     dims = task.spatial_dims
     shape = (96, 96) if dims == 2 else (48, 48, 48)
     backbone = registry.backbone(f"unet{dims}d", base_filters=2, levels=3, norm="instance")
@@ -114,6 +135,8 @@ def test_a_step_copies_to_the_device_once_at_most(name: str, of_slices: bool) ->
         model(images, torch.Generator().manual_seed(0), moment)  # what is kept is made now
         with Copies() as copies:
             loss, _ = model(images, torch.Generator().manual_seed(1), moment)
+            loss.backward()
+            model.after_step(moment)
         assert loss.device.type == "meta"
         assert copies.count <= copies_at_most
 

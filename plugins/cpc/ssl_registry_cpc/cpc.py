@@ -228,7 +228,11 @@ class CpcModel(QuestionModel):
         return loss, {"accuracy": accuracy, "spread": spread}
 
     def _check_company(self, identity: Tensor) -> None:
-        if self.task.negatives == "others" and bool((identity == identity[0]).all()):
+        if self.task.negatives != "others":
+            return
+        # Nobody waits for a GPU to say so; a run shows its first batch to a model on the CPU.
+        ask = identity.device.type == "cpu"
+        if len(identity) == 1 or (ask and bool((identity == identity[0]).all())):
             raise ImageShapeError(
                 "a batch of one image holds no other image to take negatives from: raise "
                 "`batch_size` to at least 2 different images, or set negatives=both"

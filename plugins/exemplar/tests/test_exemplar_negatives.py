@@ -175,6 +175,14 @@ def test_a_batch_without_another_image_and_without_memory_is_refused(
     assert len(Exemplar2d(memory=0).make_batch(POOL[[0, 0, 1]], seeded()).views) == 3
 
 
+def test_a_device_is_not_asked_whether_images_are_the_same_one() -> None:
+    """Torch's meta device, which raises where it is, stands for a GPU."""
+    task = Exemplar2d(memory=0)
+    with pytest.raises(ImageShapeError, match="a batch of one image"):
+        task.make_batch(POOL[:1].to("meta"), seeded())
+    assert len(task.make_batch(POOL[[2, 2]].to("meta"), seeded()).views) == 2
+
+
 @pytest.mark.parametrize("negatives", ALL)
 def test_equal_embeddings_have_no_gradient_that_is_not_a_number(negatives: Negatives) -> None:
     still = dict.fromkeys(
