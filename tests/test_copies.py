@@ -5,20 +5,31 @@ reads a value back from it raises an error, as a GPU would have the host wait.
 """
 
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Final
 
+import lightning as L
 import pytest
 import torch
+from lightning.fabric.accelerators import CPUAccelerator
+from lightning.fabric.strategies import SingleDeviceStrategy
+from rich.console import Console
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import Dataset
 
 from ssl_registry import CaseInfo, Moment, registry, transfer
 from ssl_registry.augmentation import Augmentation
+from ssl_registry.training.engine import loop
+from ssl_registry.training.engine.callbacks import Callback, StepProgress, Stopwatch
+from ssl_registry.training.engine.loop import Training
+from ssl_registry.training.files.run_folder import RunFolder
 from ssl_registry.training.finetuning.downstream_model import DownstreamModel, Finetuning
+from ssl_registry.training.pretraining.pretext_training import Pretraining
 from ssl_registry.training.settings.reading import read_settings
-from ssl_registry.training.settings.runs import FinetuneSettings
+from ssl_registry.training.settings.runs import FinetuneSettings, PretrainSettings
 
 TASKS: Final = sorted(
     entry.name
@@ -160,6 +171,60 @@ def test_a_step_of_fine_tuning_copies_once_and_waits_for_nothing(kind: str, dims
         loss = module.training_step((images, target), torch.Generator().manual_seed(0), moment)
     assert loss["loss"].device.type == "meta"
     assert copies.count == 1
+
+
+class Meta(CPUAccelerator):
+    """Has Lightning train on the meta device."""
+
+    def setup_device(self, device: torch.device) -> None:
+        assert device.type == "meta"
+
+
+class Zeros(Dataset[Tensor]):
+    """Images in which nothing is to be seen."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.zeros(1, 16, 16)
+
+
+@pytest.mark.usefixtures("like_a_gpu")
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"task": "rotation2d", "clip": 1.0, "accumulate": 2},
+        {"task": "moco2d", "optimizer": "sgd", "schedule": "poly", "warmup": 0.5},
+    ],
+    ids=str,
+)
+def test_the_loop_takes_each_batch_over_and_waits_for_nothing(
+    fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        "backbone": {"name": "unet2d", "base_filters": 2, "levels": 2}, "size": 16, "epochs": 100,
+        "batch_size": 2, "device": "cpu", "out": tmp_path, "workers": 0, **fields,
+    }  # fmt: skip
+    settings = read_settings(PretrainSettings, said, "test")
+    encoder = settings.backbone.build(settings.task.view_channels(1))
+    module = Pretraining(settings.task.build_model(encoder, (16, 16)), settings)
+    meta = SingleDeviceStrategy(torch.device("meta"), accelerator=Meta())
+    training = Training(L.Fabric(strategy=meta), module, Zeros(), None, None)
+    assert not training.may_always_look
+    monkeypatch.setattr(training, "close_epoch", lambda: {"epoch": 1})  # where it may wait
+    # In a log the loss is fetched at every tenth of the run, to which four batches do not come.
+    console = Console(quiet=True, force_terminal=False)
+    listeners: list[Callback] = [StepProgress(console, "test"), Stopwatch()]
+    for listener in listeners:
+        listener.on_start(0, training.total)
+    with Copies() as copies:
+        loop._train_epoch(
+            training, loop._Saver(training, RunFolder(tmp_path), listeners), listeners
+        )
+    assert (training.batch, training.step) == (4, 4 // settings.accumulate)
+    assert next(module.parameters()).device.type == "meta"
+    assert copies.count == 2 * training.batch  # the images, and what is drawn for them
 
 
 @pytest.mark.usefixtures("like_a_gpu")
