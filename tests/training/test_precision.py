@@ -16,6 +16,8 @@ from ssl_registry.pretext_model import Moment
 from ssl_registry.training.engine import precision
 from ssl_registry.training.engine.arrangement import lay_out_channels
 from ssl_registry.training.engine.batches import example_batch
+from ssl_registry.training.engine.devices import launch
+from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.engine.precision import TOLERANCE, Choice, choose_precision, layer_errors
 from ssl_registry.training.engine.trained import Trained
 from ssl_registry.training.files.run_folder import RunFolder
@@ -157,6 +159,20 @@ def test_without_bfloat16_in_the_processor_it_is_float32(monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
     chosen = choose(model())
     assert chosen == Choice("32-true", "float32, for this processor does not compute in bfloat16")
+
+
+def test_validation_computes_in_the_runs_precision_as_training_does() -> None:
+    validated = model(precision="bf16-mixed", batch_size=2, epochs=1, workers=0)
+    seen: set[tuple[bool, torch.dtype]] = set()
+    validated.conv.register_forward_hook(
+        lambda layer, _, features: seen.add((layer.training, features.dtype))
+    )
+    data: Any = [torch.zeros(1, 8, 8)] * 2
+    training = Training(launch(validated.settings), validated, data, data, None)
+    for one in training.rest_of_epoch():
+        training.learn(one)
+    assert "val_loss" in training.close_epoch()
+    assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
 
 
 def conv_error(side: int) -> float:
