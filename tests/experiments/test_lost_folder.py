@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ssl_registry import pretrain
 from ssl_registry.errors import RunError
 from ssl_registry.experiments.efficiency import run_missing
+from ssl_registry.experiments.engines.options import SlurmOptions
 from ssl_registry.experiments.files import write_text
 from ssl_registry.training.engine.loop import Training
 from ssl_registry.training.preparation.cases import quiet_or_loud
@@ -79,18 +81,24 @@ def take_when_begun(folder: Path) -> Path:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("engine", ["processes", "slurm"])
 def test_runs_in_other_processes_whose_folder_is_away_go_on_when_it_is_back(
-    curve: Path, tmp_path: Path
+    curve: Path, tmp_path: Path, engine: str
 ) -> None:
     out = tmp_path / "out"
+    where: dict[str, Any] = {"jobs": 2}
+    if engine == "slurm":
+        pytest.importorskip("submitit")
+        cpus = torch.get_num_threads()
+        where["on"] = SlurmOptions(executor="local", cpus=cpus, time=30)
     with ThreadPoolExecutor(1) as thief:
         taking = thief.submit(take_when_begun, out)
         with pytest.raises(RunError, match=r"is not there any more.*the same command goes on"):
-            run(out, jobs=2, **FEW)
+            run(out, **where, **FEW)
         away = taking.result()
     assert not out.exists()
     away.rename(out)
-    run(out, jobs=2, **FEW)
+    run(out, **where, **FEW)
     assert results(out) == part_of(results(curve), **FEW)
 
 
@@ -107,8 +115,9 @@ def test_the_experiments_own_files_say_to_make_room_on_a_full_disk(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("jobs", [None, pytest.param(2, marks=pytest.mark.long)])
 def test_an_experiment_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
-    curve: Path, tmp_path: Path
+    curve: Path, tmp_path: Path, jobs: int | None
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -121,14 +130,14 @@ def test_an_experiment_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", disk], check=True)
     try:
         quiet = quiet_or_loud(quiet=True)
-        _, failures = run_missing(settings(disk / "out", **FEW), None, quiet)
+        _, failures = run_missing(settings(disk / "out", **FEW), jobs, quiet)
         assert failures
         for failure in failures:
             assert "cannot be written: No space left on device" in failure.message
             assert "make room" in failure.message
         more = f"remount,size={100 * room}"
         subprocess.run(["mount", "-o", more, disk], check=True)
-        run(disk / "out", **FEW)
+        run(disk / "out", jobs=jobs, **FEW)
         assert results(disk / "out") == wanted
         shutil.rmtree(disk / "out")
     finally:
