@@ -21,6 +21,7 @@ HEADLINES: Final = {
     "acdc-fresh": "dice",
     "acdc-long": "dice",
     "chestxray": "kappa",
+    "chestxray-tasks": "kappa",
     "chestxray-unet": "kappa",
     "demo": "dice",
     "hippocampus": "dice",
@@ -33,16 +34,25 @@ HEADLINES: Final = {
 }
 """The experiments, each `results/NAME.csv`, and the score that each is about."""
 
+BESIDE: Final = [("chestxray-tasks", "auc"), ("chestxray-tasks", "knn_probe")]
+"""Further scores of which an experiment's tables are shown."""
 
-def rows_of(name: str) -> list[Row]:
-    """Return the rows of an experiment's `results.csv`, without the folders that made them."""
+
+def rows_of(name: str, score: str | None = None) -> list[Row]:
+    """Return the rows of an experiment's `results.csv`, without the folders that made them.
+
+    Args:
+        name: of the experiment.
+        score: that the rows are to be about; by default the experiment's own.
+    """
+    headline = score or HEADLINES[name]
     with (FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-        return [parse_row(said, HEADLINES[name], {}, Path()) for said in csv.DictReader(file)]
+        return [parse_row(said, headline, {}, Path()) for said in csv.DictReader(file)]
 
 
-def table_of(name: str) -> str:
+def table_of(name: str, score: str | None = None) -> str:
     """Return the markdown tables of an experiment, as `report/table.md` holds them."""
-    rows = rows_of(name)
+    rows = rows_of(name, score)
     return as_markdown(summarise(rows), rows[0].headline, _caption(rows))
 
 

@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs" / "_site"))
 
-from evidence import HEADLINES, evidence_pictures, rows_of, table_of  # noqa: E402
+from evidence import BESIDE, HEADLINES, evidence_pictures, rows_of, table_of  # noqa: E402
 
 from scripts import measure_from_scratch  # noqa: E402
 from scripts.count_verdicts import count_demos, count_groups, demo_rows  # noqa: E402
@@ -42,15 +42,20 @@ LINES = {
     "acdc-fresh": ("place2d", "rpl2d", BOTH),
     "chestxray": ("imagenet", "rotation2d", "imagenet-rotation2d"),
     "chestxray-unet": ("rotation2d",),
+    "chestxray-tasks": (
+        *("rotation2d", "rotation2d-window", "rpl2d", "jigsaw2d", "exemplar2d"),
+        *("simclr2d", "moco2d", "byol2d", "masked2d"),
+    ),
     "demo": ("place2d",),
     "fundus": ("rotation2d", "rpl2d", "jigsaw2d", "exemplar2d"),
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_tables_of_the_page_are_those_of_the_rows(name: str) -> None:
+@pytest.mark.parametrize(("name", "score"), [*HEADLINES.items(), *BESIDE])
+def test_the_tables_of_the_page_are_those_of_the_rows(name: str, score: str) -> None:
     page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert table_of(name).strip() in page, f"paste this:\n{table_of(name)}"
+    table = table_of(name, score)
+    assert table.strip() in page, f"paste this:\n{table}"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -313,3 +318,49 @@ def test_what_the_pages_say_of_the_chest_with_a_unet_is_in_the_rows() -> None:
         assert said.format(*(f"{score:.3f}" for score in scores(rows, line))) in page
     assert "kappa of {:.2f} and {:.2f} from scratch".format(*scores(unet, SCRATCH)) in short
     assert "which had {:.2f} and {:.2f}, gained".format(*scores(efficient, SCRATCH)) in short
+
+
+def test_what_the_pages_say_of_nine_tasks_on_the_chest_is_in_the_rows() -> None:
+    page = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    short = " ".join((ROOT / "docs/how-to/which-task.md").read_text(encoding="utf-8").split())
+    rows, counts = rows_of("chestxray-tasks"), (20, 50, 200, 2108)
+
+    def worth(line: str) -> list[float]:
+        """Return the gain of each seed, averaged over the numbers of grades."""
+        gains = [gains_of(rows, line, labelled) for labelled in counts]
+        return [mean(each) for each in zip(*gains, strict=True)]
+
+    assert not [one for one in summarise(rows) if one.comparison and one.comparison.clear]
+    means = {line: mean(worth(line)) for line in LINES["chestxray-tasks"]}
+    assert max(means, key=means.__getitem__) == "rpl2d"
+    assert f"it is {means['rpl2d']:.3f} of kappa above training from scratch" in page
+    assert f"`rpl2d` being nearest with {means['rpl2d']:.2f}" in short
+    assert sum(gain > 0 for gain in worth("rpl2d")) == 5
+    assert f"`rotation2d` is {-means['rotation2d']:.3f} below" in page
+    assert f"of a window {means['rotation2d-window']:.3f} above" in page
+    assert f"`jigsaw2d` {-means['jigsaw2d']:.3f} below" in page
+    assert f"`exemplar2d` {-means['exemplar2d']:.3f} below" in page
+    all_grades = gains_of(rows, "moco2d", 2108)
+    assert all(gain > 0 for gain in all_grades)
+    assert f"five seeds, by {mean(all_grades):.3f}" in page
+
+    votes = rows_of("chestxray-tasks", "knn_probe")
+    few = {
+        line: [
+            mean(each) for each in zip(*(gains_of(votes, line, n) for n in counts[:3]), strict=True)
+        ]
+        for line in LINES["chestxray-tasks"]
+    }
+    better = ("simclr2d", "moco2d", "byol2d", "masked2d")
+    least, most = min(mean(few[line]) for line in better), max(mean(few[line]) for line in better)
+    assert f"by {least:.2f} to {most:.2f} of kappa on average" in page
+    assert all(gain > 0 for line in better for gain in few[line])
+    assert all(
+        mean(gains_of(votes, line, n)) < 0
+        for line in ("rotation2d", "jigsaw2d")
+        for n in counts[2:]
+    )
+    linear = rows_of("chestxray-tasks", "linear_probe")
+    probed = mean(one.score for one in linear if (one.line, one.labelled) == ("byol2d", 20))
+    tuned = mean(one.score for one in rows if (one.line, one.labelled) == (SCRATCH, 20))
+    assert f"({probed - tuned:.3f} of kappa above" in page
