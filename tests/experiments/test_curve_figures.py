@@ -95,3 +95,17 @@ def test_intervals_that_the_figure_cuts_are_said_to_be_cut(
     (axes,) = draw(summarise(rows), "dice", "caption").axes
     assert axes.get_title(loc="left").startswith("caption")
     assert ("reach beyond" in axes.get_title(loc="left")) == (seeds == 2)
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_bars_that_stand_side_by_side_stay_within_the_axes(log: bool) -> None:
+    names = [f"line-{number}" for number in range(9)]
+    given = summarise(make_rows({"scratch": SCRATCH, **dict.fromkeys(names, OTHER)}))
+    (axes,) = draw_differences(given, "dice", "caption", log=log).axes
+    left, right = axes.get_xlim()
+    places = [x for line in axes.lines for x in np.asarray(line.get_xdata()).tolist()]
+    # The line at zero and those to the names are placed by the axes' own length, which is 1.
+    counted = [x for x in places if x > 1.1]
+    assert len(counted) > 9 * 3
+    assert left < min(counted)
+    assert max(counted) < right

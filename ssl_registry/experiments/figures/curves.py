@@ -1,6 +1,7 @@
 """The data-efficiency curve, and the paired differences to training from scratch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,12 @@ from ssl_registry.experiments.statistics.wording import spell_share
 
 Curves = Mapping[str, Sequence[tuple[int, Estimate]]]
 """For each line its estimates by number of labelled cases."""
+
+_SHIFT: Final = 0.012
+"""Of the axis' length, from one bar to the next at the same number of labels."""
+
+_LETTER: Final = 0.022
+"""Of the axis' length, a letter of the labels below, where the lines' names stand beside it."""
 
 
 def draw_curve(
@@ -34,8 +41,8 @@ def draw_curve(
     lines = dict.fromkeys(summary.line for summary in summaries)
     curves = {line: [(s.labelled, s.score) for s in summaries if s.line == line] for line in lines}
     axes = _start(3.8, caption)
-    _count_labels(axes, summaries, log=log)
     single = len({summary.labelled for summary in summaries}) == 1
+    _count_labels(axes, summaries, log=log, beside=len(curves) if single else 1)
     _draw_lines(axes, curves, bars=single, log=log)
     _fit(axes, _estimates(curves))
     axes.set_ylabel(f"{score} on the test cases")
@@ -52,7 +59,7 @@ def draw_differences(
         line: [(s.labelled, gain) for s, gain in compared if s.line == line] for line in lines
     }
     axes = _start(3.2, caption)
-    _count_labels(axes, [summary for summary, _ in compared], log=log)
+    _count_labels(axes, [summary for summary, _ in compared], log=log, beside=len(curves))
     _draw_lines(axes, curves, bars=True, log=log)
     most = max(summary.labelled for summary, _ in compared)
     zero = {SCRATCH: [(most, Estimate.of([0.0]))]}
@@ -84,18 +91,28 @@ def _fit(axes: Axes, estimates: Sequence[Estimate]) -> None:
         )
 
 
-def _count_labels(axes: Axes, summaries: Sequence[Summary], *, log: bool) -> None:
-    """Let the axis show how many labels there are, and which share of all they are."""
+def _count_labels(axes: Axes, summaries: Sequence[Summary], *, log: bool, beside: int) -> None:
+    """Let the axis show how many labels there are, and which share of all they are.
+
+    Args:
+        axes: whose limits are chosen, too.
+        summaries: of all lines.
+        log: whether the axis is logarithmic.
+        beside: how many bars will stand side by side at each number.
+    """
     shares = {summary.labelled: summary.fraction for summary in summaries}
     counts = sorted(shares)
+    margin = 0.04 + _SHIFT * beside  # of the way from the first number to the last
     if log:
         axes.set_xscale("log", base=2)
-        axes.set_xlim(counts[0] / 1.15, counts[-1] * 1.15)
+        ends = max(1.15, (counts[-1] / counts[0]) ** margin)
+        axes.set_xlim(counts[0] / ends, counts[-1] * ends)
     else:
-        margin = 0.04 * (counts[-1] - counts[0]) or 1.0
-        axes.set_xlim(counts[0] - margin, counts[-1] + margin)
-    shown = _apart(axes, counts)
-    axes.set_xticks(counts, [_spell_count(c, shares[c]) if c in shown else "" for c in counts])
+        ends = margin * (counts[-1] - counts[0]) or 1.0
+        axes.set_xlim(counts[0] - ends, counts[-1] + ends)
+    words = {count: _spell_count(count, shares[count]) for count in counts}
+    shown = _apart(axes, words)
+    axes.set_xticks(counts, [words[c] if c in shown else "" for c in counts], fontsize=7)
     axes.minorticks_off()
     axes.set_xlabel(f"labelled training {summaries[0].unit}: number, and share of all")
 
@@ -104,13 +121,21 @@ def _spell_count(count: int, share: float) -> str:
     return f"{count}\n{spell_share(share)}"
 
 
-def _apart(axes: Axes, counts: Sequence[int]) -> set[int]:
-    """Return the counts whose tick labels do not touch, from the largest down."""
+def _apart(axes: Axes, words: Mapping[int, str]) -> set[int]:
+    """Return the counts whose tick labels do not touch, from the largest down.
+
+    Args:
+        axes: with their limits.
+        words: the label of each count.
+    """
     shown: list[int] = []
-    for count in reversed(counts):
-        place, last = (axes.transLimits.transform((x, 0))[0] for x in (count, (shown or [0])[-1]))
-        if not shown or abs(last - place) > 0.09:
-            shown.append(count)
+    for count in sorted(words, reverse=True):
+        if shown:
+            place, last = (float(axes.transLimits.transform((x, 0))[0]) for x in (count, shown[-1]))
+            letters = [max(map(len, words[x].split("\n"))) for x in (count, shown[-1])]
+            if last - place < _LETTER * (sum(letters) / 2 + 1):
+                continue
+        shown.append(count)
     return set(shown)
 
 
@@ -140,7 +165,7 @@ def _aside(
 ) -> npt.NDArray[np.float64]:
     """Return places a little beside the counts, so that bars do not hide each other."""
     left, right = axes.get_xlim()
-    shift = steps * (0.012 if len(counts) > 1 else 0.05)
+    shift = steps * (_SHIFT if len(counts) > 1 else 0.05)
     beside: npt.NDArray[np.float64]
     beside = counts * (right / left) ** shift if log else counts + (right - left) * shift
     return beside
