@@ -84,7 +84,7 @@ class FolderLock:
         lock = FileLock(self.path, timeout=0, thread_local=False)
         lock.acquire()
         # A machine of the same cluster may have mounted the file system without locks.
-        if self.path.stat().st_size:
+        if _is_marked(self.path):
             lock.release()
             self._held = self._by_its_file()
         else:

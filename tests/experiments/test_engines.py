@@ -359,7 +359,9 @@ def test_the_command_says_what_would_be_queued(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_options_of_an_engine_without_one_are_refused(tmp_path: Path) -> None:
+def test_options_of_an_engine_without_one_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = write_config(tmp_path)
     said = run_command("efficiency", config, f"out={tmp_path / 'o'}", "--cpus", "2", status=2)
     assert "--cpus is for an engine: use --on ray or --on slurm, too" in said.stderr
@@ -370,6 +372,9 @@ def test_options_of_an_engine_without_one_are_refused(tmp_path: Path) -> None:
     words = ("--on", "ray", "--address", "ray://head:10001", f"out={tmp_path / 'o'}")
     said = run_command("efficiency", config, *words, status=2)
     assert "call the command on a machine of the cluster" in " ".join(said.stderr.split())
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    said = run_command("efficiency", config, "--on", "ray", words[-1], "--dry-run", status=2)
+    assert "a client at ray://head:10001" in " ".join(said.stderr.split())
     said = run_command("efficiency", config, "--on", "dask", f"out={tmp_path / 'o'}", status=2)
     assert "there are ray and slurm" in said.stderr
 

@@ -1,6 +1,5 @@
 """Which engine runs the grid, what is checked before, and what it would queue."""
 
-import os
 from typing import TypeAlias
 
 from ssl_registry.errors import ConfigError
@@ -29,8 +28,9 @@ def check_engine(grid: Grid, on: On, jobs: int | None) -> None:
     """
     where = options_of(on)
     if isinstance(where, RayOptions):
-        from ssl_registry.experiments.engines.ray_cluster import check_ray
+        from ssl_registry.experiments.engines.ray_cluster import address_of, check_ray
 
+        address_of(where)
         check_ray()
     elif isinstance(where, SlurmOptions):
         from ssl_registry.experiments.engines.slurm_cluster import check_submitit, check_time
@@ -118,7 +118,7 @@ def _describe_needs(
         return f"each in a job of its own, in arrays, with {said}{gpus}", jobs
     from ssl_registry.experiments.engines import ray_cluster
 
-    if where.address or os.environ.get("RAY_ADDRESS"):
+    if ray_cluster.address_of(where):
         with ray_cluster.connected(where) as ray:
             nodes = ray_cluster.nodes_of(ray)
     else:

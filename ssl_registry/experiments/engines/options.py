@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ssl_registry.component import explain
 from ssl_registry.errors import ConfigError
@@ -65,7 +65,7 @@ class EngineOptions(BaseModel):
         None,
         ge=0,
         description="GPUs a run; 0.5 lets two runs share one; without it one for each of its "
-        "devices, where there are GPUs",
+        "devices, where Ray sees GPUs, and under SLURM with device=gpu",
     )
     cpus: int | None = Field(
         None,
@@ -101,16 +101,6 @@ class RayOptions(EngineOptions):
         description="of the cluster: auto or HOST:PORT; without it that of RAY_ADDRESS, or a "
         "cluster of this machine alone",
     )
-
-    @field_validator("address")
-    @classmethod
-    def _is_no_client(cls, address: str | None) -> str | None:
-        if address is not None and address.startswith("ray://"):
-            raise ValueError(
-                "a client from outside sees neither the nodes nor their folder: call the command "
-                "on a machine of the cluster, with --address auto"
-            )
-        return address
 
     @classmethod
     def engine(cls) -> str:

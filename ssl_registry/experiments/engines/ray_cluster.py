@@ -166,7 +166,7 @@ def connected(options: RayOptions) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+    address = address_of(options) or "local"
     more = {"include_dashboard": False} if address == "local" else {}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # no GPU asked for, none seen
@@ -181,6 +181,21 @@ def connected(options: RayOptions) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def address_of(options: RayOptions) -> str | None:
+    """Return where the cluster is that is meant; None is one of this machine alone.
+
+    Raises:
+        ConfigError: it is an address for clients from outside.
+    """
+    address = options.address or os.environ.get("RAY_ADDRESS") or None
+    if address is not None and address.startswith("ray://"):
+        raise ConfigError(
+            f"--on ray: a client at {address} sees neither the nodes nor their folder: call the "
+            "command on a machine of the cluster, with --address auto"
+        )
+    return address
 
 
 def nodes_of(ray: Any) -> list[Mapping[str, Any]]:
