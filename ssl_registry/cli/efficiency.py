@@ -69,7 +69,7 @@ def run_efficiency_command(
     needs |= {key: said.pop(key) for key in _NEEDS if on is not None and key in said}
     options = {"address": address, "time": time, "partition": partition}
     mention_failures()
-    engine = _read_engine(on, {**needs, **options, "parameters": _pairs(slurm or [])})
+    engine = _read_engine(on, {**needs, **options, "parameters": _read_parameters(slurm or [])})
     from ssl_registry.experiments import EfficiencySettings
     from ssl_registry.training.settings.paths import check_places
 
@@ -102,7 +102,7 @@ def _read_engine(on: str | None, said: dict[str, Any]) -> Any:
     return read_options(on, **said)
 
 
-def _pairs(words: list[str]) -> dict[str, str | bool]:
+def _read_parameters(words: list[str]) -> dict[str, str | bool]:
     """Return what is handed to `sbatch`; a word alone is a flag, which is true.
 
     Raises:

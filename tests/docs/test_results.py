@@ -21,6 +21,7 @@ from ssl_registry.data.sources.layouts import is_phantoms  # noqa: E402
 from ssl_registry.experiments.demo import demo_settings  # noqa: E402
 from ssl_registry.experiments.grid.settings import EfficiencySettings  # noqa: E402
 from ssl_registry.experiments.scratch import SCRATCH  # noqa: E402
+from ssl_registry.experiments.statistics.estimates import Estimate  # noqa: E402
 from ssl_registry.experiments.statistics.rows import Row  # noqa: E402
 from ssl_registry.experiments.statistics.summary import summarise  # noqa: E402
 from ssl_registry.training.settings.reading import check_settings  # noqa: E402
@@ -336,6 +337,8 @@ def test_what_the_pages_say_of_nine_tasks_on_the_chest_is_in_the_rows() -> None:
     assert f"it is {means['rpl2d']:.3f} of kappa above training from scratch" in page
     assert f"`rpl2d` being nearest with {means['rpl2d']:.2f}" in short
     assert sum(gain > 0 for gain in worth("rpl2d")) == 5
+    interval = Estimate.of(worth("rpl2d"))
+    assert f"({interval.low:.3f} to {interval.high:.3f}, p = 0.062" in page
     assert f"`rotation2d` is {-means['rotation2d']:.3f} below" in page
     assert f"of a window {means['rotation2d-window']:.3f} above" in page
     assert f"`jigsaw2d` {-means['jigsaw2d']:.3f} below" in page

@@ -49,9 +49,9 @@ class Pace:
     @property
     def known(self) -> bool:
         """Whether anything is left, and the time of some of it can be told."""
-        return any(seconds is not None for seconds in self._expected())
+        return any(seconds is not None for seconds in self._times())
 
-    def _expected(self) -> list[float | None]:
+    def _times(self) -> list[float | None]:
         """Return the seconds that each missing run will take; None where nobody knows."""
         means = {kind: statistics.fmean(seconds) for kind, seconds in self._took.items()}
         return [_expected(cell, means) for cell in self._missing.values()]
@@ -60,7 +60,7 @@ class Pace:
         """Return the time left in words; what cannot be known yet is said to be so."""
         if not self._missing:
             return "nothing left to run"
-        expected = self._expected()
+        expected = self._times()
         known = [seconds for seconds in expected if seconds is not None]
         if not known:
             return "the time it takes shows when the first have finished"
